@@ -1,0 +1,133 @@
+"""The categories of the three datasets and their area groups (Table I)."""
+
+from bisect import bisect_left
+from dataclasses import dataclass
+
+from xsyn_core.errors import XsynError
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """The categories of one dataset.
+
+    Attributes:
+        key: "pidray", "opixray" or "hixray".
+        title: the dataset's name as written in the paper.
+        names: in the dataset's own order; COCO ids are 1 to len(names) in this order.
+        groups: names by area group, small to large (Table I).
+        boundaries: square pixels between the groups (Table I).
+        min_area_ratio: boxes below this share of the image are filtered out (Section V-A).
+    """
+
+    key: str
+    title: str
+    names: tuple[str, ...]
+    groups: tuple[tuple[str, ...], ...]
+    boundaries: tuple[float, ...]
+    min_area_ratio: float
+
+    def candidates(self, area_px: float) -> tuple[str, ...]:
+        """The names of the group whose area interval holds `area_px` square pixels (Table I).
+
+        A boundary belongs to the smaller group.
+        """
+        return self.groups[bisect_left(self.boundaries, area_px)]
+
+    def id_of(self, name: str) -> int:
+        """The COCO id of a category.
+
+        Raises:
+            XsynError: the catalogue has no such category.
+        """
+        return self.names.index(self.find(name)) + 1
+
+    def find(self, name: str) -> str:
+        """The catalogue's own spelling of a name given in any case, with spaces or underscores.
+
+        Raises:
+            XsynError: the catalogue has no such category.
+        """
+        wanted = _plain(name)
+        for own in self.names:
+            if _plain(own) == wanted:
+                return own
+        raise XsynError(
+            f"{name!r} is not a category of {self.title}. Choose one of: {', '.join(self.names)}."
+        )
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower().replace("_", "").replace(" ", "").replace("-", "")
+
+
+def phrase(name: str) -> str:
+    """How a category is written in a prompt: lower case words ("Utility_Knife": "utility knife")."""
+    return name.replace("_", " ").replace("-", " ").lower()
+
+
+_CATALOGS = (
+    Catalog(
+        key="pidray",
+        title="PIDray",
+        names=(
+            *("Baton", "Pliers", "Hammer", "Powerbank", "Scissors", "Wrench"),
+            *("Gun", "Bullet", "Sprayer", "HandCuffs", "Knife", "Lighter"),
+        ),
+        groups=(
+            ("Lighter", "Bullet"),
+            (
+                *("Knife", "Gun", "Powerbank", "Wrench", "HandCuffs"),
+                *("Baton", "Pliers", "Scissors", "Sprayer"),
+            ),
+            ("Hammer",),
+        ),
+        boundaries=(10_000, 25_000),
+        min_area_ratio=0.001,
+    ),
+    Catalog(
+        key="opixray",
+        title="OPIXray",
+        names=("Folding_Knife", "Straight_Knife", "Scissor", "Utility_Knife", "Multi-tool_Knife"),
+        groups=(
+            ("Multi-tool_Knife", "Folding_Knife"),
+            ("Straight_Knife", "Utility_Knife"),
+            ("Scissor",),
+        ),
+        boundaries=(10_000, 15_000),
+        min_area_ratio=0.004,
+    ),
+    Catalog(
+        key="hixray",
+        title="HiXray",
+        names=(
+            *("Portable_Charger_1", "Portable_Charger_2", "Water", "Laptop", "Mobile_Phone"),
+            *("Tablet", "Cosmetic", "Nonmetallic_Lighter"),
+        ),
+        groups=(
+            (
+                *("Portable_Charger_1", "Portable_Charger_2", "Water", "Mobile_Phone"),
+                *("Cosmetic", "Nonmetallic_Lighter"),
+            ),
+            ("Tablet",),
+            ("Laptop",),
+        ),
+        boundaries=(40_000, 100_000),
+        min_area_ratio=0.005,
+    ),
+)
+
+CATALOGS: dict[str, Catalog] = {catalog.key: catalog for catalog in _CATALOGS}
+
+
+def catalog(key: str) -> Catalog:
+    """The catalogue of a dataset.
+
+    Raises:
+        XsynError: no such catalogue.
+    """
+    try:
+        return CATALOGS[key.strip().lower()]
+    except KeyError:
+        raise XsynError(
+            f"There is no catalogue {key!r}. Choose one of: {', '.join(CATALOGS)}."
+        ) from None

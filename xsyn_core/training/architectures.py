@@ -1,0 +1,192 @@
+"""The embedded models' shapes: small, and in the formats of the full-size ones."""
+
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from segment_anything.modeling import (
+    ImageEncoderViT,
+    MaskDecoder,
+    PromptEncoder,
+    Sam,
+    TwoWayTransformer,
+)
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from xsyn_core.categories import CATALOGS, phrase
+
+LATENT_CHANNELS = 8
+TEXT_WIDTH = 128
+# The autoencoder sees 4x4 pixel blocks as channels: three quarters of the arithmetic of a plain
+# f = 8 autoencoder is spent at full resolution, where it buys little.
+PATCH = 4
+
+
+def vocabulary() -> list[str]:
+    """Every word of every category phrase, sorted."""
+    return sorted({w for c in CATALOGS.values() for n in c.names for w in phrase(n).split()})
+
+
+def build_tokenizer() -> CLIPTokenizer:
+    """A CLIP tokenizer in which each word of `vocabulary` is one token; other words fall apart
+    into characters."""
+    words = vocabulary()
+    characters = [chr(c) for c in range(33, 127)]
+    vocab: dict[str, int] = {}
+    for token in [*characters, *(c + "</w>" for c in characters)]:
+        vocab[token] = len(vocab)
+    merges: list[tuple[str, str]] = []
+    for word in words:
+        for piece in word.replace("-", " - ").split():
+            left = piece[0]
+            for k in range(1, len(piece)):
+                right = piece[k] + ("</w>" if k == len(piece) - 1 else "")
+                if (left, right) not in merges:
+                    merges.append((left, right))
+                left += right
+                vocab.setdefault(left, len(vocab))
+    for token in ("<|startoftext|>", "<|endoftext|>"):
+        vocab[token] = len(vocab)
+    return CLIPTokenizer(
+        vocab=vocab,
+        merges=merges,
+        bos_token="<|startoftext|>",
+        eos_token="<|endoftext|>",
+        unk_token="<|endoftext|>",
+        pad_token="<|endoftext|>",
+        model_max_length=77,
+    )
+
+
+def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    """A two-layer CLIP text model of width `TEXT_WIDTH`."""
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=TEXT_WIDTH,
+            intermediate_size=2 * TEXT_WIDTH,
+            projection_dim=TEXT_WIDTH,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            max_position_embeddings=77,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    ).eval()
+
+
+def build_autoencoder() -> AutoencoderKL:
+    """An f = 8 autoencoder on pixel-unshuffled input (`PATCH`), 8 latent channels."""
+    return AutoencoderKL(
+        in_channels=3 * PATCH**2,
+        out_channels=3 * PATCH**2,
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        block_out_channels=(96, 128),
+        layers_per_block=2,
+        latent_channels=LATENT_CHANNELS,
+        norm_num_groups=16,
+        mid_block_add_attention=False,
+        sample_size=128,
+    ).eval()
+
+
+def build_unet(sample_size: int = 16) -> UNet2DConditionModel:
+    """A gated (GLIGEN) inpainting UNet: 2c + 1 channels in, c out."""
+    return UNet2DConditionModel(
+        sample_size=sample_size,
+        in_channels=2 * LATENT_CHANNELS + 1,
+        out_channels=LATENT_CHANNELS,
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        block_out_channels=(96, 160, 224),
+        layers_per_block=1,
+        cross_attention_dim=TEXT_WIDTH,
+        attention_head_dim=4,
+        norm_num_groups=16,
+        attention_type="gated",
+    ).eval()
+
+
+def build_scheduler() -> DDIMScheduler:
+    """The schedule of Stable Diffusion and GLIGEN, with v-prediction."""
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+        prediction_type="v_prediction",
+    )
+
+
+def build_sam() -> Sam:
+    """A `Sam` for 256 px images: patch 8, a 32 x 32 token grid, masks of 128 x 128 logits."""
+    side, patch, width, prompt_dim = 256, 8, 160, 128
+    grid = side // patch
+    encoder = ImageEncoderViT(
+        img_size=side,
+        patch_size=patch,
+        embed_dim=width,
+        depth=6,
+        num_heads=5,
+        mlp_ratio=4,
+        out_chans=prompt_dim,
+        qkv_bias=True,
+        norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
+        use_rel_pos=False,
+        window_size=8,
+        global_attn_indexes=(2, 5),
+    )
+    return Sam(
+        image_encoder=encoder,
+        prompt_encoder=PromptEncoder(prompt_dim, (grid, grid), (side, side), mask_in_chans=16),
+        mask_decoder=MaskDecoder(
+            num_multimask_outputs=3,
+            transformer=TwoWayTransformer(
+                depth=2, embedding_dim=prompt_dim, mlp_dim=512, num_heads=4
+            ),
+            transformer_dim=prompt_dim,
+            iou_head_depth=3,
+            iou_head_hidden_dim=128,
+        ),
+        pixel_mean=[123.675, 116.28, 103.53],
+        pixel_std=[58.395, 57.12, 57.375],
+    ).eval()
+
+
+def save_diffusion(folder: Path, unet, vae, text_encoder, tokenizer, scheduler) -> None:
+    """Write a diffusers folder (float16 safetensors, `model_index.json`) that
+    `StableDiffusionGLIGENPipeline.from_pretrained` opens too; the folder appears whole or not."""
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+        new = Path(temporary) / "new"
+        for name, part in (("unet", unet), ("vae", vae), ("text_encoder", text_encoder)):
+            half = part.to(torch.float16)
+            half.save_pretrained(new / name, safe_serialization=True)
+            part.to(torch.float32)
+        tokenizer.save_pretrained(new / "tokenizer")
+        scheduler.save_pretrained(new / "scheduler")
+        index = {
+            "_class_name": "StableDiffusionGLIGENPipeline",
+            "_diffusers_version": __import__("diffusers").__version__,
+            "feature_extractor": [None, None],
+            "requires_safety_checker": False,
+            "safety_checker": [None, None],
+            "scheduler": ["diffusers", type(scheduler).__name__],
+            "text_encoder": ["transformers", type(text_encoder).__name__],
+            "tokenizer": ["transformers", type(tokenizer).__name__],
+            "unet": ["diffusers", type(unet).__name__],
+            "vae": ["diffusers", type(vae).__name__],
+        }
+        import json
+
+        (new / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+        if folder.exists():
+            folder.rename(Path(temporary) / "old")
+        new.rename(folder)
