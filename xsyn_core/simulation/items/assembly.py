@@ -1,0 +1,69 @@
+"""What the item builders share: choosing, bending, moving and centring."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import TypeVar
+
+import numpy as np
+
+from xsyn_core.simulation.parts import Item, Outline, Part, turned
+
+T = TypeVar("T")
+Builder = Callable[[np.random.Generator], Item]
+
+
+def pick(rng: np.random.Generator, options: Sequence[T]) -> T:
+    """One of the options, each equally likely (repeat an option to favour it)."""
+    return options[int(rng.integers(len(options)))]
+
+
+def curve(*points: tuple[float, float], count: int = 12) -> Outline:
+    """A Bezier curve with these control points, (count, 2) mm."""
+    t = np.linspace(0, 1, count)[:, None]
+    p = [np.asarray(q, float)[None] for q in points]
+    while len(p) > 1:
+        p = [a * (1 - t) + b * t for a, b in pairwise(p)]
+    return p[0]
+
+
+def arc(
+    width: float,
+    height: float,
+    start: float,
+    stop: float,
+    x: float = 0.0,
+    y: float = 0.0,
+    count: int = 24,
+) -> Outline:
+    """An arc of an ellipse of these diameters, from one angle (degrees) to another."""
+    a = np.deg2rad(np.linspace(start, stop, count))
+    return np.stack([np.cos(a) * width / 2 + x, np.sin(a) * height / 2 + y], 1)
+
+
+def moved(
+    parts: Iterable[Part], angle: float = 0.0, x: float = 0.0, y: float = 0.0, flip: bool = False
+) -> list[Part]:
+    """Flip parts top to bottom if asked, turn them clockwise about the origin, then move them."""
+    scale = (1.0, -1.0 if flip else 1.0)
+    return [
+        replace(
+            p,
+            outline=turned(p.outline * scale, angle, x, y),
+            holes=tuple(turned(h * scale, angle, x, y) for h in p.holes),
+        )
+        for p in parts
+    ]
+
+
+def centred(name: str, parts: Iterable[Part]) -> Item:
+    """An item of these parts, its bounding box centred at the origin."""
+    parts = list(parts)
+    points = np.concatenate([p.outline for p in parts])
+    x, y = (points.min(0) + points.max(0)) / 2
+    return Item(name, tuple(moved(parts, x=-x, y=-y)))
+
+
+def renamed(item: Item, name: str) -> Item:
+    """The same item under another category's name."""
+    return replace(item, name=name)
