@@ -1,9 +1,11 @@
 """The embedded models' shapes: small, and in the formats of the full-size ones."""
 
+import json
 import tempfile
 from functools import partial
 from pathlib import Path
 
+import diffusers
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from segment_anything.modeling import (
@@ -125,22 +127,22 @@ def build_scheduler() -> DDIMScheduler:
 
 
 def build_sam() -> Sam:
-    """A `Sam` for 256 px images: patch 8, a 32 x 32 token grid, masks of 128 x 128 logits."""
-    side, patch, width, prompt_dim = 256, 8, 160, 128
+    """A `Sam` for 256 px images: patch 16, a 16 x 16 token grid, masks of 64 x 64 logits."""
+    side, patch, width, prompt_dim = 256, 16, 192, 128
     grid = side // patch
     encoder = ImageEncoderViT(
         img_size=side,
         patch_size=patch,
         embed_dim=width,
-        depth=6,
-        num_heads=5,
+        depth=8,
+        num_heads=6,
         mlp_ratio=4,
         out_chans=prompt_dim,
         qkv_bias=True,
         norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
+        # on a grid this small, attention over all of it is cheaper than windows
         use_rel_pos=False,
-        window_size=8,
-        global_attn_indexes=(2, 5),
+        window_size=0,
     )
     return Sam(
         image_encoder=encoder,
@@ -174,7 +176,7 @@ def save_diffusion(folder: Path, unet, vae, text_encoder, tokenizer, scheduler) 
         scheduler.save_pretrained(new / "scheduler")
         index = {
             "_class_name": "StableDiffusionGLIGENPipeline",
-            "_diffusers_version": __import__("diffusers").__version__,
+            "_diffusers_version": diffusers.__version__,
             "feature_extractor": [None, None],
             "requires_safety_checker": False,
             "safety_checker": [None, None],
@@ -184,8 +186,6 @@ def save_diffusion(folder: Path, unet, vae, text_encoder, tokenizer, scheduler) 
             "unet": ["diffusers", type(unet).__name__],
             "vae": ["diffusers", type(vae).__name__],
         }
-        import json
-
         (new / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
         if folder.exists():
             folder.rename(Path(temporary) / "old")

@@ -1,5 +1,6 @@
 """One resumable training loop for all models."""
 
+import copy
 import csv
 import time
 from collections.abc import Callable
@@ -82,9 +83,7 @@ def train(
         on_save: called with the moving average at every checkpoint and at the end.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    average = torch.optim.swa_utils.AveragedModel(
-        model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(plan.ema), use_buffers=False
-    )
+    average = copy.deepcopy(model)
     optimiser = torch.optim.AdamW(
         model.parameters(), lr=plan.rate, weight_decay=plan.weight_decay, betas=(0.9, 0.99)
     )
@@ -110,7 +109,7 @@ def train(
         )
         temporary.replace(checkpoint)
         if on_save:
-            on_save(average.module, done)
+            on_save(average, done)
 
     model.train()
     recent: dict[str, list[float]] = {}
@@ -126,15 +125,12 @@ def train(
             torch.nn.utils.clip_grad_norm_(model.parameters(), plan.clip)
             optimiser.step()
             optimiser.zero_grad()
-            # early on the average would remember the random start: let it follow faster
-            if k < 10 / (1 - plan.ema):
-                with torch.no_grad():
-                    decay = min(plan.ema, (1 + k) / (10 + k))
-                    torch._foreach_lerp_(
-                        list(average.module.parameters()), list(model.parameters()), 1 - decay
-                    )
-            else:
-                average.update_parameters(model)
+            # early on a slow average would mostly remember the random start
+            decay = min(plan.ema, (1 + k) / (10 + k))
+            with torch.no_grad():
+                torch._foreach_lerp_(
+                    list(average.parameters()), list(model.parameters()), 1 - decay
+                )
             for name, value in losses.items():
                 recent.setdefault(name, []).append(float(value))
             if (k + 1) % 50 == 0 or k + 1 == plan.steps:
@@ -147,4 +143,4 @@ def train(
                 save(k + 1)
                 saved = time.monotonic()
         save(plan.steps)
-    return average.module.eval()
+    return average.eval()

@@ -1,0 +1,244 @@
+"""Train the embedded denoiser: grounded inpainting (Eq. 1) on cached latents of windows."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL
+from diffusers.models.attention_processor import AttnProcessor
+from tqdm import tqdm
+
+from xsyn_core.categories import phrase
+from xsyn_core.training import architectures
+from xsyn_core.training.data import NAMES, SIDE, shards
+from xsyn_core.training.loop import Plan, autocast, pick_device, train
+
+WINDOW = 128
+CELL = 8
+SLOTS = 3
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Cached inputs of the denoiser; N windows on a grid of g x g cells.
+
+    Attributes:
+        clean: float16 (N, c, g, g), scaled latents of the windows.
+        masked: float16 (N, c, g, g), of the windows with their grounding boxes greyed out.
+        boxes: float32 (N, SLOTS, 4), grounding boxes in 0..1, zeros where unused.
+        categories: int16 (N, SLOTS), index into `data.NAMES`, -1 where unused.
+        items: uint8 (N, g, g), share of each cell covered by the items (0 to 255).
+    """
+
+    clean: np.ndarray
+    masked: np.ndarray
+    boxes: np.ndarray
+    categories: np.ndarray
+    items: np.ndarray
+
+
+def loosened(box: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A grounding box around an item that need not touch it (0..1, clipped)."""
+    w, h = box[2] - box[0], box[3] - box[1]
+    grow = rng.uniform(0, 0.12, 4) * (w, h, w, h)
+    return np.clip(box + grow * (-1, -1, 1, 1), 0, 1).astype(np.float32)
+
+
+def keep_mask(boxes: np.ndarray, grid: int) -> np.ndarray:
+    """The inpainting mask on the latent grid, 1 keeps and 0 repaints: bool (grid, grid)."""
+    mask = np.ones((grid, grid), bool)
+    for x1, y1, x2, y2 in boxes * grid:
+        if x2 > x1:
+            mask[int(np.floor(y1)) : int(np.ceil(y2)), int(np.floor(x1)) : int(np.ceil(x2))] = 0
+    return mask
+
+
+def _encode(vae: AutoencoderKL, images: np.ndarray, where: torch.device) -> np.ndarray:
+    x = torch.from_numpy(images).to(where).permute(0, 3, 1, 2).float() / 127.5 - 1
+    with torch.no_grad(), autocast(where):
+        mean = vae.encode(F.pixel_unshuffle(x, architectures.PATCH)).latent_dist.mean
+    return (mean.float() * vae.config.scaling_factor).half().cpu().numpy()
+
+
+def cache_latents(
+    vae: AutoencoderKL,
+    data: Path,
+    folder: Path,
+    seed: int,
+    shard_count: int,
+    copies: int,
+    workers: int,
+    where: torch.device,
+) -> Latents:
+    """Encode every window `copies` times, each time turned, flipped and boxed anew."""
+    names = tuple(Latents.__dataclass_fields__)
+    grid = WINDOW // CELL
+    for number, shard in enumerate(shards(data, seed, shard_count, workers)):
+        part = folder / f"{number:05d}.npz"
+        if part.exists():
+            continue
+        rng = np.random.default_rng((seed, number, 17))
+        images, grey, boxes_out, categories_out, items_out = [], [], [], [], []
+        for index in np.flatnonzero(~shard.whole):
+            image = shard.images[index]
+            small = image.reshape(WINDOW, 2, WINDOW, 2, 3).mean((1, 3), dtype=np.float32)
+            silhouettes = shard.silhouettes(index)
+            for _ in range(copies):
+                turns, flip = int(rng.integers(4)), rng.random() < 0.5
+                chosen = [0]
+                for other in range(1, len(shard.categories[index])):
+                    b = shard.boxes[index][other]
+                    inside = (b[:2] > 2).all() and (b[2:] < SIDE - 2).all()
+                    big = min(b[2] - b[0], b[3] - b[1]) > SIDE / 12
+                    known = shard.categories[index][other] >= 0
+                    if known and inside and big and len(chosen) < SLOTS and rng.random() < 0.4:
+                        chosen.append(other)
+                boxes = np.zeros((SLOTS, 4), np.float32)
+                categories = np.full(SLOTS, -1, np.int16)
+                item = silhouettes[chosen].any(0)
+                item = np.rot90(item, turns)
+                picture = np.rot90(small, turns)
+                if flip:
+                    item, picture = item[:, ::-1], picture[:, ::-1]
+                for slot, k in enumerate(chosen):
+                    x1, y1, x2, y2 = shard.boxes[index][k] / SIDE
+                    for _ in range(turns):
+                        x1, y1, x2, y2 = y1, 1 - x2, y2, 1 - x1
+                    if flip:
+                        x1, x2 = 1 - x2, 1 - x1
+                    boxes[slot] = loosened(np.array([x1, y1, x2, y2]), rng)
+                    categories[slot] = shard.categories[index][k]
+                keep = keep_mask(boxes, grid).repeat(CELL, 0).repeat(CELL, 1)
+                images.append(picture.astype(np.uint8))
+                # grey is 0 in [-1, 1]
+                grey.append(np.where(keep[..., None], picture, 127.5).astype(np.uint8))
+                boxes_out.append(boxes)
+                categories_out.append(categories)
+                cells = item.reshape(grid, -1, grid, item.shape[1] // grid).mean((1, 3))
+                items_out.append((cells * 255).astype(np.uint8))
+        encode = [
+            np.concatenate(
+                [_encode(vae, np.stack(x[k : k + 64]), where) for k in range(0, len(x), 64)]
+            )
+            for x in (images, grey)
+        ]
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / f"{number:05d}.new.npz"
+        np.savez(
+            temporary,
+            clean=encode[0],
+            masked=encode[1],
+            boxes=np.stack(boxes_out),
+            categories=np.stack(categories_out),
+            items=np.stack(items_out),
+        )
+        temporary.rename(part)
+        tqdm.write(f"latents of shard {number}: {len(images)} windows")
+    parts = [np.load(folder / f"{k:05d}.npz") for k in range(shard_count)]
+    return Latents(**{name: np.concatenate([p[name] for p in parts]) for name in names})
+
+
+class Denoiser(torch.nn.Module):
+    """UNet and text encoder, trained together."""
+
+    def __init__(self):
+        super().__init__()
+        self.unet = architectures.build_unet(WINDOW // CELL)
+        tokenizer = architectures.build_tokenizer()
+        self.text_encoder = architectures.build_text_encoder(tokenizer)
+        # zero gates would leave grounding without a gradient for long
+        for name, parameter in self.unet.named_parameters():
+            if name.endswith(("alpha_attn", "alpha_dense")):
+                torch.nn.init.constant_(parameter, 0.5)
+
+
+def main(
+    vae: Path = Path("assets/diffusion/vae"),
+    out: Path = Path("assets/diffusion"),
+    data: Path = Path("runs/data"),
+    latents: Path = Path("runs/latents"),
+    run: Path = Path("runs/denoiser"),
+    steps: int = 6000,
+    batch: int = 32,
+    rate: float = 6e-4,
+    shard_count: int = 100,
+    copies: int = 2,
+    seed: int = 0,
+    workers: int = 2,
+    device: str = "auto",
+) -> None:
+    """Train the denoiser; resumes from RUN, writes a diffusers folder to OUT."""
+    torch.manual_seed(seed)
+    where = pick_device(device)
+    autoencoder = AutoencoderKL.from_pretrained(vae).float().eval().to(where)
+    cached = cache_latents(autoencoder, data, latents, seed, shard_count, copies, workers, where)
+    tokenizer = architectures.build_tokenizer()
+    scheduler = architectures.build_scheduler()
+    model = Denoiser().to(where)
+    # the backward of fused attention is slow on a CPU
+    if where.type == "cpu":
+        model.unet.set_attn_processor(AttnProcessor())
+    alphas = scheduler.alphas_cumprod
+    phrases = [phrase(name) for name in NAMES]
+
+    def tokens(texts: list[str]) -> torch.Tensor:
+        return tokenizer(
+            texts, padding="max_length", max_length=77, truncation=True, return_tensors="pt"
+        ).input_ids.to(where)
+
+    phrase_tokens = tokens([*phrases, ""])
+
+    def step(k: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        rows = np.sort(rng.choice(len(cached.clean), batch, replace=False))
+        z0 = torch.from_numpy(cached.clean[rows]).to(where).float()
+        masked = torch.from_numpy(cached.masked[rows]).to(where).float()
+        boxes = torch.from_numpy(cached.boxes[rows]).to(where)
+        categories = torch.from_numpy(cached.categories[rows].astype(np.int64)).to(where)
+        grid = z0.shape[-1]
+        keep = torch.from_numpy(np.stack([keep_mask(b, grid) for b in cached.boxes[rows]]))
+        keep = keep[:, None].to(where).float()
+        # classifier-free guidance drops text and grounding together
+        dropped = torch.from_numpy(rng.random(batch) < 0.1).to(where)
+        texts = [
+            "" if d else ", ".join(phrases[c] for c in row if c >= 0)
+            for d, row in zip(dropped.tolist(), categories.tolist(), strict=True)
+        ]
+        # noise levels spread evenly over the batch: a steadier gradient than chance
+        levels = (np.arange(batch) + rng.random(batch)) / batch
+        t = torch.from_numpy((rng.permutation(levels) * 1000).astype(np.int64)).to(where)
+        noise = torch.from_numpy(rng.standard_normal(z0.shape, np.float32)).to(where)
+        a = alphas.to(where)[t].view(-1, 1, 1, 1)
+        noisy = a.sqrt() * z0 + (1 - a).sqrt() * noise
+        velocity = a.sqrt() * noise - (1 - a).sqrt() * z0
+        with autocast(where):
+            text = model.text_encoder(tokens(texts)).last_hidden_state
+            pooled = model.text_encoder(phrase_tokens).pooler_output
+            grounding = {
+                "boxes": boxes,
+                "positive_embeddings": pooled[categories],
+                "masks": ((categories >= 0) & ~dropped[:, None]).float(),
+            }
+            output = model.unet(
+                torch.cat([noisy, masked * keep, keep], 1),
+                t,
+                text,
+                cross_attention_kwargs={"gligen": grounding},
+            ).sample.float()
+        items = torch.from_numpy(cached.items[rows]).to(where).float()[:, None] / 255
+        # only the repainted cells are ever used, the item's own matter most
+        weight = (1 - keep) * (1 + 2 * items) + 0.05 * keep
+        error = (output - velocity).square()
+        # at low noise the velocity is mostly scanner noise, which cannot be learnt
+        balance = torch.clamp(5 * (1 - a) / a, max=1.0)
+        share = (weight * balance * error).sum((1, 2, 3)) / (weight.sum((1, 2, 3)) * z0.shape[1])
+        inside = ((1 - keep) * error).sum() / ((1 - keep).sum() * z0.shape[1])
+        return {"loss": 4 * share.mean(), "inside": inside.detach()}
+
+    def on_save(average: Denoiser, done: int) -> None:
+        architectures.save_diffusion(
+            out, average.unet, autoencoder, average.text_encoder, tokenizer, scheduler
+        )
+
+    train(model, step, Plan(steps=steps, rate=rate, seed=seed), run, on_save)
