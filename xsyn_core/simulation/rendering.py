@@ -6,7 +6,7 @@ parts' maps, and each part is drawn only within its own bounds and the view.
 """
 
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import cache
 
 import cv2
 import numpy as np
@@ -24,7 +24,10 @@ def transform(placement: Placement) -> tuple[np.ndarray, float]:
 
     Order: mirror, foreshorten by cos(tilt) across the tilt axis, turn clockwise, move.
     """
-    c, s = np.cos(np.deg2rad(placement.tilt_axis)), np.sin(np.deg2rad(placement.tilt_axis))
+    c, s = (
+        np.cos(np.deg2rad(placement.tilt_axis)),
+        np.sin(np.deg2rad(placement.tilt_axis)),
+    )
     squeeze = np.cos(np.deg2rad(placement.tilt))
     normal = np.array([-s, c])
     linear = np.eye(2) - (1 - squeeze) * np.outer(normal, normal)
@@ -45,7 +48,9 @@ def bounds(placement: Placement) -> tuple[float, float, float, float]:
     return float(x1), float(y1), float(x2), float(y2)
 
 
-def _flat(objects: Iterable[Part | Placement]) -> Iterable[tuple[Part, np.ndarray | None, float]]:
+def _flat(
+    objects: Iterable[Part | Placement],
+) -> Iterable[tuple[Part, np.ndarray | None, float]]:
     for thing in objects:
         if isinstance(thing, Part):
             yield thing, None, 1.0
@@ -55,23 +60,29 @@ def _flat(objects: Iterable[Part | Placement]) -> Iterable[tuple[Part, np.ndarra
                 yield part, matrix, factor
 
 
-def _to_pixels(outline: np.ndarray, matrix: np.ndarray | None, view: View, scale: float):
+def _to_pixels(
+    outline: np.ndarray, matrix: np.ndarray | None, view: View, scale: float
+):
     """An outline in fine pixels of the view (pixel edges at whole numbers)."""
     points = outline if matrix is None else outline @ matrix[:, :2].T + matrix[:, 2]
     return (points - view[:2]) * scale
 
 
-def _fill(rings: list[np.ndarray], x0: int, y0: int, shape: tuple[int, int]) -> np.ndarray:
+def _fill(
+    rings: list[np.ndarray], x0: int, y0: int, shape: tuple[int, int]
+) -> np.ndarray:
     """A (h, w) uint8 mask of 0 and 1: the first ring, the others cut out."""
     mask = np.zeros(shape, np.uint8)
     for value, ring in zip([1] + [0] * (len(rings) - 1), rings, strict=True):
         # cv2 puts pixel centres at whole numbers.
-        fixed = np.round((ring - (x0 + 0.5, y0 + 0.5)) * (1 << _FRACTION_BITS)).astype(np.int32)
+        fixed = np.round((ring - (x0 + 0.5, y0 + 0.5)) * (1 << _FRACTION_BITS)).astype(
+            np.int32
+        )
         cv2.fillPoly(mask, [fixed], value, shift=_FRACTION_BITS)
     return mask
 
 
-@lru_cache(maxsize=1)
+@cache
 def _noise_tile() -> np.ndarray:
     """A 512 x 512 tile of smooth noise of unit variance, grain 8 px, periodic."""
     white = np.random.default_rng(20).standard_normal((512, 512)).astype(np.float32)
@@ -82,19 +93,164 @@ def _noise_tile() -> np.ndarray:
 
 
 def _texture(
-    part: Part, shape: tuple[int, int], x0: int, y0: int, scale: float, seed
-) -> np.ndarray:
-    """Factors of the thickness around 1: (h, w) float32, anchored to the view in mm."""
-    turn, dx, dy = seed
-    step = 8 / max(part.grain, 0.1) / scale  # tile pixels per fine pixel
-    c, s = step * np.cos(turn), step * np.sin(turn)
-    matrix = np.array([[c, -s, dx + c * x0 - s * y0], [s, c, dy + s * x0 + c * y0]])
-    matrix[:, 2] %= 512
+    part: Part,
+    shape: tuple[int, int],
+    corner: np.ndarray,
+    step: float,
+    seed: np.ndarray,
+):
+    """Factors of the thickness around 1: (h, w) float32, from a mm corner in mm steps."""
+    k = 8 / max(part.grain, 0.1)  # tile pixels a mm
+    turn = seed[0] * 2 * np.pi
+    linear = k * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    start = (linear @ corner + seed[1:] * 512) % 512
     noise = cv2.warpAffine(
         _noise_tile(),
-        matrix,
+        np.concatenate([linear * step, start[:, None]], 1),
         (shape[1], shape[0]),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_WRAP,
     )
     return np.clip(1 + part.texture * 0.5 * noise, 0.05, 2.0)
+
+
+def _inradius(rings: list[np.ndarray]) -> float:
+    """Distance of the innermost point to the outline, in the unit of the rings, to about 2 %."""
+    low, high = rings[0].min(0), rings[0].max(0)
+    scale = 160 / max(float((high - low).max()), 1e-6)
+    small = [(ring - low) * scale for ring in rings]
+    shape = tuple(int(v) + 3 for v in ((high - low) * scale)[::-1])
+    distance = cv2.distanceTransform(_fill(small, -1, -1, shape), cv2.DIST_L2, 5)
+    return max(float(distance.max()) - 0.5, 0.5) / scale
+
+
+def _round(distance: np.ndarray, radius: float) -> np.ndarray:
+    """Chords (1 at the widest place) of a body whose half width is the local inner radius."""
+    # The local radius is the largest distance to the outline nearby: a bat's handle must not
+    # get the chords of its barrel.
+    reduce = max(1, int(radius / 5))
+    small = distance[::reduce, ::reduce]
+    reach = 2 * int(np.ceil(radius / reduce)) + 1
+    local = cv2.dilate(small, np.ones((reach, reach), np.uint8))
+    if reduce > 1:
+        local = cv2.resize(local, distance.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    chord = distance * (2 * np.maximum(local, distance) - distance)
+    return cv2.sqrt(chord) / radius
+
+
+def _thickness(part, rings, roi, clipped, fine, corner, seed) -> np.ndarray:
+    """Thickness (h, w) of a part in fine pixels of `roi` = (x0, y0, x1, y1)."""
+    x0, y0, x1, y1 = roi
+    mask = _fill(rings, x0, y0, (y1 - y0, x1 - x0))
+    count = cv2.countNonZero(mask)
+    # cv2 fills every pixel its edge touches: keep the mass of thin parts by their true area.
+    share = 1.0
+    if not clipped and count:
+        area = sum(
+            s * abs(cv2.contourArea(ring.astype(np.float32)))
+            for s, ring in zip([1] + [-1] * (len(rings) - 1), rings, strict=True)
+        )
+        share = float(np.clip(area / count, 0.2, 1.0))
+    if part.profile == "slab":
+        thickness = mask.astype(np.float32)
+    else:
+        distance = cv2.distanceTransform(mask, cv2.DIST_L2, 5)
+        np.maximum(distance - 0.5, 0, out=distance)
+        if part.profile == "round":
+            radius = _inradius(rings) if clipped else float(distance.max())
+            if radius < 1:
+                thickness = mask.astype(np.float32) * (np.pi / 4)
+            else:
+                thickness = _round(distance, radius)
+                share = 1.0
+        elif part.profile == "bevel":
+            thickness = np.minimum(distance / max(part.edge * fine, 0.5), 1)
+        else:
+            wall = distance < max(part.edge * fine, 0.5)
+            thickness = mask * (1 + 3 * wall.astype(np.float32))
+    if part.texture > 0:
+        thickness *= _texture(part, thickness.shape, corner, 1 / fine, seed)
+    return thickness * (part.thickness * share)
+
+
+def _margin(part: Part, rings: list[np.ndarray], fine: float) -> int:
+    """How far outside the view the outline still shapes the thickness inside, fine pixels."""
+    if part.profile == "slab":
+        return 0
+    reach = 2 * _inradius(rings) if part.profile == "round" else part.edge * fine
+    return int(np.ceil(reach)) + 2
+
+
+def attenuation(
+    objects: Iterable[Part | Placement],
+    view: View,
+    size: tuple[int, int],
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """The line integrals of everything in the view.
+
+    Maps add: the sum of two calls is the scene of both lists. Textures are laid out in
+    millimetres and drawn from `rng` in the order of the parts, so two views of one list with
+    equal generators show the same scene.
+
+    Args:
+        objects: placed items and bare parts (those of a bag).
+        view: x1, y1, x2, y2 in mm, of the same proportions as `size`.
+        size: height and width, pixels.
+
+    Returns:
+        (2, H, W) float32: photoelectric, Compton (see `physics`).
+    """
+    height, width = size
+    fine = SUPERSAMPLE * width / (view[2] - view[0])  # fine pixels a mm
+    full = np.array([width * SUPERSAMPLE, height * SUPERSAMPLE])
+    out = np.zeros((2, height, width), np.float32)
+    for part, matrix, factor in _flat(objects):
+        seed = rng.random(3)
+        outline = _to_pixels(part.outline, matrix, view, fine)
+        low, high = outline.min(0) - 1, outline.max(0) + 1
+        if (high <= 0).any() or (low >= full).any():
+            continue
+        rings = [outline] + [
+            _to_pixels(hole, matrix, view, fine) for hole in part.holes
+        ]
+        clipped = bool((low < 0).any() or (high > full).any())
+        margin = _margin(part, rings, fine) if clipped else 1
+        margin += -margin % SUPERSAMPLE
+        start = np.maximum(np.floor(low), -margin).astype(int)
+        stop = np.minimum(np.ceil(high), full + margin).astype(int)
+        # Whole pixels, so that the fine grid falls into them.
+        x0, y0 = (start // SUPERSAMPLE * SUPERSAMPLE).tolist()
+        x1, y1 = (-(-stop // SUPERSAMPLE) * SUPERSAMPLE).tolist()
+        corner = np.array([x0, y0]) / fine + view[:2]
+        thickness = _thickness(
+            part, rings, (x0, y0, x1, y1), clipped, fine, corner, seed
+        )
+        cx0, cy0 = max(x0, 0), max(y0, 0)
+        cx1, cy1 = min(x1, int(full[0])), min(y1, int(full[1]))
+        seen = thickness[cy0 - y0 : cy1 - y0, cx0 - x0 : cx1 - x0]
+        w, h = (cx1 - cx0) // SUPERSAMPLE, (cy1 - cy0) // SUPERSAMPLE
+        seen = cv2.resize(seen, (w, h), interpolation=cv2.INTER_AREA)
+        ys, xs = cy0 // SUPERSAMPLE, cx0 // SUPERSAMPLE
+        for plane, value in zip(out, coefficients(part.material), strict=True):
+            plane[ys : ys + h, xs : xs + w] += seen * np.float32(value * factor)
+    return out
+
+
+def silhouette(placement: Placement, view: View, size: tuple[int, int]) -> np.ndarray:
+    """(H, W) bool: the pixels of the view that the placed item covers at least by half."""
+    height, width = size
+    times = 4
+    scale = times * width / (view[2] - view[0])
+    mask = np.zeros((height * times, width * times), np.uint8)
+    for part, matrix, _ in _flat([placement]):
+        rings = [
+            _to_pixels(ring, matrix, view, scale)
+            for ring in (part.outline, *part.holes)
+        ]
+        if not part.holes:
+            fixed = np.round((rings[0] - 0.5) * (1 << _FRACTION_BITS)).astype(np.int32)
+            cv2.fillPoly(mask, [fixed], 255, shift=_FRACTION_BITS)
+        else:
+            cv2.bitwise_or(mask, _fill(rings, 0, 0, mask.shape) * 255, dst=mask)
+    return cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA) >= 128
