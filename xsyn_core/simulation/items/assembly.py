@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from xsyn_core.simulation.parts import Item, Outline, Part, turned
+from xsyn_core.simulation.parts import Item, Outline, Part
 
 T = TypeVar("T")
 Builder = Callable[[np.random.Generator], Item]
@@ -45,23 +45,21 @@ def moved(
     parts: Iterable[Part], angle: float = 0.0, x: float = 0.0, y: float = 0.0, flip: bool = False
 ) -> list[Part]:
     """Flip parts top to bottom if asked, turn them clockwise about the origin, then move them."""
-    scale = (1.0, -1.0 if flip else 1.0)
-    return [
-        replace(
-            p,
-            outline=turned(p.outline * scale, angle, x, y),
-            holes=tuple(turned(h * scale, angle, x, y) for h in p.holes),
-        )
-        for p in parts
-    ]
+    c, s = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
+    matrix = np.array([[c, s], [s, -c] if flip else [-s, c]])
+    return [_mapped(p, lambda q: q @ matrix + (x, y)) for p in parts]
+
+
+def _mapped(part: Part, change: Callable[[Outline], Outline]) -> Part:
+    return replace(part, outline=change(part.outline), holes=tuple(map(change, part.holes)))
 
 
 def centred(name: str, parts: Iterable[Part]) -> Item:
     """An item of these parts, its bounding box centred at the origin."""
     parts = list(parts)
     points = np.concatenate([p.outline for p in parts])
-    x, y = (points.min(0) + points.max(0)) / 2
-    return Item(name, tuple(moved(parts, x=-x, y=-y)))
+    middle = (points.min(0) + points.max(0)) / 2
+    return Item(name, tuple(_mapped(p, lambda q: q - middle) for p in parts))
 
 
 def renamed(item: Item, name: str) -> Item:

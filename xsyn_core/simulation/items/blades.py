@@ -59,8 +59,8 @@ def ground_blade(outline: Outline, thickness: float, height: float) -> list[Part
     stock = outline * (1.0, 1.0)
     stock[:, 1] = np.minimum(stock[:, 1], grind)
     return [
-        Part(outline, "steel", thickness * 0.6, "bevel", edge=height * 0.4),
-        Part(stock, "steel", thickness * 0.45),
+        Part(outline, "steel", thickness * 0.7, "bevel", edge=min(height * 0.2, 5)),
+        Part(stock, "steel", thickness * 0.35),
     ]
 
 
@@ -115,7 +115,21 @@ def fixed_handle(rng: np.random.Generator, length: float, height: float) -> list
 
 def straight_knife(rng: np.random.Generator) -> Item:
     """A chef's, paring, steak, bread or hunting knife, or a dagger."""
-    kind = pick(rng, ["chef", "chef", "paring", "steak", "bread", "hunting", "dagger", "santoku"])
+    kind = pick(
+        rng,
+        [
+            "chef",
+            "chef",
+            "chef",
+            "paring",
+            "steak",
+            "bread",
+            "hunting",
+            "hunting",
+            "dagger",
+            "santoku",
+        ],
+    )
     length, height, shape = {
         "chef": (rng.uniform(150, 240), rng.uniform(34, 52), "chef"),
         "paring": (rng.uniform(75, 110), rng.uniform(16, 24), pick(rng, ["drop", "chef"])),

@@ -122,7 +122,7 @@ def multi_tool_knife(rng: np.random.Generator) -> Item:
     layers = int(rng.integers(2, 5))
     parts = [Part(scale, cover, rng.uniform(5, 8), "round")]
     liner = rounded_rectangle(length * 0.96, height * 0.86, height * 0.43)
-    parts.append(Part(liner, pick(rng, ["aluminium", "steel"]), 0.9 * layers))
+    parts.append(Part(liner, "steel", rng.uniform(0.5, 0.8) * layers))
     spring = rectangle(length * 0.86, 4, 0, height * 0.2)
     parts.append(Part(spring, "steel", 2.0 * layers))
     kinds = ["blade", "blade", "opener", "corkscrew", "saw", "scissors", "opener"]

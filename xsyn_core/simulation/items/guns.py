@@ -19,8 +19,16 @@ from xsyn_core.simulation.parts import (
 def _trigger(x: float, y: float, reach: float, rake: float) -> list[Part]:
     """A guard as a loop below (x, y) and the trigger inside it; x is its rear end."""
     drop = reach * 0.62
-    loop = curve(
-        (x, y - 2), (x + 2, y + drop * 1.35), (x + reach, y + drop * 1.4), (x + reach, y - 2)
+    loop = smooth(
+        [
+            (x, y - 6),
+            (x, y + drop * 0.7),
+            (x + reach * 0.2, y + drop),
+            (x + reach * 0.85, y + drop),
+            (x + reach, y + drop * 0.6),
+            (x + reach + 2, y - 6),
+        ],
+        closed=False,
     )
     blade = curve(
         (x + reach * 0.5, y - 2),
@@ -59,7 +67,7 @@ def _pistol(rng: np.random.Generator) -> list[Part]:
     compact = rng.random() < 0.35
     length = rng.uniform(125, 160) if compact else rng.uniform(170, 215)
     height = rng.uniform(22, 30)
-    steel = rng.uniform(9, 16)
+    steel = rng.uniform(5, 9)  # two walls of the slide
     polymer = rng.random() < 0.5
     rise = rng.uniform(0, 5)  # slope of the muzzle
     slide = np.array(
@@ -83,26 +91,29 @@ def _pistol(rng: np.random.Generator) -> list[Part]:
     axis = -height * rng.uniform(0.52, 0.6)
     bore = rectangle(length * 0.64, 6.5, length * 0.66, axis)
     port = rectangle(length * 0.15, height * 0.3, length * 0.46, -height * 0.78)
+    grooves = np.arange(6, 24, 4.0) if rng.random() < 0.6 else ()
     parts = moved(
         [
             Part(slide, "steel", steel, holes=(bore,)),
-            Part(bore, "steel", max(steel - 7, 4)),
+            Part(bore, "steel", steel * 0.5),
             Part(rectangle(length * 0.97, 3, length * 0.48, -height * 0.06), "steel", 5),
             Part(rectangle(5, 5, length - rng.uniform(6, 12), -height - 1.5), "steel", 4),
             Part(rectangle(8, 6, rng.uniform(5, 12), -height - 1.5), "steel", 9),
+            *(Part(rectangle(1.6, height * 0.8, x, -height * 0.5), "steel", 2) for x in grooves),
         ],
         x=shift,
     )
-    barrel = rectangle(length * 0.6, 12, length * 0.7, axis)
+    out = rng.uniform(0, 8)
+    barrel = rectangle(length * 0.6 + out, 12, length * 0.7 + out / 2, axis)
     parts.append(
         Part(
             barrel,
             "steel",
-            rng.uniform(4, 7),
-            holes=(rectangle(length * 0.6, 6, length * 0.7, axis),),
+            rng.uniform(3, 6),
+            holes=(rectangle(length * 0.6 + out, 6, length * 0.7 + out / 2, axis),),
         )
     )
-    parts.append(Part(rectangle(length * 0.17, 13, length * 0.47, axis), "steel", 8))
+    parts.append(Part(rectangle(length * 0.17, 13, length * 0.47, axis), "steel", 5))
     parts.append(Part(port, "steel", 3))
     parts.append(
         Part(rectangle(length * 0.5, 5, length * 0.72, -3), "steel", 4, texture=0.5, grain=2)
@@ -133,10 +144,10 @@ def _pistol(rng: np.random.Generator) -> list[Part]:
         parts.append(Part(rectangle(front * 0.8, 5, front * 0.42, 3), "steel", 3))
         grips = [Part(grip, "plastic", rng.uniform(12, 18))]
     else:
-        parts.append(Part(dust, pick(rng, ["steel", "steel", "aluminium"]), rng.uniform(8, 14)))
+        parts.append(Part(dust, pick(rng, ["steel", "steel", "aluminium"]), rng.uniform(5, 9)))
         well = (grip - (0, depth / 2)) * (0.68, 0.92) + (0, depth / 2)
         grips = [
-            Part(grip, pick(rng, ["steel", "aluminium"]), rng.uniform(8, 14), holes=(well,)),
+            Part(grip, pick(rng, ["steel", "aluminium"]), rng.uniform(6, 11), holes=(well,)),
             Part(well, pick(rng, ["plastic", "wood", "rubber"]), rng.uniform(8, 12)),
             Part(well, "steel", 2),
         ]
@@ -169,10 +180,10 @@ def _pistol(rng: np.random.Generator) -> list[Part]:
 def _revolver(rng: np.random.Generator) -> list[Part]:
     barrel = pick(rng, [48.0, 64.0, 102.0, 127.0, 152.0]) + rng.uniform(-4, 4)
     drum, tall = rng.uniform(36, 43), rng.uniform(35, 44)
-    thick = rng.uniform(10, 16)
+    thick = rng.uniform(7, 12)
     h = tall / 2
-    # The drum's middle is the origin of x, the bore of the upper chamber is at y = 0.
-    bore_y, mid = -tall * 0.3, 0.0
+    # The drum's middle is the origin; the barrel meets its upper chamber.
+    bore_y = -tall * 0.3
     frame = smooth(
         [
             (-drum * 0.85, -h - 6),
@@ -185,12 +196,12 @@ def _revolver(rng: np.random.Generator) -> list[Part]:
         ],
         1,
     )
-    window = rectangle(drum + 2, tall + 1, 0, mid)
+    window = rectangle(drum + 2, tall + 1)
     parts = [Part(frame, "steel", thick, holes=(window,))]
     swing = tall * rng.uniform(0.5, 0.9) if rng.random() < 0.15 else 0.0  # cylinder swung out
     bands = tuple(rectangle(drum * 0.96, tall * 0.17, 0, tall * k) for k in (-0.32, 0, 0.32))
-    cylinder = [Part(rounded_rectangle(drum, tall, 2), "steel", rng.uniform(14, 20), holes=bands)]
-    cylinder += [Part(b, "steel", rng.uniform(7, 11)) for b in bands]
+    cylinder = [Part(rounded_rectangle(drum, tall, 2), "steel", rng.uniform(10, 15), holes=bands)]
+    cylinder += [Part(b, "steel", rng.uniform(4, 7)) for b in bands]
     cylinder.append(Part(rectangle(drum * 0.5, tall * 0.8, -drum * 0.05), "steel", 3, "round"))
     if rng.random() < 0.6:
         for k in (-0.32, 0, 0.32):
@@ -203,10 +214,10 @@ def _revolver(rng: np.random.Generator) -> list[Part]:
     parts.append(
         Part(rectangle(barrel, tube, start + barrel / 2, bore_y), "steel", thick, holes=(bore,))
     )
-    parts.append(Part(bore, "steel", max(thick - 7, 4)))
+    parts.append(Part(bore, "steel", thick * 0.5))
     lug = barrel * pick(rng, [0.55, 0.75, 1.0])
     parts.append(
-        Part(rectangle(lug, 9, start + lug / 2, bore_y + tube / 2 + 4), "steel", rng.uniform(6, 11))
+        Part(rectangle(lug, 9, start + lug / 2, bore_y + tube / 2 + 4), "steel", rng.uniform(4, 8))
     )
     sight = np.array([(-14, 0), (0, -7), (4, -7), (4, 0)]) + (
         start + barrel - 7,

@@ -23,17 +23,17 @@ def _scissor_half(rng: np.random.Generator, spec: dict, ring: float) -> list[Par
     cx, cy = -shank - long * 0.35, tall * 0.62
     tang = curve((0, 0), (-shank * 0.6, w * 0.15), (cx + long * 0.35, cy - tall * 0.3), count=8)
     thick = spec["thickness"]
-    parts = [Part(outline, "steel", thick, "bevel", edge=w * 0.35)]
+    parts = [Part(outline, "steel", thick, "bevel", edge=w * 0.15)]
     turn = spec["ring_turn"]
     if spec["plastic"]:
         parts.append(Part(stroke(tang, np.linspace(w * 0.9, w * 0.45, 8)), "steel", thick))
         outer, inner = _finger_ring(long + 8, tall + 8, 0, 0, spec["rim"])
-        rings = [Part(outer, spec["plastic"], rng.uniform(8, 12), "round", holes=(inner,))]
-        neck = curve(
-            (-shank * 0.45, w * 0.1), (-shank * 0.8, w * 0.3), (cx + long * 0.4, cy), count=8
-        )
-        sleeve = stroke(neck, np.linspace(w * 1.0, w * 1.3, 8))
-        parts.append(Part(sleeve, spec["plastic"], rng.uniform(8, 11)))
+        depth = rng.uniform(11, 16)
+        rings = [Part(outer, spec["plastic"], depth, "bevel", 3.0, holes=(inner,))]
+        reach = (cx + long * 0.47, cy - tall * 0.12)
+        neck = curve((-shank * 0.5, w * 0.05), (-shank * 0.8, w * 0.2), reach, count=8)
+        sleeve = smooth(stroke(neck, np.linspace(w * 0.85, spec["rim"] * 1.5, 8)), 1)
+        parts.append(Part(sleeve, spec["plastic"], depth, "bevel", 3.0))
     else:
         parts.append(
             Part(stroke(tang, np.linspace(w * 0.95, w * 0.4, 8)), "steel", thick * 1.4, "round")
@@ -79,59 +79,17 @@ def scissors(rng: np.random.Generator) -> Item:
     return centred("Scissors", parts)
 
 
-def _jaw(kind: str, s: float) -> tuple[np.ndarray, float]:
-    """The upper jaw (y < 0) of pliers from the pivot outwards, and its length."""
-    if kind == "needle":
-        return np.array(
-            [(-10, -9), (4, -11), (16, -8), (70, -2.2), (72, -0.3), (8, -0.3), (-8, 6)]
-        ) * s, 72 * s
-    if kind == "cutter":
-        return np.array(
-            [(-12, -9), (2, -12), (14, -11), (22, -5), (24, -0.2), (6, -0.2), (-8, 7)]
-        ) * s, 24 * s
-    if kind == "slip":
-        return np.array(
-            [
-                (-14, -8),
-                (2, -11),
-                (26, -11),
-                (44, -6),
-                (46, -0.4),
-                (34, -0.6),
-                (24, -4.5),
-                (14, -0.8),
-                (6, 2),
-                (-10, 8),
-            ]
-        ) * s, 46 * s
-    if kind == "pump":
-        return np.array(
-            [
-                (-16, -4),
-                (-2, -14),
-                (18, -22),
-                (36, -22),
-                (44, -14),
-                (36, -9),
-                (22, -8),
-                (10, -2),
-                (-6, 9),
-            ]
-        ) * s, 44 * s
-    return np.array(
-        [
-            (-12, -9),
-            (2, -12),
-            (18, -11),
-            (38, -6.5),
-            (40, -0.4),
-            (26, -0.4),
-            (20, -3.2),
-            (12, -0.6),
-            (6, 1),
-            (-9, 8),
-        ]
-    ) * s, 40 * s
+# The upper jaw (y < 0) of pliers, mm from the pivot outwards.
+JAWS = {
+    "needle": [(-10, -9), (4, -11), (16, -8), (70, -2.2), (72, -0.3), (8, -0.3), (-8, 6)],
+    "cutter": [(-12, -9), (2, -12), (14, -11), (22, -5), (24, -0.2), (6, -0.2), (-8, 7)],
+    "slip": [(-14, -8), (2, -11), (26, -11), (44, -6), (46, -0.4), (34, -0.6), (24, -4.5),
+             (14, -0.8), (6, 2), (-10, 8)],
+    "pump": [(-16, -4), (-2, -14), (18, -22), (36, -22), (44, -14), (36, -9), (22, -8), (10, -2),
+             (-6, 9)],
+    "combination": [(-12, -9), (2, -12), (18, -11), (38, -6.5), (40, -0.4), (26, -0.4), (20, -3.2),
+                    (12, -0.6), (6, 1), (-9, 8)],
+}  # fmt: skip
 
 
 def pliers(rng: np.random.Generator) -> Item:
@@ -139,9 +97,9 @@ def pliers(rng: np.random.Generator) -> Item:
     kind = pick(rng, ["combination", "combination", "needle", "needle", "cutter", "slip", "pump"])
     s = rng.uniform(0.8, 1.25)
     thick = rng.uniform(7, 11) * s
-    jaw, _ = _jaw(kind, s)
+    jaw = np.array(JAWS[kind]) * s
     long = (rng.uniform(120, 165) if kind == "pump" else rng.uniform(95, 130)) * s
-    bow = rng.uniform(14, 26) * s
+    bow = rng.uniform(9, 21) * s
     flare = rng.uniform(0.3, 1.0)
     path = curve(
         (-6 * s, 3 * s),
@@ -152,20 +110,21 @@ def pliers(rng: np.random.Generator) -> Item:
     )
     bare = rng.random() < 0.15
     sleeve = pick(rng, ["rubber", "plastic", "plastic"])
-    width = rng.uniform(8, 11) * s
+    width = rng.uniform(7, 10) * s
+    ends = np.array([*np.ones(12), 0.8, 0.4])
     lever = [
         Part(smooth(jaw, 1), "steel", thick, "bevel", edge=2.0),
-        Part(stroke(path, np.linspace(1.25, 0.85, 14) * width), "steel", thick * 0.75, "round"),
+        Part(stroke(path, np.linspace(1.5, 0.8, 14) * width * ends), "steel", thick * 0.6, "round"),
     ]
     if not bare:
         first = int(rng.integers(3, 6))
-        profile = np.linspace(1.25, 1.6, 14 - first) * width
+        profile = np.linspace(1.35, 1.8, 14 - first) * width * ends[first:]
         profile[0] *= rng.uniform(1.0, 1.35)
-        lever.append(Part(stroke(path[first:], profile), sleeve, rng.uniform(12, 17), "round"))
+        lever.append(Part(stroke(path[first:], profile), sleeve, rng.uniform(14, 20), "round"))
         if rng.random() < 0.4:
             inner = path[first:] + (0, -width * 0.35)
             lever.append(Part(stroke(inner, width * 0.8), "rubber", rng.uniform(3, 6)))
-    opening = rng.uniform(0, 10) if rng.random() < 0.45 else rng.uniform(10, 40)
+    opening = rng.uniform(0, 8) if rng.random() < 0.45 else rng.uniform(8, 34)
     parts = moved(lever, -opening / 2) + moved(lever, opening / 2, flip=True)
     boss = rng.uniform(17, 22) * s
     parts.append(Part(ellipse(boss, boss, points=24), "steel", thick * 0.3))

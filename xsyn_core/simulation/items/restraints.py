@@ -26,17 +26,6 @@ def _cuff(rng: np.random.Generator, width: float, height: float, open_by: float)
     toothed = np.full(30, band * 0.85)
     toothed[16:] -= 1.8 * (np.arange(14) % 2)
     strand = moved([Part(stroke(arm - pivot, toothed), "steel", thick)], open_by, *pivot)
-    lock = smooth(
-        [
-            (-width * 0.5 - 12, -12),
-            (-width * 0.5 + 2, -20),
-            (-width * 0.2, height * 0.62),
-            (width * 0.1, height * 0.62),
-            (width * 0.1, height * 0.38),
-            (-width * 0.3, height * 0.3),
-        ],
-        1,
-    )
     keyhole = ellipse(6, 6, -width * 0.2, height * 0.47, 14)
     slot = rectangle(3, 8, -width * 0.2, height * 0.47 - 4)
     body = smooth(
@@ -50,7 +39,6 @@ def _cuff(rng: np.random.Generator, width: float, height: float, open_by: float)
         ],
         1,
     )
-    del lock
     return [
         Part(cheek, "steel", thick),
         *strand,
@@ -70,8 +58,9 @@ def handcuffs(rng: np.random.Generator) -> Item:
     gap = rng.uniform(8, 16) if hinged else rng.uniform(26, 42)
     y = height * 0.3
     opens = [0.0 if rng.random() < 0.65 else rng.uniform(-100, -20) for _ in range(2)]
-    right = moved(_cuff(rng, width, height, opens[0]), x=width / 2 + 14 + gap / 2, y=-y)
-    left = moved(_cuff(rng, width, height, opens[1]), 180, -width / 2 - 14 - gap / 2, -y, flip=True)
+    # Each cuff turns about its swivel, which is put at the origin first.
+    right = moved(_cuff(rng, width, height, opens[0]), x=width / 2 + 13, y=-y)
+    left = moved(_cuff(rng, width, height, opens[1]), 180, -width / 2 - 13, -y, flip=True)
     fold = 0.0 if hinged and rng.random() < 0.6 else rng.uniform(-70, 70)
     if rng.random() < 0.2:
         fold = pick(rng, [-1, 1]) * rng.uniform(110, 165)
@@ -98,7 +87,8 @@ def handcuffs(rng: np.random.Generator) -> Item:
                         holes=(rounded_rectangle(step + 1, 5, 2.5, x),),
                     )
                 )
-    parts = moved(right, fold / 2) + moved(left, -fold / 2) + joint
+    end = gap / 2 + 1
+    parts = moved(right, fold / 2, end) + moved(left, -fold / 2, -end) + joint
     return centred("HandCuffs", parts)
 
 

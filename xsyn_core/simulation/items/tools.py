@@ -1,5 +1,7 @@
 """Hand tools: hammers and wrenches."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from xsyn_core.simulation.items.assembly import arc, centred, curve, moved, pick
@@ -12,6 +14,7 @@ from xsyn_core.simulation.parts import (
     rounded_rectangle,
     smooth,
     tapered,
+    turned,
 )
 
 
@@ -21,8 +24,10 @@ def _hammer_head(rng: np.random.Generator, kind: str) -> list[Part]:
     if kind == "claw":
         r = rng.uniform(12, 15)
         face = [(-r, 45), (r, 45), (r, 34), (r * 0.65, 30), (r * 0.65, 18), (15, 12), (15, -12)]
-        claw = curve((12, -14), (14, -45), (-6, -66), (-30, -78), count=9)
-        under = curve((-31, -74), (-14, -60), (-6, -40), (-13, -12), count=8)
+        bend = rng.uniform(0.3, 1.15)
+        tip = -30 * bend
+        claw = curve((12, -14), (14, -45), (tip * 0.2, -66), (tip, -78), count=9)
+        under = curve((tip - 1, -74), (tip * 0.5, -60), (-6, -40), (-13, -12), count=8)
         outline = np.concatenate(
             [face, claw, under, [(-15, 12), (-r * 0.65, 18), (-r * 0.65, 30), (-r, 34)]]
         )
@@ -83,10 +88,12 @@ def _hammer_head(rng: np.random.Generator, kind: str) -> list[Part]:
 
 def hammer(rng: np.random.Generator) -> Item:
     """A claw, ball-peen, cross-peen or sledge hammer or a mallet."""
-    kind = pick(rng, ["claw", "claw", "claw", "ball", "sledge", "mallet", "peen"])
+    kind = pick(rng, ["claw", "claw", "claw", "claw", "ball", "sledge", "mallet", "peen"])
     length = rng.uniform(220, 330)
     w = rng.uniform(20, 26)
     parts = moved(_hammer_head(rng, kind), rng.uniform(-4, 4))
+    size = rng.uniform(0.8, 1.2)
+    parts = [replace(p, outline=p.outline * size, holes=()) for p in parts]
     handle = pick(rng, ["wood", "wood", "steel", "tube", "fibreglass"])
     grip_from = length * rng.uniform(0.45, 0.65)
     if handle == "wood":
@@ -136,12 +143,7 @@ def _open_jaw(size: float, turn: float) -> Outline:
     slot = np.array(
         [(-depth + s * 0.3, -s), (-depth, -s * 0.5), (-depth, s * 0.5), (-depth + s * 0.3, s)]
     )
-    return np.concatenate([rim, slot]) @ _rotation(turn)
-
-
-def _rotation(degrees: float) -> np.ndarray:
-    a = np.deg2rad(degrees)
-    return np.array([[np.cos(a), np.sin(a)], [-np.sin(a), np.cos(a)]])
+    return turned(np.concatenate([rim, slot]), turn)
 
 
 def _ring_head(rng: np.random.Generator, size: float, thick: float) -> Part:
@@ -154,7 +156,7 @@ def _ring_head(rng: np.random.Generator, size: float, thick: float) -> Part:
 
 
 def _adjustable(rng: np.random.Generator) -> list[Part]:
-    length, s = rng.uniform(150, 300), 1.0
+    length = rng.uniform(150, 300)
     k = length / 200
     thick = rng.uniform(9, 14) * k**0.5
     opening = rng.uniform(2, 24) * k
@@ -196,7 +198,6 @@ def _adjustable(rng: np.random.Generator) -> list[Part]:
     )
     hang = ellipse(w * 0.5, w * 0.5, -length * 0.73)
     worm = rectangle(15 * k, 9 * k, 4 * k, 12 * k)
-    lean = np.deg2rad(s * 0)
     parts = [
         Part(fixed, "steel", thick, "bevel", 2, holes=(worm,)),
         Part(moving, "steel", thick * 0.9),
@@ -204,7 +205,7 @@ def _adjustable(rng: np.random.Generator) -> list[Part]:
         Part(web, "steel", thick * 0.45),
     ]
     parts += [
-        Part(rectangle(1.8 * k, 9 * k, (x - 2) * k + lean, 12 * k), "steel", thick * 0.6)
+        Part(rectangle(1.8 * k, 9 * k, (x - 2) * k, 12 * k), "steel", thick * 0.6)
         for x in (0, 4, 8, 12)
     ]
     if rng.random() < 0.3:
