@@ -1,0 +1,314 @@
+"""Files of SAM weights: `save_sam` and `load_sam`. The tensors tell the model."""
+
+import json
+import os
+import pickle
+import tempfile
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from segment_anything.modeling import (
+    ImageEncoderViT,
+    MaskDecoder,
+    PromptEncoder,
+    Sam,
+    TwoWayTransformer,
+)
+
+from xsyn_core.errors import XsynError
+
+METADATA_KEY = "sam"
+WANTED = (
+    "Give a Segment Anything (SAM) file: sam_vit_b_01ec64.pth, sam_vit_l_0b3195.pth, "
+    "sam_vit_h_4b8939.pth, or a safetensors file of a SAM written by this project."
+)
+# What tensor shapes cannot tell of the published models (no relative positions would hide it):
+# (width, depth) of the image encoder -> heads, indexes of the blocks with global attention.
+PUBLISHED = {
+    (768, 12): (12, (2, 5, 8, 11)),
+    (1024, 24): (16, (5, 11, 17, 23)),
+    (1280, 32): (16, (7, 15, 23, 31)),
+}
+PIXEL_MEAN = (123.675, 116.28, 103.53)
+PIXEL_STD = (58.395, 57.12, 57.375)
+# Beginnings of tensor names -> what such a file is.
+OTHERS = (
+    (
+        ("image_encoder.trunk.", "sam_mask_decoder.", "memory_attention."),
+        "a SAM 2 model",
+    ),
+    (
+        ("image_encoder.layers.", "image_encoder.patch_embed.seq."),
+        "MobileSAM (TinyViT)",
+    ),
+    (("mask_decoder.hf_token", "mask_decoder.compress_vit_feat"), "HQ-SAM"),
+    (
+        ("vision_encoder.", "shared_image_embedding."),
+        "a SAM in the layout of transformers",
+    ),
+    (("down_blocks.", "model.diffusion_model."), "a diffusion model"),
+    (("text_model.",), "a CLIP text model"),
+    (("encoder.conv_in.", "decoder.conv_in."), "an image autoencoder"),
+)
+
+
+def save_sam(path: str | Path, sam: Sam) -> None:
+    """Write a `Sam` as float16 safetensors with what its shapes cannot tell as metadata.
+
+    The file appears whole or not at all. `sam` itself is left as it is.
+    """
+    path = Path(path)
+    encoder, decoder = sam.image_encoder, sam.mask_decoder
+    layout = {
+        "num_heads": encoder.blocks[0].attn.num_heads,
+        "window_size": max(block.window_size for block in encoder.blocks),
+        "global_attn_indexes": [
+            i for i, b in enumerate(encoder.blocks) if b.window_size == 0
+        ],
+        "decoder_num_heads": decoder.transformer.layers[0].self_attn.num_heads,
+        "pixel_mean": sam.pixel_mean.flatten().tolist(),
+        "pixel_std": sam.pixel_std.flatten().tolist(),
+    }
+    tensors = {
+        name: tensor.detach().to("cpu", torch.float16).contiguous()
+        for name, tensor in sam.state_dict().items()
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        new = Path(folder) / path.name
+        save_file(tensors, new, {"format": "pt", METADATA_KEY: json.dumps(layout)})
+        os.replace(new, path)
+
+
+def load_sam(path: str | Path, device: str | torch.device = "cpu") -> Sam:
+    """Build the `Sam` that a file of weights describes, in float32 and eval mode on `device`.
+
+    Reads safetensors and PyTorch files. Image size, patch, width, depth, windows (with relative
+    positions), decoder and prompt sizes follow from the tensors; what they cannot tell comes from
+    the metadata of `save_sam` or from what is known of ViT-B, L and H. Code inside a pickle is
+    never run.
+
+    Raises:
+        XsynError: missing, damaged, or not a SAM that is supported; names what was found.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise XsynError(f"{path} is a folder. {WANTED}")
+    if not path.is_file():
+        raise XsynError(f"There is no file {path}. {WANTED}")
+    tensors, layout = _read(path)
+    _refuse_others(path, tensors)
+    try:
+        sam = _build(tensors, layout)
+        sam.load_state_dict(
+            {k: v.float() for k, v in tensors.items()}, strict=True, assign=True
+        )
+    except (
+        KeyError,
+        IndexError,
+        TypeError,
+        ValueError,
+        AssertionError,
+        RuntimeError,
+    ) as error:
+        if isinstance(error, XsynError):
+            raise
+        reason = str(error).strip().splitlines()
+        raise XsynError(
+            f"{path.name} looks like a SAM, but its tensors do not fit together "
+            f"({type(error).__name__}: {' '.join(reason)[:300]}). {WANTED}"
+        ) from None
+    return sam.requires_grad_(False).eval().to(device)
+
+
+def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Tensors by name, and the layout from the metadata ({} if there is none)."""
+    with path.open("rb") as file:
+        head = file.read(512)
+    text = head.lstrip().lower()
+    if text.startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise XsynError(
+            f"{path.name} is a web page, not weights: the download was answered with a page. "
+            f"Download the file itself. {WANTED}"
+        )
+    if text.startswith(b"version https://git-lfs"):
+        raise XsynError(
+            f"{path.name} is only a Git LFS pointer: fetch the file itself (git lfs pull). {WANTED}"
+        )
+    if len(head) > 8 and head[8:9] == b"{":
+        return _read_safetensors(path)
+    if head.startswith((b"PK", b"\x80")):
+        return _read_pickle(path), {}
+    raise XsynError(
+        f"{path.name} is neither a safetensors nor a PyTorch file. {WANTED}"
+    )
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            layout = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise XsynError(
+            f"{path.name} is damaged or cut short ({error}). Copy or download it again."
+        ) from None
+    if not isinstance(layout, dict):
+        raise XsynError(
+            f"{path.name} has unreadable metadata. Copy or download it again."
+        )
+    return tensors, layout
+
+
+def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise XsynError(
+            f"{path.name} holds Python objects besides weights (or is damaged), and nothing in it "
+            f"was run. {WANTED}"
+        ) from None
+    except Exception as error:  # noqa: BLE001 - damaged archives fail in many ways inside torch
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise XsynError(
+            f"{path.name} is damaged or cut short ({reason}). Copy or download it again."
+        ) from None
+    for key in ("model", "state_dict"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping):
+        raise XsynError(
+            f"{path.name} holds a {type(content).__name__}, not weights. {WANTED}"
+        )
+    tensors = {str(k): v for k, v in content.items() if isinstance(v, torch.Tensor)}
+    if not tensors:
+        raise XsynError(f"{path.name} holds no weights. {WANTED}")
+    return tensors
+
+
+def _refuse_others(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    for beginnings, name in OTHERS:
+        if any(key.startswith(beginnings) for key in tensors):
+            raise XsynError(
+                f"{path.name} is {name}, which is not supported yet. {WANTED}"
+            )
+    needed = (
+        "image_encoder.pos_embed",
+        "prompt_encoder.",
+        "mask_decoder.mask_tokens.weight",
+    )
+    missing = [
+        part for part in needed if not any(key.startswith(part) for key in tensors)
+    ]
+    if missing:
+        some = ", ".join(sorted(tensors)[:3])
+        raise XsynError(
+            f"{path.name} is not a whole SAM: it has {len(tensors)} tensors such as {some}, "
+            f"but no {' and no '.join(part.rstrip('.') for part in missing)}. {WANTED}"
+        )
+
+
+def _build(tensors: Mapping[str, torch.Tensor], layout: Mapping[str, Any]) -> Sam:
+    """An empty `Sam` (on the meta device, but for its constants) in the shapes of the tensors."""
+
+    def shape(name: str) -> torch.Size:
+        return tensors[name].shape
+
+    def count(prefix: str) -> int:
+        rests = (k[len(prefix) :] for k in tensors if k.startswith(prefix))
+        return len({rest.split(".")[0] for rest in rests})
+
+    _, grid, grid_x, width = shape("image_encoder.pos_embed")
+    if grid != grid_x:
+        raise XsynError(
+            f"This SAM has a {grid_x} x {grid} token grid; only square ones can run."
+        )
+    patch = shape("image_encoder.patch_embed.proj.weight")[2]
+    out, depth = shape("image_encoder.neck.0.weight")[0], count("image_encoder.blocks.")
+    heads, window, global_blocks = _attention_layout(
+        tensors, layout, width, depth, grid
+    )
+    hidden = shape("image_encoder.blocks.0.mlp.lin1.weight")[0]
+    first = "mask_decoder.transformer.layers.0."
+    inner = shape(first + "cross_attn_token_to_image.q_proj.weight")[0]
+    with torch.device("meta"):
+        encoder = ImageEncoderViT(
+            img_size=grid * patch,
+            patch_size=patch,
+            in_chans=shape("image_encoder.patch_embed.proj.weight")[1],
+            embed_dim=width,
+            depth=depth,
+            num_heads=heads,
+            mlp_ratio=hidden / width,
+            out_chans=out,
+            qkv_bias="image_encoder.blocks.0.attn.qkv.bias" in tensors,
+            norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
+            use_rel_pos="image_encoder.blocks.0.attn.rel_pos_h" in tensors,
+            window_size=window,
+            global_attn_indexes=global_blocks,
+        )
+        prompts = PromptEncoder(
+            embed_dim=out,
+            image_embedding_size=(grid, grid),
+            input_image_size=(grid * patch, grid * patch),
+            mask_in_chans=shape("prompt_encoder.mask_downscaling.3.weight")[0],
+        )
+        transformer = TwoWayTransformer(
+            depth=count("mask_decoder.transformer.layers."),
+            embedding_dim=out,
+            num_heads=int(layout.get("decoder_num_heads", 8)),
+            mlp_dim=shape(first + "mlp.lin1.weight")[0],
+            attention_downsample_rate=out // inner,
+        )
+        decoder = MaskDecoder(
+            transformer_dim=out,
+            transformer=transformer,
+            num_multimask_outputs=shape("mask_decoder.mask_tokens.weight")[0] - 1,
+            iou_head_depth=count("mask_decoder.iou_prediction_head.layers."),
+            iou_head_hidden_dim=shape(
+                "mask_decoder.iou_prediction_head.layers.0.weight"
+            )[0],
+        )
+        sam = Sam(encoder, prompts, decoder)
+    for name, default in (("pixel_mean", PIXEL_MEAN), ("pixel_std", PIXEL_STD)):
+        values = torch.tensor(layout.get(name, default), dtype=torch.float32)
+        setattr(sam, name, values.view(3, 1, 1))
+    return sam
+
+
+def _attention_layout(
+    tensors: Mapping[str, torch.Tensor],
+    layout: Mapping[str, Any],
+    width: int,
+    depth: int,
+    grid: int,
+) -> tuple[int, int, tuple[int, ...]]:
+    """Heads, window size and global blocks of the image encoder."""
+    tables = [
+        tensors.get(f"image_encoder.blocks.{i}.attn.rel_pos_h") for i in range(depth)
+    ]
+    if all(table is not None for table in tables):
+        # A table has 2 s - 1 rows for windows of s tokens, and a column per channel of a head.
+        sides = [(len(table) + 1) // 2 for table in tables]
+        whole = tuple(i for i, side in enumerate(sides) if side == grid)
+        return (
+            width // tables[0].shape[1],
+            min(sides) if len(whole) < depth else 0,
+            whole,
+        )
+    if "num_heads" in layout:
+        whole = tuple(int(i) for i in layout["global_attn_indexes"])
+        return int(layout["num_heads"]), int(layout["window_size"]), whole
+    if (width, depth) in PUBLISHED:
+        heads, whole = PUBLISHED[width, depth]
+        return heads, 14, whole
+    raise XsynError(
+        f"This SAM has an image encoder of width {width} and depth {depth} without relative "
+        "positions: its heads and windows are in no tensor, and the file has no metadata that "
+        "tells them. Write it with save_sam."
+    )
