@@ -1,0 +1,175 @@
+"""A judge of what was painted: a classifier of item crops, trained on simulated crops only."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+
+from xsyn_core.categories import CATALOGS
+from xsyn_core.training.data import NAMES, Shard, shards
+from xsyn_core.training.loop import Plan, autocast, pick_device, train
+
+CROP = 64
+CLASSES = CATALOGS["pidray"].names
+# The other catalogues' words for the same things; the rest (bottles, phones ...) is not judged.
+SAME = {
+    "Folding_Knife": "Knife",
+    "Straight_Knife": "Knife",
+    "Utility_Knife": "Knife",
+    "Multi-tool_Knife": "Knife",
+    "Scissor": "Scissors",
+    "Portable_Charger_1": "Powerbank",
+    "Portable_Charger_2": "Powerbank",
+    "Nonmetallic_Lighter": "Lighter",
+}
+CLASS_OF = np.array(
+    [CLASSES.index(SAME.get(n, n)) if SAME.get(n, n) in CLASSES else -1 for n in NAMES]
+)
+
+
+def crop(image: np.ndarray, box: np.ndarray, margin: float = 0.1) -> np.ndarray:
+    """The square around a box (uint8 (H, W, 3)), resampled to (CROP, CROP, 3).
+
+    The box is in pixels; where the square leaves the image its border is repeated.
+    """
+    x1, y1, x2, y2 = box
+    side = max(x2 - x1, y2 - y1) * (1 + 2 * margin)
+    scale = CROP / side
+    cx, cy = (x1 + x2) / 2, (y1 + y2) / 2
+    matrix = np.array(
+        [[scale, 0, CROP / 2 - scale * cx], [0, scale, CROP / 2 - scale * cy]], np.float32
+    )
+    if scale < 1:
+        # warping does not average what it shrinks
+        image = cv2.GaussianBlur(image, (0, 0), 0.4 / scale)
+    return cv2.warpAffine(image, matrix, (CROP, CROP), borderMode=cv2.BORDER_REPLICATE)
+
+
+class Classifier(torch.nn.Module):
+    """A small residual network; (B, 3, CROP, CROP) in [-1, 1] to logits (B, 12)."""
+
+    def __init__(self, widths: tuple[int, ...] = (32, 64, 128, 192)):
+        super().__init__()
+        self.stem = torch.nn.Conv2d(3, widths[0], 3, padding=1)
+        self.blocks = torch.nn.ModuleList()
+        before = widths[0]
+        for width in widths:
+            for stride in (2, 1):
+                self.blocks.append(_Block(before, width, stride))
+                before = width
+        self.head = torch.nn.Linear(before, len(CLASSES))
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, 192) features before the last layer."""
+        x = self.stem(x)
+        for block in self.blocks:
+            x = block(x)
+        return x.mean((2, 3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.features(x))
+
+
+class _Block(torch.nn.Module):
+    def __init__(self, before: int, width: int, stride: int):
+        super().__init__()
+        self.norm1 = torch.nn.GroupNorm(8, before)
+        self.conv1 = torch.nn.Conv2d(before, width, 3, stride, 1)
+        self.norm2 = torch.nn.GroupNorm(8, width)
+        self.conv2 = torch.nn.Conv2d(width, width, 3, padding=1)
+        self.skip = torch.nn.Conv2d(before, width, 1, stride)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.conv1(F.silu(self.norm1(x)))
+        return self.skip(x) + self.conv2(F.silu(self.norm2(y)))
+
+
+def tensor(crops: np.ndarray) -> torch.Tensor:
+    """uint8 (B, CROP, CROP, 3) to float32 (B, 3, CROP, CROP) in [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(crops)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def item_crops(data: list[Shard], loose: float, rng: np.random.Generator):
+    """Every window's own item: crops uint8 (N, CROP, CROP, 3) and class indices (N,).
+
+    Args:
+        loose: the box is moved and grown by up to this share of its size, as a grounding box
+            around a painted item is.
+    """
+    images, classes = [], []
+    for shard in data:
+        for index in np.flatnonzero(~shard.whole):
+            kind = CLASS_OF[shard.categories[index][0]] if shard.categories[index][0] >= 0 else -1
+            if kind < 0:
+                continue
+            x1, y1, x2, y2 = shard.boxes[index][0]
+            w, h = x2 - x1, y2 - y1
+            box = np.array([x1, y1, x2, y2]) + rng.uniform(0, loose, 4) * (-w, -h, w, h)
+            images.append(crop(shard.images[index], box))
+            classes.append(kind)
+    return np.stack(images), np.array(classes)
+
+
+def predict(model: Classifier, crops: np.ndarray) -> np.ndarray:
+    """Class indices (N,) of uint8 crops (N, CROP, CROP, 3)."""
+    with torch.no_grad():
+        return np.concatenate(
+            [model(tensor(crops[k : k + 256])).argmax(1).numpy() for k in range(0, len(crops), 256)]
+        )
+
+
+def load(path: Path) -> Classifier:
+    """The trained judge."""
+    model = Classifier()
+    model.load_state_dict({k: v.float() for k, v in load_file(path).items()})
+    return model.eval()
+
+
+def main(
+    out: Path = Path("assets/evaluation/classifier.safetensors"),
+    data: Path = Path("runs/data"),
+    run: Path = Path("runs/classifier"),
+    steps: int = 3000,
+    batch: int = 64,
+    rate: float = 1e-3,
+    shard_count: int = 100,
+    seed: int = 0,
+    workers: int = 2,
+    device: str = "auto",
+) -> None:
+    """Train the judge of painted items on simulated crops; resumes from RUN."""
+    torch.manual_seed(seed)
+    where = pick_device(device)
+    images, classes = item_crops(
+        shards(data, seed, shard_count, workers), 0.15, np.random.default_rng(seed)
+    )
+    model = Classifier().to(where)
+
+    def step(k: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        rows = rng.integers(len(images), size=batch)
+        x = tensor(images[rows]).to(where)
+        y = torch.from_numpy(classes[rows]).to(where)
+        turns = int(rng.integers(4))
+        x = torch.rot90(x, turns, (2, 3))
+        x = x.flip(3) if rng.random() < 0.5 else x
+        if rng.random() < 0.5:
+            # painted items are a little soft: sharpness must not decide
+            small = F.interpolate(x, scale_factor=float(rng.uniform(0.5, 1)), mode="area")
+            x = F.interpolate(small, (CROP, CROP), mode="bilinear")
+        shift = torch.from_numpy(rng.integers(-4, 5, 2))
+        x = torch.roll(x, shift.tolist(), (2, 3))
+        with autocast(where):
+            logits = model(x).float()
+        return {
+            "loss": F.cross_entropy(logits, y, label_smoothing=0.05),
+            "right": (logits.argmax(1) == y).float().mean(),
+        }
+
+    def on_save(average: Classifier, done: int) -> None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        save_file({k: v.half().contiguous() for k, v in average.state_dict().items()}, out)
+
+    train(model, step, Plan(steps=steps, rate=rate, seed=seed, weight_decay=0.05), run, on_save)
