@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from xsyn_core.simulation.items.assembly import centred, moved, pick
+from xsyn_core.simulation.items.assembly import centred, moved
 from xsyn_core.simulation.parts import Item, Part, rectangle, rounded_rectangle, smooth, tapered
+from xsyn_core.simulation.shapes import pick
 
 # case length, case diameter, overall length, bullet diameter, neck length (mm; no neck: straight)
 CALIBRES = {
@@ -75,7 +76,7 @@ def shotshell(rng: np.random.Generator) -> list[Part]:
 
 def bullet(rng: np.random.Generator) -> Item:
     """One cartridge or a few: loose, side by side, or in a magazine."""
-    arrangement = pick(rng, ["one", "one", "loose", "row", "row", "clip", "shell"])
+    arrangement = pick(rng, "one", "one", "loose", "row", "row", "clip", "shell")
     blunt = rng.uniform(0, 1)
     if arrangement == "shell":
         parts, gap = [], rng.uniform(21, 26)
@@ -84,7 +85,7 @@ def bullet(rng: np.random.Generator) -> Item:
                 shotshell(rng), rng.uniform(-8, 8) + 180 * (rng.random() < 0.3), 0, k * gap
             )
         return centred("Bullet", parts)
-    calibre = pick(rng, list(CALIBRES))
+    calibre = pick(rng, *list(CALIBRES))
     base, total = CALIBRES[calibre][1], CALIBRES[calibre][2]
     one = cartridge(calibre, blunt)
     if arrangement == "one":

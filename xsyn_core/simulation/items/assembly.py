@@ -1,21 +1,14 @@
-"""What the item builders share: choosing, bending, moving and centring."""
+"""What the item builders share: bending, moving and centring."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import pairwise
-from typing import TypeVar
 
 import numpy as np
 
 from xsyn_core.simulation.parts import Item, Outline, Part
 
-T = TypeVar("T")
 Builder = Callable[[np.random.Generator], Item]
-
-
-def pick(rng: np.random.Generator, options: Sequence[T]) -> T:
-    """One of the options, each equally likely (repeat an option to favour it)."""
-    return options[int(rng.integers(len(options)))]
 
 
 def curve(*points: tuple[float, float], count: int = 12) -> Outline:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from xsyn_core.simulation.items.assembly import centred, curve, pick
+from xsyn_core.simulation.items.assembly import centred, curve
 from xsyn_core.simulation.parts import (
     Item,
     Outline,
@@ -13,6 +13,7 @@ from xsyn_core.simulation.parts import (
     smooth,
     tapered,
 )
+from xsyn_core.simulation.shapes import pick
 
 HANDLE_MATERIALS = ("plastic", "plastic", "wood", "wood", "rubber")
 
@@ -67,7 +68,7 @@ def ground_blade(outline: Outline, thickness: float, height: float) -> list[Part
 def fixed_handle(rng: np.random.Generator, length: float, height: float) -> list[Part]:
     """A handle from x = -length to 0 with a full or hidden tang, rivets or a steel shell."""
     h = height / 2
-    shape = pick(rng, ["plain", "belly", "hooked"])
+    shape = pick(rng, "plain", "belly", "hooked")
     if shape == "plain":
         grip = rounded_rectangle(length, height, h * rng.uniform(0.4, 1), -length / 2)
     elif shape == "belly":
@@ -96,7 +97,7 @@ def fixed_handle(rng: np.random.Generator, length: float, height: float) -> list
         )
     if rng.random() < 0.2:  # one piece of hollow steel
         return [Part(grip, "steel", rng.uniform(1.2, 2.2), "shell", edge=1.2)]
-    material = pick(rng, HANDLE_MATERIALS)
+    material = pick(rng, *HANDLE_MATERIALS)
     parts = [Part(grip, material, rng.uniform(14, 22), "round")]
     steel = rng.uniform(1.5, 3)
     if rng.random() < 0.55:  # full tang
@@ -105,9 +106,9 @@ def fixed_handle(rng: np.random.Generator, length: float, height: float) -> list
     else:
         reach = length * rng.uniform(0.35, 0.9)
         parts.append(Part(tapered([(0, h * 0.55), (-reach, h * 0.25)]), "steel", steel))
-    rivets = pick(rng, [0, 2, 3, 3])
+    rivets = pick(rng, 0, 2, 3, 3)
     size = rng.uniform(4, 8)
-    metal = pick(rng, ["brass", "steel"])
+    metal = pick(rng, "brass", "steel")
     for x in np.linspace(-0.15, -0.85, rivets) * length if rivets else ():
         parts.append(Part(ellipse(size, size, x, points=14), metal, rng.uniform(8, 14)))
     return parts
@@ -117,32 +118,30 @@ def straight_knife(rng: np.random.Generator) -> Item:
     """A chef's, paring, steak, bread or hunting knife, or a dagger."""
     kind = pick(
         rng,
-        [
-            "chef",
-            "chef",
-            "chef",
-            "paring",
-            "steak",
-            "bread",
-            "hunting",
-            "hunting",
-            "dagger",
-            "santoku",
-        ],
+        "chef",
+        "chef",
+        "chef",
+        "paring",
+        "steak",
+        "bread",
+        "hunting",
+        "hunting",
+        "dagger",
+        "santoku",
     )
     length, height, shape = {
         "chef": (rng.uniform(150, 240), rng.uniform(34, 52), "chef"),
-        "paring": (rng.uniform(75, 110), rng.uniform(16, 24), pick(rng, ["drop", "chef"])),
+        "paring": (rng.uniform(75, 110), rng.uniform(16, 24), pick(rng, "drop", "chef")),
         "steak": (rng.uniform(105, 135), rng.uniform(16, 22), "drop"),
         "bread": (rng.uniform(190, 240), rng.uniform(26, 36), "sheepsfoot"),
-        "hunting": (rng.uniform(100, 180), rng.uniform(25, 38), pick(rng, ["clip", "tanto"])),
+        "hunting": (rng.uniform(100, 180), rng.uniform(25, 38), pick(rng, "clip", "tanto")),
         "dagger": (rng.uniform(120, 190), rng.uniform(22, 32), "spear"),
         "santoku": (rng.uniform(150, 190), rng.uniform(40, 52), "sheepsfoot"),
     }[kind]
     heavy = kind in ("hunting", "dagger")
     thickness = rng.uniform(3, 5) if heavy else rng.uniform(1.5, 3)
     outline = blade_outline(shape, length, height)
-    if kind == "bread" or kind == "steak" and rng.random() < 0.6:
+    if kind == "bread" or (kind == "steak" and rng.random() < 0.6):
         outline = serrate(outline, height, rng.uniform(4, 9), rng.uniform(1, 2.5))
     if kind == "dagger":
         parts = [Part(outline, "steel", thickness, "bevel", edge=height * 0.48)]
@@ -153,12 +152,12 @@ def straight_knife(rng: np.random.Generator) -> Item:
     drop = 0.0 if heavy else min(0.0, (grip_height - height) / 2)
     grip_length = rng.uniform(95, 130)
     grip = fixed_handle(rng, grip_length, grip_height)
-    if kind == "dagger" or heavy and rng.random() < 0.6:
+    if kind == "dagger" or (heavy and rng.random() < 0.6):
         guard = rounded_rectangle(rng.uniform(5, 9), height * rng.uniform(1.5, 2.2), 3)
-        grip.append(Part(guard, pick(rng, ["brass", "steel"]), rng.uniform(8, 14)))
+        grip.append(Part(guard, pick(rng, "brass", "steel"), rng.uniform(8, 14)))
         if rng.random() < 0.6:
             pommel = rounded_rectangle(12, grip_height * 1.05, 4, -grip_length)
-            grip.append(Part(pommel, pick(rng, ["brass", "steel"]), rng.uniform(10, 16)))
+            grip.append(Part(pommel, pick(rng, "brass", "steel"), rng.uniform(10, 16)))
     elif rng.random() < 0.6:
         bolster = rounded_rectangle(rng.uniform(8, 18), grip_height * 0.9, 3)
         grip.append(Part(bolster, "steel", rng.uniform(6, 12)))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from xsyn_core.simulation.items.assembly import arc, centred, curve, moved, pick
+from xsyn_core.simulation.items.assembly import arc, centred, curve
 from xsyn_core.simulation.parts import (
     Item,
     Outline,
@@ -14,6 +14,7 @@ from xsyn_core.simulation.parts import (
     stroke,
     tapered,
 )
+from xsyn_core.simulation.shapes import pick
 
 
 def _filling(half: float, bottom: float, top: float, level: float, slope: float) -> Outline:
@@ -24,7 +25,7 @@ def _filling(half: float, bottom: float, top: float, level: float, slope: float)
 
 def aerosol(rng: np.random.Generator) -> Item:
     """A spray can: dome, valve, dip tube, nozzle and often a cap."""
-    d = pick(rng, [35.0, 38.0, 45.0, 52.0, 57.0, 65.0])
+    d = pick(rng, 35.0, 38.0, 45.0, 52.0, 57.0, 65.0)
     length = d * rng.uniform(1.7, 3.8) if d > 50 else d * rng.uniform(2.4, 3.8)
     r = d / 2
     steel = rng.random() < 0.6
@@ -42,12 +43,10 @@ def aerosol(rng: np.random.Generator) -> Item:
     level = rng.uniform(0.25, 0.95)
     if rng.random() < 0.5:  # lying: the liquid is spread over the whole length
         inner = (outline - (length / 2, 0)) * (0.96, 0.95) + (length / 2, 0)
-        parts.append(
-            Part(inner, pick(rng, ["water", "butane", "alcohol"]), d * level * 0.8, "round")
-        )
+        parts.append(Part(inner, pick(rng, "water", "butane", "alcohol"), d * level * 0.8, "round"))
     else:
         liquid = _filling(r * 0.95, 5, straight, level, rng.uniform(-12, 12))
-        parts.append(Part(liquid, pick(rng, ["water", "butane", "alcohol"]), d * 0.85, "round"))
+        parts.append(Part(liquid, pick(rng, "water", "butane", "alcohol"), d * 0.85, "round"))
     parts += [
         Part(rectangle(5, 29, length - 1), "steel", 2.5, "round"),
         Part(rectangle(16, 11, length - 7), "steel", rng.uniform(3, 6), "round"),
@@ -115,7 +114,7 @@ def water(rng: np.random.Generator) -> Item:
     """A bottle of drink: thin plastic or glass, full or part full, with a cap."""
     d, length = rng.uniform(58, 85), rng.uniform(180, 270)
     r, neck = d / 2, rng.uniform(11, 15)
-    shape = pick(rng, ["straight", "waist", "grooved", "square", "flask"])
+    shape = pick(rng, "straight", "waist", "grooved", "square", "flask")
     top = length * rng.uniform(0.66, 0.8)
     side = [(0, r * 0.85), (6, r)]
     if shape == "waist":
@@ -136,10 +135,10 @@ def water(rng: np.random.Generator) -> Item:
     glass = rng.random() < 0.12
     material, wall = ("glass", 5.0) if glass else ("plastic", rng.uniform(0.6, 1.4))
     if shape == "flask":
-        material, wall = pick(rng, [("steel", 1.2), ("aluminium", 2.2), ("plastic", 4.0)])
+        material, wall = pick(rng, ("steel", 1.2), ("aluminium", 2.2), ("plastic", 4.0))
     parts = [Part(outline, material, wall, "shell", edge=1.0 if wall < 2 else 2.0)]
     inner = (outline - (length / 2, 0)) * (0.975, 0.965) + (length / 2, 0)
-    level = pick(rng, [1.0, 1.0, rng.uniform(0.35, 0.95)])
+    level = pick(rng, 1.0, 1.0, rng.uniform(0.35, 0.95))
     liquid = inner.copy()
     liquid[:, 0] = np.minimum(liquid[:, 0], 3 + (length - 8) * level)
     parts.append(Part(liquid, "water", d * rng.uniform(0.75, 0.95), "round"))
@@ -160,7 +159,7 @@ def _jar(rng: np.random.Generator) -> list[Part]:
     return [
         Part(body, "glass" if glass else "plastic", 6 if glass else 4, "shell", edge=3),
         Part(rounded_rectangle(tall * 0.75, d * 0.8, 6, tall * 0.5), "cream", d * 0.6, "round"),
-        Part(lid, pick(rng, ["plastic", "aluminium"]), 3, "shell", edge=2),
+        Part(lid, pick(rng, "plastic", "aluminium"), 3, "shell", edge=2),
     ]
 
 
@@ -179,7 +178,7 @@ def _tube(rng: np.random.Generator) -> list[Part]:
         [(0, w * 0.55), (length * 0.5, w * 0.5), (length * 0.95, w * 0.4), (length, w * 0.2)]
     )
     return [
-        Part(body, pick(rng, ["plastic", "aluminium"]), 1.4),
+        Part(body, pick(rng, "plastic", "aluminium"), 1.4),
         Part(
             smooth(body, 1) * (0.94, 0.85) + (length * 0.05, 0),
             "cream",
@@ -193,7 +192,7 @@ def _tube(rng: np.random.Generator) -> list[Part]:
 
 def _lipstick(rng: np.random.Generator) -> list[Part]:
     d = rng.uniform(17, 21)
-    metal = pick(rng, ["aluminium", "brass", "plastic"])
+    metal = pick(rng, "aluminium", "brass", "plastic")
     return [
         Part(rectangle(72, d), "plastic", 4, "shell", edge=2),
         Part(rectangle(30, d * 0.9, -18), metal, 1.6, "shell", edge=1),
@@ -239,7 +238,7 @@ def _polish(rng: np.random.Generator) -> list[Part]:
 def _perfume(rng: np.random.Generator) -> list[Part]:
     w, tall = rng.uniform(45, 70), rng.uniform(55, 90)
     level = rng.uniform(0.4, 0.95)
-    body = rounded_rectangle(tall, w, pick(rng, [4, 12, w / 2]))
+    body = rounded_rectangle(tall, w, pick(rng, 4, 12, w / 2))
     inside = tall - 14
     return [
         Part(body, "glass", 8, "shell", edge=4),
@@ -275,4 +274,4 @@ def _pump_bottle(rng: np.random.Generator) -> list[Part]:
 def cosmetic(rng: np.random.Generator) -> Item:
     """A jar, tube, lipstick, powder compact, nail polish, perfume or lotion."""
     kinds = [_jar, _jar_from_above, _tube, _lipstick, _compact, _polish, _perfume, _pump_bottle]
-    return centred("Cosmetic", moved(pick(rng, kinds)(rng)))
+    return centred("Cosmetic", pick(rng, *kinds)(rng))

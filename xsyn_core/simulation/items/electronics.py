@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from xsyn_core.simulation.items.assembly import centred, moved, pick
+from xsyn_core.simulation.items.assembly import centred, moved
 from xsyn_core.simulation.parts import (
     Item,
     Part,
@@ -11,6 +11,7 @@ from xsyn_core.simulation.parts import (
     rounded_rectangle,
     stroke,
 )
+from xsyn_core.simulation.shapes import pick
 
 
 def circuit_board(
@@ -27,7 +28,7 @@ def circuit_board(
         px = x + rng.uniform(-0.5, 0.5) * (width - w)
         py = y + rng.uniform(-0.5, 0.5) * (height - h)
         material, thick = pick(
-            rng, [("ceramic", 2.0), ("copper", 0.7), ("steel", 0.6), ("lead", 0.15)]
+            rng, ("ceramic", 2.0), ("copper", 0.7), ("steel", 0.6), ("lead", 0.15)
         )
         parts.append(Part(rectangle(w, h, px, py), material, thick * rng.uniform(0.7, 1.5)))
     return parts
@@ -48,8 +49,8 @@ def _round_cell(length: float, d: float, x: float, y: float) -> list[Part]:
 
 def portable_charger_2(rng: np.random.Generator) -> Item:
     """A power bank with cylindrical cells side by side."""
-    cells = pick(rng, [1, 2, 2, 3, 4, 4, 6])
-    length, d = pick(rng, [(65.0, 18.3), (65.0, 18.3), (70.0, 21.2)])
+    cells = pick(rng, 1, 2, 2, 3, 4, 4, 6)
+    length, d = pick(rng, (65.0, 18.3), (65.0, 18.3), (70.0, 21.2))
     gap = rng.uniform(0.2, 1.2)
     rows, columns = (2, 3) if cells == 6 else (1, cells)
     board = rng.uniform(12, 22)
@@ -58,7 +59,7 @@ def portable_charger_2(rng: np.random.Generator) -> Item:
     width = span + 5 if below else span + board + 4
     height = rows * (length + 3) + (board if below else 0) + 5
     metal = rng.random() < 0.3
-    case = rounded_rectangle(width, height, pick(rng, [3, 6, min(d, width) / 2]))
+    case = rounded_rectangle(width, height, pick(rng, 3, 6, min(d, width) / 2))
     parts = [
         Part(case, "aluminium" if metal else "plastic", 2.2 if metal else 4, "shell", edge=1.5)
     ]
@@ -105,7 +106,7 @@ def portable_charger_1(rng: np.random.Generator) -> Item:
     pouch = height - board - 7
     thick = rng.uniform(7, 16)
     y = -height / 2 + 3 + pouch / 2
-    split = pick(rng, [1, 1, 2])
+    split = pick(rng, 1, 1, 2)
     for k in range(split):
         px = (k - (split - 1) / 2) * width * 0.46
         pw = width * (0.9 if split == 1 else 0.44)
@@ -136,13 +137,13 @@ def mobile_phone(rng: np.random.Generator) -> Item:
     width, height = rng.uniform(64, 80), rng.uniform(135, 168)
     case = rounded_rectangle(width, height, rng.uniform(6, 13))
     inside = rounded_rectangle(width - 6, height - 6, 6)
-    frame = pick(rng, ["aluminium", "aluminium", "steel", "plastic"])
+    frame = pick(rng, "aluminium", "aluminium", "steel", "plastic")
     parts = [
         Part(case, "glass", rng.uniform(1.0, 1.8)),
         Part(case, frame, 7 if frame != "steel" else 4, holes=(inside,)),
         Part(inside, "aluminium", rng.uniform(0.4, 0.9)),
     ]
-    side = pick(rng, [-1, 1])
+    side = pick(rng, -1, 1)
     bw, bh = width * rng.uniform(0.5, 0.62), height * rng.uniform(0.48, 0.6)
     bx, by = side * (width / 2 - bw / 2 - 5), rng.uniform(-0.02, 0.06) * height
     parts.append(Part(rounded_rectangle(bw, bh, 2, bx, by), "lithium_cell", rng.uniform(4, 5.5)))
@@ -179,10 +180,10 @@ def tablet(rng: np.random.Generator) -> Item:
         Part(case, "aluminium", 5, holes=(inside,)),
         Part(inside, "aluminium", rng.uniform(0.7, 1.2)),
     ]
-    count = pick(rng, [1, 2, 2])
+    count = pick(rng, 1, 2, 2)
     cell_h = height * rng.uniform(0.5, 0.65)
     span = width * rng.uniform(0.62, 0.72)
-    side = pick(rng, [-1, 1])
+    side = pick(rng, -1, 1)
     for k in range(count):
         cw = span / count - 2
         x = side * (width / 2 - 6 - cw / 2 - k * (cw + 2))
@@ -219,14 +220,14 @@ def laptop(rng: np.random.Generator) -> Item:
     kw, kh = width * 0.8, height * 0.38
     ky = -height * 0.12
     parts.append(Part(rectangle(kw, kh, 0, ky), "steel", rng.uniform(0.2, 0.4)))
-    for row in range(5):
-        y = ky + (row - 2) * kh / 5
-        gaps = tuple(
-            rectangle(2.0, kh * 0.17, x, y)
-            for x in np.linspace(-0.5, 0.5, 15)[1:-1] * kw + rng.uniform(-4, 4)
-        )
-        parts.append(Part(rectangle(kw * 0.98, kh * 0.16, 0, y), "plastic", 2.5, holes=gaps))
-    side = pick(rng, [-1, 1])
+    for first, rows in ((0, 2), (2, 3)):
+        top, tall = ky + (first / 5 - 0.5) * kh, rows / 5 * kh
+        columns = np.linspace(-0.5, 0.5, 15)[1:-1] * kw + rng.uniform(-8, 8)
+        gaps = [rectangle(2.0, tall, x, top + tall / 2) for x in columns]
+        gaps += [rectangle(kw, 2.0, 0, top + row * kh / 5) for row in range(1, rows)]
+        keys = rectangle(kw * 0.98, tall - 2, 0, top + tall / 2)
+        parts.append(Part(keys, "plastic", 2.5, holes=tuple(gaps)))
+    side = pick(rng, -1, 1)
     parts += circuit_board(
         rng, width * rng.uniform(0.5, 0.75), height * 0.36, -side * width * 0.08, -height * 0.25, 10
     )
@@ -244,7 +245,7 @@ def laptop(rng: np.random.Generator) -> Item:
         parts.append(Part(rectangle(d, 9, x, y - d * 0.55), "copper", 3, texture=0.6, grain=2))
     by, bh = height * 0.3, height * rng.uniform(0.24, 0.32)
     if rng.random() < 0.35:  # older: round cells along the hinge
-        count = pick(rng, [4, 6])
+        count = pick(rng, 4, 6)
         for k in range(count):
             cell = moved(
                 _round_cell(65, 18, 0, 0),
@@ -276,4 +277,4 @@ def laptop(rng: np.random.Generator) -> Item:
 
 def power_bank(rng: np.random.Generator) -> Item:
     """Any power bank."""
-    return pick(rng, [portable_charger_1, portable_charger_2])(rng)
+    return pick(rng, portable_charger_1, portable_charger_2)(rng)

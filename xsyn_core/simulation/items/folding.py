@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from xsyn_core.simulation.items.assembly import arc, centred, curve, moved, pick
+from xsyn_core.simulation.items.assembly import arc, centred, curve, moved
 from xsyn_core.simulation.items.blades import blade_outline, ground_blade, serrate
 from xsyn_core.simulation.parts import (
     Item,
@@ -14,11 +14,12 @@ from xsyn_core.simulation.parts import (
     stroke,
     tapered,
 )
+from xsyn_core.simulation.shapes import pick
 
 
 def _opening(rng: np.random.Generator) -> float:
     """Degrees from open (0) to closed (180)."""
-    pose = pick(rng, ["open", "open", "half", "half", "closed"])
+    pose = pick(rng, "open", "open", "half", "half", "closed")
     if pose == "half":
         return rng.uniform(40, 150)
     return rng.uniform(0, 8) if pose == "open" else 180 - rng.uniform(0, 8)
@@ -42,7 +43,7 @@ def folding_knife(rng: np.random.Generator) -> Item:
             (6, h * 0.8),
         ]
     )
-    material = pick(rng, ["plastic", "wood", "aluminium", "aluminium", "steel", "rubber"])
+    material = pick(rng, "plastic", "wood", "aluminium", "aluminium", "steel", "rubber")
     thickness = {"aluminium": 5, "steel": 3}.get(material, 9) * rng.uniform(0.8, 1.3)
     parts = [Part(scale, material, thickness, "round" if material == "wood" else "slab")]
     liner = (scale + (grip / 2, 0)) * (0.96, 0.86) - (grip / 2, 0)
@@ -55,23 +56,21 @@ def folding_knife(rng: np.random.Generator) -> Item:
             rng.uniform(2.5, 4),
         )
     )
-    for x in np.linspace(-0.25, -0.93, pick(rng, [2, 3, 3])) * grip:
+    for x in np.linspace(-0.25, -0.93, pick(rng, 2, 3, 3)) * grip:
         parts.append(Part(ellipse(4.5, 4.5, x, back * -x / grip, 12), "steel", rng.uniform(8, 12)))
     length = grip * rng.uniform(0.75, 0.92)
     tall = height * rng.uniform(0.7, 0.92)
-    outline = blade_outline(
-        pick(rng, ["drop", "clip", "spear", "tanto", "sheepsfoot"]), length, tall
-    )
+    outline = blade_outline(pick(rng, "drop", "clip", "spear", "tanto", "sheepsfoot"), length, tall)
     if rng.random() < 0.2:
         outline = serrate(outline, tall, 4, 1.5)
     blade = ground_blade(outline, rng.uniform(2.2, 4), tall)
     blade.append(Part(ellipse(tall * 1.05, tall * 1.05, 0, 0, 20), "steel", rng.uniform(1, 2)))
     if rng.random() < 0.4:
         x = length * 0.22
-        stud = ellipse(pick(rng, [5, 9]), 5, x, -tall * 0.2, 12)
+        stud = ellipse(pick(rng, 5, 9), 5, x, -tall * 0.2, 12)
         blade.append(Part(stud, "steel", rng.uniform(3, 7)))
     parts += moved(blade, -_opening(rng))
-    parts.append(Part(ellipse(7, 7, 0, 0, 14), pick(rng, ["steel", "brass"]), rng.uniform(8, 13)))
+    parts.append(Part(ellipse(7, 7, 0, 0, 14), pick(rng, "steel", "brass"), rng.uniform(8, 13)))
     if rng.random() < 0.4:  # belt clip
         clip = rounded_rectangle(grip * 0.45, 6, 3, -grip * 0.7, back * 0.5)
         parts.append(Part(clip, "steel", rng.uniform(1, 2)))
@@ -83,7 +82,7 @@ def _tool(rng: np.random.Generator, kind: str, length: float) -> list[Part]:
     thickness = rng.uniform(1.6, 2.6)
     if kind == "blade":
         tall = rng.uniform(10, 14)
-        outline = blade_outline(pick(rng, ["drop", "spear"]), length, tall)
+        outline = blade_outline(pick(rng, "drop", "spear"), length, tall)
         return ground_blade(outline, thickness, tall)
     if kind == "corkscrew":
         x = np.linspace(length * 0.25, length * 0.75, 33)
@@ -118,7 +117,7 @@ def multi_tool_knife(rng: np.random.Generator) -> Item:
     """A pocket knife with several tools, some of them open."""
     length, height = rng.uniform(75, 105), rng.uniform(21, 30)
     scale = rounded_rectangle(length, height, height / 2)
-    cover = pick(rng, ["plastic", "plastic", "aluminium", "wood"])
+    cover = pick(rng, "plastic", "plastic", "aluminium", "wood")
     layers = int(rng.integers(2, 5))
     parts = [Part(scale, cover, rng.uniform(5, 8), "round")]
     liner = rounded_rectangle(length * 0.96, height * 0.86, height * 0.43)
@@ -152,7 +151,7 @@ def multi_tool_knife(rng: np.random.Generator) -> Item:
 
 def _snap_off(rng: np.random.Generator) -> list[Part]:
     """A cutter with a segmented blade in a channel of sheet steel."""
-    wide = pick(rng, [9.0, 18.0, 18.0, 25.0])
+    wide = pick(rng, 9.0, 18.0, 18.0, 25.0)
     length = rng.uniform(125, 150) if wide < 10 else rng.uniform(145, 175)
     height = wide + rng.uniform(5, 10)
     body = smooth(
@@ -170,7 +169,9 @@ def _snap_off(rng: np.random.Generator) -> list[Part]:
     thick = rng.uniform(2, 3) if metal else rng.uniform(7, 12)
     parts = [Part(body, "aluminium" if metal else "plastic", thick, holes=(slot,))]
     channel = rectangle(length * 0.94, wide + 2)
-    parts.append(Part(channel, "steel", rng.uniform(0.8, 1.3), "shell", edge=1.2, holes=(slot,)))
+    if rng.random() < 0.75:
+        sheet = rng.uniform(0.4, 0.9)
+        parts.append(Part(channel, "steel", sheet, "shell", edge=1.2, holes=(slot,)))
     out = rng.uniform(0, 0.5) * length if rng.random() < 0.8 else 0.0
     tip = length / 2 + out
     reach = length * rng.uniform(0.55, 0.7)
@@ -214,7 +215,7 @@ def _trapezoid(rng: np.random.Generator) -> list[Part]:
             (length / 2, h * 0.4),
         ]
     )
-    metal = pick(rng, ["zinc", "aluminium", "plastic"])
+    metal = pick(rng, "zinc", "aluminium", "plastic")
     thick = {"zinc": 3, "aluminium": 4, "plastic": 8}[metal] * rng.uniform(0.8, 1.2)
     parts = [Part(body, metal, thick, "shell", edge=2.0)]
     out = rng.uniform(4, 26)

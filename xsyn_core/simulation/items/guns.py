@@ -3,7 +3,7 @@
 import numpy as np
 
 from xsyn_core.simulation.items.ammunition import cartridge
-from xsyn_core.simulation.items.assembly import centred, curve, moved, pick
+from xsyn_core.simulation.items.assembly import centred, curve, moved
 from xsyn_core.simulation.parts import (
     Item,
     Part,
@@ -14,6 +14,7 @@ from xsyn_core.simulation.parts import (
     stroke,
     turned,
 )
+from xsyn_core.simulation.shapes import pick
 
 
 def _trigger(x: float, y: float, reach: float, rake: float) -> list[Part]:
@@ -47,9 +48,9 @@ def _magazine(rng: np.random.Generator, top: float, bottom: float, width: float)
     middle = (top + bottom) / 2
     parts = [
         Part(rectangle(width, bottom - top, 0, middle), "steel", 1.6, "shell", edge=1.0),
-        Part(rectangle(width + 6, 6, -1, bottom), pick(rng, ["steel", "plastic"]), 12),
+        Part(rectangle(width + 6, 6, -1, bottom), pick(rng, "steel", "plastic"), 12),
     ]
-    count = pick(rng, [0, 0, 4, 7, 9])
+    count = pick(rng, 0, 0, 4, 7, 9)
     level = top + 5
     for k in range(count):
         if level > bottom - 12:
@@ -144,11 +145,11 @@ def _pistol(rng: np.random.Generator) -> list[Part]:
         parts.append(Part(rectangle(front * 0.8, 5, front * 0.42, 3), "steel", 3))
         grips = [Part(grip, "plastic", rng.uniform(12, 18))]
     else:
-        parts.append(Part(dust, pick(rng, ["steel", "steel", "aluminium"]), rng.uniform(5, 9)))
+        parts.append(Part(dust, pick(rng, "steel", "steel", "aluminium"), rng.uniform(5, 9)))
         well = (grip - (0, depth / 2)) * (0.68, 0.92) + (0, depth / 2)
         grips = [
-            Part(grip, pick(rng, ["steel", "aluminium"]), rng.uniform(6, 11), holes=(well,)),
-            Part(well, pick(rng, ["plastic", "wood", "rubber"]), rng.uniform(8, 12)),
+            Part(grip, pick(rng, "steel", "aluminium"), rng.uniform(6, 11), holes=(well,)),
+            Part(well, pick(rng, "plastic", "wood", "rubber"), rng.uniform(8, 12)),
             Part(well, "steel", 2),
         ]
     if rng.random() < 0.85:
@@ -178,7 +179,7 @@ def _pistol(rng: np.random.Generator) -> list[Part]:
 
 
 def _revolver(rng: np.random.Generator) -> list[Part]:
-    barrel = pick(rng, [48.0, 64.0, 102.0, 127.0, 152.0]) + rng.uniform(-4, 4)
+    barrel = pick(rng, 48.0, 64.0, 102.0, 127.0, 152.0) + rng.uniform(-4, 4)
     drum, tall = rng.uniform(36, 43), rng.uniform(35, 44)
     thick = rng.uniform(7, 12)
     h = tall / 2
@@ -215,7 +216,7 @@ def _revolver(rng: np.random.Generator) -> list[Part]:
         Part(rectangle(barrel, tube, start + barrel / 2, bore_y), "steel", thick, holes=(bore,))
     )
     parts.append(Part(bore, "steel", thick * 0.5))
-    lug = barrel * pick(rng, [0.55, 0.75, 1.0])
+    lug = barrel * pick(rng, 0.55, 0.75, 1.0)
     parts.append(
         Part(rectangle(lug, 9, start + lug / 2, bore_y + tube / 2 + 4), "steel", rng.uniform(4, 8))
     )
@@ -241,13 +242,13 @@ def _revolver(rng: np.random.Generator) -> list[Part]:
     )
     core = stroke(curve((wide * 0.25, -6), (0, long * 0.35), (wide * 0.25, long * 0.85)), 20)
     handle = [
-        Part(grip, pick(rng, ["wood", "wood", "rubber", "plastic"]), rng.uniform(24, 32), "round"),
+        Part(grip, pick(rng, "wood", "wood", "rubber", "plastic"), rng.uniform(24, 32), "round"),
         Part(core, "steel", rng.uniform(6, 11)),
     ]
     parts += moved(handle, rng.uniform(18, 36), -drum * 0.95, h * 0.4)
     parts += _trigger(-drum * 0.62, h + 4, rng.uniform(34, 42), rng.uniform(0.55, 0.8))
     hammer = [(0, 0), (-10, -4), (-15, -18), (-24, -24), (-22, -28), (-8, -24), (2, -12)]
-    cocked = turned(smooth(hammer, 1), -rng.uniform(0, 35), -drum * 0.95, -h * 0.7)
+    cocked = turned(smooth(np.array(hammer) * 0.75, 1), -rng.uniform(0, 35), -drum * 0.95, -h * 0.7)
     parts.append(Part(cocked, "steel", 8))
     return parts
 

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from xsyn_core.simulation.items.assembly import centred, curve, moved, pick
+from xsyn_core.simulation.items.assembly import centred, curve, moved
 from xsyn_core.simulation.parts import Item, Part, ellipse, smooth, stroke
+from xsyn_core.simulation.shapes import pick
 
 
 def _finger_ring(width: float, height: float, x: float, y: float, rim: float) -> tuple:
@@ -45,9 +46,7 @@ def _scissor_half(rng: np.random.Generator, spec: dict, ring: float) -> list[Par
 
 def scissors(rng: np.random.Generator) -> Item:
     """Office, kitchen, tailor's, nail or surgical scissors."""
-    kind = pick(
-        rng, ["office", "office", "office", "kitchen", "tailor", "nail", "surgical", "child"]
-    )
+    kind = pick(rng, "office", "office", "office", "kitchen", "tailor", "nail", "surgical", "child")
     blade, width, shank, ring, thick, plastic = {
         "office": (rng.uniform(75, 115), rng.uniform(13, 18), rng.uniform(22, 35), 42, 1.8, 0.9),
         "kitchen": (rng.uniform(85, 110), rng.uniform(17, 23), rng.uniform(25, 35), 58, 2.4, 0.85),
@@ -63,7 +62,7 @@ def scissors(rng: np.random.Generator) -> Item:
         "belly": rng.uniform(0.7, 1.05),
         "thickness": thick * rng.uniform(0.8, 1.3),
         "roundness": rng.uniform(0.6, 0.9),
-        "plastic": pick(rng, ["plastic", "plastic", "rubber"]) if rng.random() < plastic else None,
+        "plastic": pick(rng, "plastic", "plastic", "rubber") if rng.random() < plastic else None,
         "rim": rng.uniform(5.5, 8.5),
         "ring_turn": rng.uniform(5, 30),
     }
@@ -94,7 +93,7 @@ JAWS = {
 
 def pliers(rng: np.random.Generator) -> Item:
     """Combination, needle-nose, cutting, slip-joint or water-pump pliers."""
-    kind = pick(rng, ["combination", "combination", "needle", "needle", "cutter", "slip", "pump"])
+    kind = pick(rng, "combination", "combination", "needle", "needle", "cutter", "slip", "pump")
     s = rng.uniform(0.8, 1.25)
     thick = rng.uniform(7, 11) * s
     jaw = np.array(JAWS[kind]) * s
@@ -109,7 +108,7 @@ def pliers(rng: np.random.Generator) -> Item:
         count=14,
     )
     bare = rng.random() < 0.15
-    sleeve = pick(rng, ["rubber", "plastic", "plastic"])
+    sleeve = pick(rng, "rubber", "plastic", "plastic")
     width = rng.uniform(7, 10) * s
     ends = np.array([*np.ones(12), 0.8, 0.4])
     lever = [

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from xsyn_core.simulation.items.assembly import centred, curve, moved, pick
+from xsyn_core.simulation.items.assembly import centred, curve, moved
 from xsyn_core.simulation.parts import (
     Item,
     Part,
@@ -12,6 +12,7 @@ from xsyn_core.simulation.parts import (
     smooth,
     stroke,
 )
+from xsyn_core.simulation.shapes import pick
 
 
 def disposable(rng: np.random.Generator) -> Item:
@@ -19,7 +20,7 @@ def disposable(rng: np.random.Generator) -> Item:
     w, tall = rng.uniform(19, 27), rng.uniform(48, 64)
     h = w / 2
     thick = rng.uniform(0.8, 1.0) * 12
-    body = rounded_rectangle(w, tall, pick(rng, [2, 5, h]), 0, tall / 2)
+    body = rounded_rectangle(w, tall, pick(rng, 2, 5, h), 0, tall / 2)
     divider = rng.random() < 0.6
     level = tall * rng.uniform(0.1, 0.7)
     tank = rounded_rectangle(w * 0.82, tall - level - 3, 3, 0, (tall + level) / 2 - 1)
@@ -44,7 +45,7 @@ def disposable(rng: np.random.Generator) -> Item:
     parts += [
         Part(hood, "steel", rng.uniform(0.6, 1.0), "shell", edge=1.0),
         Part(
-            rectangle(6, 9, -h * 0.35, -1), pick(rng, ["brass", "zinc"]), rng.uniform(4, 6), "round"
+            rectangle(6, 9, -h * 0.35, -1), pick(rng, "brass", "zinc"), rng.uniform(4, 6), "round"
         ),
         Part(rectangle(3, tall * 0.85, -h * 0.35, tall * 0.45), "plastic", 3),
         Part(rectangle(h * 0.95, 4, h * 0.55, -2), "plastic", 9),
@@ -69,7 +70,7 @@ def disposable(rng: np.random.Generator) -> Item:
 def refillable(rng: np.random.Generator) -> Item:
     """A metal petrol lighter: case, insert with cotton, chimney, wheel; lid open or closed."""
     w, tall, lid = rng.uniform(36, 40), rng.uniform(33, 37), rng.uniform(19, 23)
-    case = pick(rng, ["steel", "brass", "brass", "aluminium"])
+    case = pick(rng, "steel", "brass", "brass", "aluminium")
     wall = rng.uniform(1.2, 2.2) * (2 if case == "aluminium" else 1)
     body = rounded_rectangle(w, tall, 2.5, 0, tall / 2)
     cover = [
@@ -105,7 +106,7 @@ def torch(rng: np.random.Generator) -> Item:
     w, tall = rng.uniform(24, 34), rng.uniform(58, 75)
     h = w / 2
     body = smooth([(-h, 0), (h * 0.6, -4), (h, 6), (h, tall), (-h, tall)], 1)
-    metal = pick(rng, ["zinc", "aluminium", "plastic"])
+    metal = pick(rng, "zinc", "aluminium", "plastic")
     wall = {"zinc": 2.4, "aluminium": 4.0, "plastic": 6.0}[metal]
     return centred(
         "Lighter",
@@ -129,4 +130,4 @@ def torch(rng: np.random.Generator) -> Item:
 
 def lighter(rng: np.random.Generator) -> Item:
     """Any lighter."""
-    return pick(rng, [disposable, disposable, refillable, torch])(rng)
+    return pick(rng, disposable, disposable, refillable, torch)(rng)

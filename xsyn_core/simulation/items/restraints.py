@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from xsyn_core.simulation.items.assembly import arc, centred, curve, moved, pick
+from xsyn_core.simulation.items.assembly import arc, centred, curve, moved
 from xsyn_core.simulation.parts import (
     Item,
     Part,
@@ -13,6 +13,7 @@ from xsyn_core.simulation.parts import (
     stroke,
     tapered,
 )
+from xsyn_core.simulation.shapes import pick
 
 
 def _cuff(rng: np.random.Generator, width: float, height: float, open_by: float) -> list[Part]:
@@ -63,7 +64,7 @@ def handcuffs(rng: np.random.Generator) -> Item:
     left = moved(_cuff(rng, width, height, opens[1]), 180, -width / 2 - 13, -y, flip=True)
     fold = 0.0 if hinged and rng.random() < 0.6 else rng.uniform(-70, 70)
     if rng.random() < 0.2:
-        fold = pick(rng, [-1, 1]) * rng.uniform(110, 165)
+        fold = pick(rng, -1, 1) * rng.uniform(110, 165)
     joint = []
     if hinged:
         plate = rounded_rectangle(gap + 16, 30, 3)
@@ -97,7 +98,7 @@ def _telescopic(rng: np.random.Generator) -> list[Part]:
     d = rng.uniform(24, 29)
     wall = rng.uniform(2.5, 4)
     extended = rng.random() < 0.7
-    grip_material = pick(rng, ["rubber", "rubber", "foam"])
+    grip_material = pick(rng, "rubber", "rubber", "foam")
     parts = [
         Part(
             rounded_rectangle(grip, d + 6, 3),
@@ -136,11 +137,11 @@ def _telescopic(rng: np.random.Generator) -> list[Part]:
 
 def baton(rng: np.random.Generator) -> Item:
     """A telescopic, solid, or side-handle baton."""
-    kind = pick(rng, ["telescopic", "telescopic", "telescopic", "solid", "side"])
+    kind = pick(rng, "telescopic", "telescopic", "telescopic", "solid", "side")
     if kind == "telescopic":
         return centred("Baton", _telescopic(rng))
     length, d = rng.uniform(400, 600), rng.uniform(28, 36)
-    material = pick(rng, ["rubber", "wood", "plastic"])
+    material = pick(rng, "rubber", "wood", "plastic")
     ends = [
         (-length / 2, d * 0.42),
         (-length * 0.48, d * 0.55),

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from xsyn_core.simulation.items.assembly import arc, centred, curve, moved, pick
+from xsyn_core.simulation.items.assembly import arc, centred, curve, moved
 from xsyn_core.simulation.parts import (
     Item,
     Outline,
@@ -16,6 +16,7 @@ from xsyn_core.simulation.parts import (
     tapered,
     turned,
 )
+from xsyn_core.simulation.shapes import pick
 
 
 def _hammer_head(rng: np.random.Generator, kind: str) -> list[Part]:
@@ -66,7 +67,7 @@ def _hammer_head(rng: np.random.Generator, kind: str) -> list[Part]:
         return [Part(head[:, ::-1], "steel", rng.uniform(28, 40), "bevel", edge=4)]
     if kind == "mallet":
         w, long = rng.uniform(48, 66), rng.uniform(80, 115)
-        material = pick(rng, ["rubber", "rubber", "wood", "plastic"])
+        material = pick(rng, "rubber", "rubber", "wood", "plastic")
         return [
             Part(
                 rounded_rectangle(w, long, 5),
@@ -88,13 +89,13 @@ def _hammer_head(rng: np.random.Generator, kind: str) -> list[Part]:
 
 def hammer(rng: np.random.Generator) -> Item:
     """A claw, ball-peen, cross-peen or sledge hammer or a mallet."""
-    kind = pick(rng, ["claw", "claw", "claw", "claw", "ball", "sledge", "mallet", "peen"])
+    kind = pick(rng, "claw", "claw", "claw", "claw", "ball", "sledge", "mallet", "peen")
     length = rng.uniform(220, 330)
     w = rng.uniform(20, 26)
     parts = moved(_hammer_head(rng, kind), rng.uniform(-4, 4))
     size = rng.uniform(0.8, 1.2)
     parts = [replace(p, outline=p.outline * size, holes=()) for p in parts]
-    handle = pick(rng, ["wood", "wood", "steel", "tube", "fibreglass"])
+    handle = pick(rng, "wood", "wood", "steel", "tube", "fibreglass")
     grip_from = length * rng.uniform(0.45, 0.65)
     if handle == "wood":
         shape = smooth(
@@ -237,18 +238,16 @@ def wrench(rng: np.random.Generator) -> Item:
     """An open-end, combination, box, adjustable or pipe wrench, sometimes two together."""
     kind = pick(
         rng,
-        [
-            "open",
-            "open",
-            "combination",
-            "combination",
-            "combination",
-            "box",
-            "adjustable",
-            "adjustable",
-            "adjustable",
-            "pipe",
-        ],
+        "open",
+        "open",
+        "combination",
+        "combination",
+        "combination",
+        "box",
+        "adjustable",
+        "adjustable",
+        "adjustable",
+        "pipe",
     )
     if kind == "adjustable":
         return centred("Wrench", _adjustable(rng))
@@ -275,7 +274,7 @@ def wrench(rng: np.random.Generator) -> Item:
     other = size * rng.uniform(0.85, 1.0)
     heads = []
     for end, s in ((1, size), (-1, other)):
-        ringed = kind == "box" or kind == "combination" and end < 0
+        ringed = kind == "box" or (kind == "combination" and end < 0)
         head = (
             _ring_head(rng, s, thick * 1.2)
             if ringed
