@@ -28,9 +28,9 @@ def aerosol(rng: np.random.Generator) -> Item:
     d = pick(rng, 35.0, 38.0, 45.0, 52.0, 57.0, 65.0)
     length = d * rng.uniform(1.7, 3.8) if d > 50 else d * rng.uniform(2.4, 3.8)
     r = d / 2
-    steel = rng.random() < 0.6
+    steel = rng.random() < 0.7
     metal, wall = (
-        ("steel", rng.uniform(0.4, 0.7)) if steel else ("aluminium", rng.uniform(0.8, 1.4))
+        ("steel", rng.uniform(0.4, 0.7)) if steel else ("aluminium", rng.uniform(1.0, 1.8))
     )
     shoulder = d * rng.uniform(0.2, 0.5)
     straight = length - shoulder
@@ -39,7 +39,7 @@ def aerosol(rng: np.random.Generator) -> Item:
     parts = [Part(outline, metal, wall, "shell", edge=rng.uniform(0.8, 1.3))]
     if steel:  # seams
         parts += [Part(rectangle(3, d + 1.5, x), "steel", 1.6) for x in (2, straight)]
-    parts.append(Part(arc(12, d * 0.96, -90, 90, 3), metal, wall * 1.6))
+    parts.append(Part(arc(12, d * 0.96, -90, 90, 3), metal, wall * 2.5))
     level = rng.uniform(0.25, 0.95)
     if rng.random() < 0.5:  # lying: the liquid is spread over the whole length
         inner = (outline - (length / 2, 0)) * (0.96, 0.95) + (length / 2, 0)

@@ -137,11 +137,11 @@ def _telescopic(rng: np.random.Generator) -> list[Part]:
 
 def baton(rng: np.random.Generator) -> Item:
     """A telescopic, solid, or side-handle baton."""
-    kind = pick(rng, "telescopic", "telescopic", "telescopic", "solid", "side")
+    kind = pick(rng, "telescopic", "telescopic", "telescopic", "telescopic", "solid", "side")
     if kind == "telescopic":
         return centred("Baton", _telescopic(rng))
     length, d = rng.uniform(400, 600), rng.uniform(28, 36)
-    material = pick(rng, "rubber", "wood", "plastic")
+    material = pick(rng, "rubber", "rubber", "wood", "plastic")
     ends = [
         (-length / 2, d * 0.42),
         (-length * 0.48, d * 0.55),

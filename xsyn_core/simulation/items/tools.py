@@ -95,7 +95,7 @@ def hammer(rng: np.random.Generator) -> Item:
     parts = moved(_hammer_head(rng, kind), rng.uniform(-4, 4))
     size = rng.uniform(0.8, 1.2)
     parts = [replace(p, outline=p.outline * size, holes=()) for p in parts]
-    handle = pick(rng, "wood", "wood", "steel", "tube", "fibreglass")
+    handle = pick(rng, "wood", "steel", "tube", "fibreglass")
     grip_from = length * rng.uniform(0.45, 0.65)
     if handle == "wood":
         shape = smooth(
@@ -110,7 +110,7 @@ def hammer(rng: np.random.Generator) -> Item:
                 ]
             )
         )
-        parts.append(Part(shape, "wood", rng.uniform(18, 26), "round"))
+        parts.append(Part(shape, "wood", rng.uniform(24, 34), "round"))
         parts.append(Part(rectangle(18, 5, -8), "steel", 8))
     else:
         core = tapered(
