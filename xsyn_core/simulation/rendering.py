@@ -242,15 +242,21 @@ def silhouette(placement: Placement, view: View, size: tuple[int, int]) -> np.nd
     height, width = size
     times = 4
     scale = times * width / (view[2] - view[0])
-    mask = np.zeros((height * times, width * times), np.uint8)
-    for part, matrix, _ in _flat([placement]):
-        rings = [
-            _to_pixels(ring, matrix, view, scale)
-            for ring in (part.outline, *part.holes)
-        ]
-        if not part.holes:
-            fixed = np.round((rings[0] - 0.5) * (1 << _FRACTION_BITS)).astype(np.int32)
-            cv2.fillPoly(mask, [fixed], 255, shift=_FRACTION_BITS)
-        else:
-            cv2.bitwise_or(mask, _fill(rings, 0, 0, mask.shape) * 255, dst=mask)
-    return cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA) >= 128
+    out = np.zeros(size, bool)
+    parts = [
+        [_to_pixels(ring, matrix, view, scale) for ring in (part.outline, *part.holes)]
+        for part, matrix, _ in _flat([placement])
+    ]
+    outlines = np.concatenate([rings[0] for rings in parts])
+    # Whole pixels around the item, within the view.
+    x0, y0 = np.maximum(outlines.min(0) // times, 0).astype(int).tolist()
+    x1, y1 = np.minimum(outlines.max(0) // times + 1, (width, height)).astype(int).tolist()
+    if x1 <= x0 or y1 <= y0:
+        return out
+    mask = np.zeros(((y1 - y0) * times, (x1 - x0) * times), np.uint8)
+    for rings in parts:
+        filled = _fill(rings, x0 * times, y0 * times, mask.shape)
+        cv2.bitwise_or(mask, filled * 255, dst=mask)
+    mask = cv2.resize(mask, (x1 - x0, y1 - y0), interpolation=cv2.INTER_AREA)
+    out[y0:y1, x0:x1] = mask >= 128
+    return out

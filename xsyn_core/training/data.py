@@ -21,8 +21,8 @@ from xsyn_core.simulation.scene import Scene, item_window, random_scene
 
 SIDE = 256
 MASK_SIDE = 128
-SCENES = 100
-WINDOWS = 3
+SCENES = 80
+WINDOWS = 4
 MAX_OBJECTS = 20
 # Objects of less than this share of the picture teach a segmenter of this size nothing.
 MIN_SHARE = 0.002
