@@ -58,7 +58,7 @@ def main(
     """Train the autoencoder; resumes from RUN, writes a diffusers folder to OUT."""
     torch.manual_seed(seed)
     where = pick_device(device)
-    pictures = shards(data, seed, shard_count, workers)
+    pictures = shards(data, seed, shard_count, workers=workers)
     model = architectures.build_autoencoder().to(where)
 
     def step(k: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:

@@ -1,7 +1,8 @@
 """Training data from the simulator: windows and whole scans with every object's silhouette.
 
 A shard is a folder of arrays that are opened as memory maps, so that data larger than memory
-trains as fast as small data. Shard k depends on the seed and k alone.
+trains as fast as small data. Shard k depends on the seed and k alone. It keeps the line integrals
+of its pictures, from which the same scenes are exposed by several scanners ("looks").
 """
 
 import multiprocessing
@@ -37,6 +38,8 @@ class Shard:
 
     Attributes:
         images: uint8 (N, SIDE, SIDE, 3) RGB; each scene gives one whole scan, then its windows.
+        basis: float16 (N, 2, SIDE, SIDE), their line integrals (see `simulation.physics`).
+        pitch: float32 (N,), mm a pixel.
         masks: uint8 (N, MAX_OBJECTS, MASK_SIDE, MASK_SIDE // 8), bits of the silhouettes.
         boxes: float32 (N, MAX_OBJECTS, 4), tight boxes in pixels; zeros past the last object.
         categories: int16 (N, MAX_OBJECTS), index into `NAMES`, -1 for benign objects and
@@ -46,6 +49,8 @@ class Shard:
     """
 
     images: np.ndarray
+    basis: np.ndarray
+    pitch: np.ndarray
     masks: np.ndarray
     boxes: np.ndarray
     categories: np.ndarray
@@ -53,9 +58,10 @@ class Shard:
     target: np.ndarray
 
     @classmethod
-    def open(cls, folder: Path) -> "Shard":
+    def open(cls, folder: Path, look: int) -> "Shard":
+        names = {k: k for k in cls.__dataclass_fields__} | {"images": f"images{look}"}
         return cls(
-            **{k: np.load(folder / f"{k}.npy", mmap_mode="r") for k in cls.__dataclass_fields__}
+            **{k: np.load(folder / f"{file}.npy", mmap_mode="r") for k, file in names.items()}
         )
 
     def silhouettes(self, index: int) -> np.ndarray:
@@ -63,25 +69,22 @@ class Shard:
         return np.unpackbits(self.masks[index], axis=-1).astype(bool)
 
 
-def picture(scene: Scene, view: tuple[float, float, float, float], look, rng, texture: int):
-    """One exposure of a scene with what can be seen in it.
+def picture(scene: Scene, view: tuple[float, float, float, float], texture: int):
+    """One view of a scene with what can be seen in it.
 
     Returns:
-        image uint8 (SIDE, SIDE, 3), and per object (prohibited first, large enough to be seen)
-        its placement, tight box (pixels) and mask bool (SIDE, SIDE).
+        line integrals float32 (2, SIDE, SIDE), and per object (prohibited first, large enough
+        to be seen) its placement, tight box (pixels) and mask bool (SIDE, SIDE).
     """
     size = (SIDE, SIDE)
-    texture_rng = np.random.default_rng(texture)
-    basis = attenuation(
-        [*scene.bag.parts, *scene.contents, *scene.prohibited], view, size, texture_rng
-    )
-    image = expose(basis, look, rng, mm_per_px=(view[2] - view[0]) / SIDE)
+    parts = [*scene.bag.parts, *scene.contents, *scene.prohibited]
+    basis = attenuation(parts, view, size, np.random.default_rng(texture))
     objects = []
     for placement in [*scene.prohibited, *scene.contents]:
         mask = silhouette(placement, view, size)
         if mask.mean() >= MIN_SHARE:
             objects.append((placement, of_mask(mask), mask))
-    return image, objects
+    return basis, objects
 
 
 def make_shard(task: tuple[Path, int, int]) -> None:
@@ -91,9 +94,9 @@ def make_shard(task: tuple[Path, int, int]) -> None:
     if folder.exists():
         return
     cv2.setNumThreads(1)
-    rows: dict[str, list] = {k: [] for k in Shard.__dataclass_fields__}
+    rows: dict[str, list] = {k: [] for k in Shard.__dataclass_fields__ if k != "images"}
 
-    def add(image, objects, whole, target):
+    def add(view, basis, objects, whole, target):
         masks = np.zeros((MAX_OBJECTS, MASK_SIDE, MASK_SIDE), bool)
         boxes = np.zeros((MAX_OBJECTS, 4), np.float32)
         categories = np.full(MAX_OBJECTS, -1, np.int16)
@@ -110,7 +113,8 @@ def make_shard(task: tuple[Path, int, int]) -> None:
                 categories[k] = NAMES.index(placement.item.name)
             if placement is target:
                 chosen = k
-        rows["images"].append(image)
+        rows["basis"].append(basis.astype(np.float16))
+        rows["pitch"].append((view[2] - view[0]) / SIDE)
         rows["masks"].append(np.packbits(masks, axis=-1))
         rows["boxes"].append(boxes)
         rows["categories"].append(categories)
@@ -121,33 +125,59 @@ def make_shard(task: tuple[Path, int, int]) -> None:
         rng = np.random.default_rng(child)
         names = rng.choice(len(NAMES), WINDOWS, p=_WEIGHTS)
         scene = random_scene(rng, categories=[NAMES[k] for k in names])
-        look, texture = random_look(rng), int(rng.integers(2**31))
-        add(*picture(scene, scene.view, look, rng, texture), True, None)
+        texture = int(rng.integers(2**31))
+        add(scene.view, *picture(scene, scene.view, texture), True, None)
         for placement in scene.prohibited:
             view = item_window(scene, placement, rng)
-            image, objects = picture(scene, view, look, rng, texture)
+            basis, objects = picture(scene, view, texture)
             # the window's own item comes first, whatever else is in sight
             objects.sort(key=lambda o: o[0] is not placement)
             if objects and objects[0][0] is placement:
-                add(image, objects, False, placement)
+                add(view, basis, objects, False, placement)
     temporary = folder.with_name(folder.name + ".new")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    dtypes = {"target": np.int16, "whole": bool}
+    dtypes = {"target": np.int16, "whole": bool, "pitch": np.float32}
     for name, values in rows.items():
         np.save(temporary / f"{name}.npy", np.asarray(values, dtype=dtypes.get(name)))
     temporary.rename(folder)
 
 
-def shards(root: Path, seed: int, count: int, workers: int = 2) -> list[Shard]:
-    """The first `count` shards of a seed under `root`, rendering those that are missing."""
-    root = Path(root) / f"seed{seed}"
-    tasks = [(root, seed, k) for k in range(count)]
-    missing = [t for t in tasks if not (root / f"{t[2]:05d}").exists()]
-    if missing:
-        root.mkdir(parents=True, exist_ok=True)
+def expose_shard(task: tuple[Path, int, int, int]) -> None:
+    """Expose shard `index` of `seed` as scanner number `look` of each picture shows it."""
+    root, seed, index, look = task
+    folder = root / f"{index:05d}"
+    file = folder / f"images{look}.npy"
+    if file.exists():
+        return
+    cv2.setNumThreads(1)
+    basis, pitch = np.load(folder / "basis.npy"), np.load(folder / "pitch.npy")
+    rng = np.random.default_rng((seed, index, look, 5))
+    images = [
+        expose(maps.astype(np.float32), random_look(rng), rng, mm_per_px=float(mm))
+        for maps, mm in zip(basis, pitch, strict=True)
+    ]
+    temporary = file.with_suffix(".new.npy")
+    np.save(temporary, np.stack(images))
+    temporary.rename(file)
+
+
+def _all(work, tasks: list, workers: int, title: str) -> None:
+    if tasks:
         with multiprocessing.get_context("spawn").Pool(workers) as pool:
-            done = pool.imap_unordered(make_shard, missing)
-            for _ in tqdm(done, total=len(missing), desc="rendering shards"):
+            for _ in tqdm(pool.imap_unordered(work, tasks), total=len(tasks), desc=title):
                 pass
-    return [Shard.open(t[0] / f"{t[2]:05d}") for t in tasks]
+
+
+def shards(root: Path, seed: int, count: int, looks: int = 1, workers: int = 2) -> list[Shard]:
+    """The first `count` shards of a seed under `root`, each in `looks` looks; what is missing is
+    rendered first."""
+    root = Path(root) / f"seed{seed}"
+    root.mkdir(parents=True, exist_ok=True)
+    folders = [root / f"{k:05d}" for k in range(count)]
+    tasks = [(root, seed, k) for k in range(count) if not folders[k].exists()]
+    _all(make_shard, tasks, workers, "rendering shards")
+    wanted = [(root, seed, k, look) for look in range(looks) for k in range(count)]
+    missing = [t for t in wanted if not (folders[t[2]] / f"images{t[3]}.npy").exists()]
+    _all(expose_shard, missing, workers, "exposing shards")
+    return [Shard.open(folders[k], look) for _, _, k, look in wanted]

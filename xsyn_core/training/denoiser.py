@@ -68,14 +68,14 @@ def cache_latents(
     folder: Path,
     seed: int,
     shard_count: int,
-    copies: int,
+    looks: int,
     workers: int,
     where: torch.device,
 ) -> Latents:
-    """Encode every window `copies` times, each time turned, flipped and boxed anew."""
+    """Encode every window of every look, turned, flipped and boxed at random."""
     names = tuple(Latents.__dataclass_fields__)
     grid = WINDOW // CELL
-    for number, shard in enumerate(shards(data, seed, shard_count, workers)):
+    for number, shard in enumerate(shards(data, seed, shard_count, looks, workers)):
         part = folder / f"{number:05d}.npz"
         if part.exists():
             continue
@@ -85,39 +85,38 @@ def cache_latents(
             image = shard.images[index]
             small = image.reshape(WINDOW, 2, WINDOW, 2, 3).mean((1, 3), dtype=np.float32)
             silhouettes = shard.silhouettes(index)
-            for _ in range(copies):
-                turns, flip = int(rng.integers(4)), rng.random() < 0.5
-                chosen = [0]
-                for other in range(1, len(shard.categories[index])):
-                    b = shard.boxes[index][other]
-                    inside = (b[:2] > 2).all() and (b[2:] < SIDE - 2).all()
-                    big = min(b[2] - b[0], b[3] - b[1]) > SIDE / 12
-                    known = shard.categories[index][other] >= 0
-                    if known and inside and big and len(chosen) < SLOTS and rng.random() < 0.4:
-                        chosen.append(other)
-                boxes = np.zeros((SLOTS, 4), np.float32)
-                categories = np.full(SLOTS, -1, np.int16)
-                item = silhouettes[chosen].any(0)
-                item = np.rot90(item, turns)
-                picture = np.rot90(small, turns)
+            turns, flip = int(rng.integers(4)), rng.random() < 0.5
+            chosen = [0]
+            for other in range(1, len(shard.categories[index])):
+                b = shard.boxes[index][other]
+                inside = (b[:2] > 2).all() and (b[2:] < SIDE - 2).all()
+                big = min(b[2] - b[0], b[3] - b[1]) > SIDE / 12
+                known = shard.categories[index][other] >= 0
+                if known and inside and big and len(chosen) < SLOTS and rng.random() < 0.4:
+                    chosen.append(other)
+            boxes = np.zeros((SLOTS, 4), np.float32)
+            categories = np.full(SLOTS, -1, np.int16)
+            item = silhouettes[chosen].any(0)
+            item = np.rot90(item, turns)
+            picture = np.rot90(small, turns)
+            if flip:
+                item, picture = item[:, ::-1], picture[:, ::-1]
+            for slot, k in enumerate(chosen):
+                x1, y1, x2, y2 = shard.boxes[index][k] / SIDE
+                for _ in range(turns):
+                    x1, y1, x2, y2 = y1, 1 - x2, y2, 1 - x1
                 if flip:
-                    item, picture = item[:, ::-1], picture[:, ::-1]
-                for slot, k in enumerate(chosen):
-                    x1, y1, x2, y2 = shard.boxes[index][k] / SIDE
-                    for _ in range(turns):
-                        x1, y1, x2, y2 = y1, 1 - x2, y2, 1 - x1
-                    if flip:
-                        x1, x2 = 1 - x2, 1 - x1
-                    boxes[slot] = loosened(np.array([x1, y1, x2, y2]), rng)
-                    categories[slot] = shard.categories[index][k]
-                keep = keep_mask(boxes, grid).repeat(CELL, 0).repeat(CELL, 1)
-                images.append(picture.astype(np.uint8))
-                # grey is 0 in [-1, 1]
-                grey.append(np.where(keep[..., None], picture, 127.5).astype(np.uint8))
-                boxes_out.append(boxes)
-                categories_out.append(categories)
-                cells = item.reshape(grid, -1, grid, item.shape[1] // grid).mean((1, 3))
-                items_out.append((cells * 255).astype(np.uint8))
+                    x1, x2 = 1 - x2, 1 - x1
+                boxes[slot] = loosened(np.array([x1, y1, x2, y2]), rng)
+                categories[slot] = shard.categories[index][k]
+            keep = keep_mask(boxes, grid).repeat(CELL, 0).repeat(CELL, 1)
+            images.append(picture.astype(np.uint8))
+            # grey is 0 in [-1, 1]
+            grey.append(np.where(keep[..., None], picture, 127.5).astype(np.uint8))
+            boxes_out.append(boxes)
+            categories_out.append(categories)
+            cells = item.reshape(grid, -1, grid, item.shape[1] // grid).mean((1, 3))
+            items_out.append((cells * 255).astype(np.uint8))
         encode = [
             np.concatenate(
                 [_encode(vae, np.stack(x[k : k + 64]), where) for k in range(0, len(x), 64)]
@@ -136,7 +135,7 @@ def cache_latents(
         )
         temporary.rename(part)
         tqdm.write(f"latents of shard {number}: {len(images)} windows")
-    parts = [np.load(folder / f"{k:05d}.npz") for k in range(shard_count)]
+    parts = [np.load(folder / f"{k:05d}.npz") for k in range(shard_count * looks)]
     return Latents(**{name: np.concatenate([p[name] for p in parts]) for name in names})
 
 
@@ -164,7 +163,7 @@ def main(
     batch: int = 32,
     rate: float = 6e-4,
     shard_count: int = 100,
-    copies: int = 2,
+    looks: int = 2,
     seed: int = 0,
     workers: int = 2,
     device: str = "auto",
@@ -173,7 +172,7 @@ def main(
     torch.manual_seed(seed)
     where = pick_device(device)
     autoencoder = AutoencoderKL.from_pretrained(vae).float().eval().to(where)
-    cached = cache_latents(autoencoder, data, latents, seed, shard_count, copies, workers, where)
+    cached = cache_latents(autoencoder, data, latents, seed, shard_count, looks, workers, where)
     tokenizer = architectures.build_tokenizer()
     scheduler = architectures.build_scheduler()
     model = Denoiser().to(where)

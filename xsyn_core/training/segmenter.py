@@ -195,7 +195,7 @@ def main(
     """Train the segmenter; resumes from RUN, writes the weights to OUT."""
     torch.manual_seed(seed)
     where = pick_device(device)
-    pictures = shards(data, seed, shard_count, workers)
+    pictures = shards(data, seed, shard_count, workers=workers)
     sam = architectures.build_sam().to(where)
 
     def step(k: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
