@@ -1,0 +1,131 @@
+"""The grounding condition G and the prompt Y (Section IV-A): Xsyn-M modifies, Xsyn-A adds."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from xsyn_core import boxes
+from xsyn_core.categories import Catalog, phrase
+from xsyn_core.errors import XsynError
+from xsyn_core.sample import Grounding, Variant
+from xsyn_core.scan import Annotation, Scan
+
+# A grounding repaints the annotation it overlaps at least this much (IoU).
+SAME_OBJECT = 0.5
+SEPARATOR = ", "
+
+
+def prompt(categories: Sequence[str]) -> str:
+    """Y: the phrases of the categories, in order, joined with a comma."""
+    return SEPARATOR.join(phrase(name) for name in categories)
+
+
+def spans(categories: Sequence[str]) -> list[tuple[int, int]]:
+    """Where each category's own phrase stands in `prompt(categories)`: (start, end) characters.
+
+    A category that comes twice has two places, one for each object.
+    """
+    places, at = [], 0
+    for name in categories:
+        length = len(phrase(name))
+        places.append((at, at + length))
+        at += length + len(SEPARATOR)
+    return places
+
+
+def modification(scan: Scan, catalog: Catalog) -> tuple[Grounding, ...]:
+    """G_mod = L (Eq. 4, Xsyn-M): the annotations of the scan, less crowds and those too small.
+
+    Raises:
+        XsynError: nothing is left, or an annotation's category is not in the catalogue.
+    """
+    height, width = scan.size
+    smallest = catalog.min_area_ratio * height * width
+    grounded = tuple(
+        Grounding(catalog.find(known.category), boxes.clip(known.box, scan.size))
+        for known in scan.annotations
+        if not known.iscrowd and boxes.area(boxes.clip(known.box, scan.size)) >= smallest
+    )
+    if not grounded:
+        raise XsynError(
+            f"{scan.name} has no annotated item to modify (of at least "
+            f"{catalog.min_area_ratio:.1%} of the image). Give annotations, or add an item instead."
+        )
+    return grounded
+
+
+def addition(
+    regions: Sequence, catalog: Catalog, scan_size: tuple[int, int], rng: np.random.Generator
+) -> Grounding:
+    """G_add = {(e_b, l_b)} (Eq. 4, Xsyn-A): a random idle region and a category of its area group.
+
+    Args:
+        regions: idle regions, with `.box` in pixels of the scan.
+        catalog: whose area groups (Table I) apply; the area is that of the region's box.
+        scan_size: (height, width).
+        rng: the only source of chance: the region first, then the category.
+
+    Raises:
+        XsynError: no idle region is left.
+    """
+    usable = []
+    for region in regions:
+        try:
+            usable.append(boxes.validated(region.box, scan_size))
+        except XsynError:
+            continue
+    if not usable:
+        raise XsynError(
+            "The scan has no idle region where an item could go. "
+            "Draw a box yourself, or take another scan."
+        )
+    box = usable[int(rng.integers(len(usable)))]
+    names = catalog.candidates(boxes.area(box))
+    return Grounding(names[int(rng.integers(len(names)))], box)
+
+
+def checked(
+    groundings: Sequence[Grounding], catalog: Catalog, scan_size: tuple[int, int]
+) -> tuple[Grounding, ...]:
+    """Groundings in the catalogue's spelling, clipped to the scan.
+
+    Raises:
+        XsynError: none given, an unknown category, or a box that cannot be painted.
+    """
+    if not groundings:
+        raise XsynError(
+            "Nothing to paint: give at least one category with its box, "
+            "or let an idle region be chosen."
+        )
+    return tuple(
+        Grounding(catalog.find(g.category), boxes.validated(g.box, scan_size)) for g in groundings
+    )
+
+
+def kept_annotations(
+    scan: Scan, groundings: Sequence[Grounding], variant: Variant
+) -> tuple[Annotation, ...]:
+    """The annotations of the scan that stay valid after painting.
+
+    Xsyn-A keeps all; Xsyn-M drops those that a grounding repaints.
+
+    Raises:
+        XsynError: a grounding of Xsyn-M repaints no annotation.
+    """
+    if variant == "add":
+        return scan.annotations
+    repainted: set[int] = set()
+    for grounding in groundings:
+        hit = {
+            i
+            for i, known in enumerate(scan.annotations)
+            if not known.iscrowd and boxes.iou(known.box, grounding.box) >= SAME_OBJECT
+        }
+        if not hit:
+            shown = ", ".join(f"{v:g}" for v in grounding.box)
+            raise XsynError(
+                f"There is no annotated item at ({shown}) to modify. Modifying repaints items that "
+                "the scan's annotations know; to put an item elsewhere, add one."
+            )
+        repainted |= hit
+    return tuple(known for i, known in enumerate(scan.annotations) if i not in repainted)

@@ -1,0 +1,345 @@
+"""The grounded inpainting function F (Section III, Eq. 4): our own loop over diffusers parts."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    UNet2DConditionModel,
+)
+from diffusers.utils.torch_utils import randn_tensor
+from torch.nn import functional
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from xsyn_core.attention import AttentionMaps, watch
+from xsyn_core.boxes import Box
+from xsyn_core.errors import XsynError
+from xsyn_core.sample import Sampler
+
+# GLIGEN's number. Empty slots take part in the gated attention, so it must be that of training;
+# a UNet trained with another one says so in its configuration, as "grounding_slots".
+SLOTS = 30
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What to paint into one frame.
+
+    Attributes:
+        prompt: Y.
+        phrases: e_i, the words of each object.
+        boxes: l_i as shares of the frame, 0 to 1.
+    """
+
+    prompt: str
+    phrases: tuple[str, ...]
+    boxes: tuple[Box, ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One denoising step, done.
+
+    Attributes:
+        number: 1 to the number of steps.
+        latents: (B, c, h, w) float32, the estimate of z_0 after this step; after the last one
+            z_0 itself. Outside the repainted cells it is the latent of the image.
+    """
+
+    number: int
+    latents: torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Diffusion:
+    """A frozen grounded inpainting model in diffusers' parts.
+
+    Attributes:
+        unet: gated, 2c + 1 input channels.
+        vae: takes 3 p**2 channels: p x p pixel blocks as channels, p = 1 for full-size models.
+        text_encoder, tokenizer: CLIP's.
+        scheduler: the configuration from which every run builds a scheduler of its own.
+        device: where the parts lie.
+        autocast: the type of the UNet's arithmetic; float32 switches autocast off.
+        name: as it was asked for.
+    """
+
+    unet: UNet2DConditionModel
+    vae: AutoencoderKL
+    text_encoder: CLIPTextModel
+    tokenizer: CLIPTokenizer
+    scheduler: dict
+    device: torch.device
+    autocast: torch.dtype
+    name: str
+    # Attention processors belong to the UNet, so that two runs must not call it at once.
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @cached_property
+    def channels(self) -> int:
+        """c, latent channels."""
+        return self.unet.config.out_channels
+
+    @cached_property
+    def patch(self) -> int:
+        """p, the side of the pixel blocks that the autoencoder takes as channels."""
+        return round((self.vae.config.in_channels / 3) ** 0.5)
+
+    @cached_property
+    def factor(self) -> int:
+        """f, model pixels a latent cell."""
+        return self.patch * 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    @cached_property
+    def multiple(self) -> int:
+        """Sides of a frame must be multiples of this many model pixels."""
+        return self.factor * 2 ** (len(self.unet.config.block_out_channels) - 1)
+
+    @cached_property
+    def side(self) -> int:
+        """The frame side that the model was trained for, in model pixels."""
+        size = self.unet.config.sample_size
+        return (size if isinstance(size, int) else max(size)) * self.factor
+
+    @torch.no_grad()
+    def encode(self, images: torch.Tensor) -> torch.Tensor:
+        """Images (B, 3, H, W), -1 to 1, to latents (B, c, h, w), float32 on the model's device.
+
+        The mean of the posterior is taken, not a sample of it.
+        """
+        blocks = functional.pixel_unshuffle(images.to(self.device, self.vae.dtype), self.patch)
+        return self._normed(self.vae.encode(blocks).latent_dist.mode().float())
+
+    @torch.no_grad()
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Latents (B, c, h, w) to images (B, 3, H, W), -1 to 1, float32 on the CPU."""
+        latents = latents.to(self.device, torch.float32) / self.vae.config.scaling_factor
+        latents = latents + (self.vae.config.shift_factor or 0)
+        blocks = self.vae.decode(latents.to(self.vae.dtype)).sample
+        return functional.pixel_shuffle(blocks, self.patch).float().clamp(-1, 1).cpu()
+
+    def _normed(self, latents: torch.Tensor) -> torch.Tensor:
+        return (latents - (self.vae.config.shift_factor or 0)) * self.vae.config.scaling_factor
+
+    @torch.no_grad()
+    def text_states(self, prompts: Sequence[str]) -> torch.Tensor:
+        """Token states of prompts, padded to the tokenizer's length: (B, length, width)."""
+        tokens = self._tokens(prompts).input_ids
+        return self.text_encoder(tokens.to(self.device)).last_hidden_state
+
+    @torch.no_grad()
+    def phrase_embeddings(self, phrases: Sequence[str]) -> torch.Tensor:
+        """Pooled embeddings of phrases, as GLIGEN grounds with: (B, width)."""
+        tokens = self._tokens(phrases).input_ids
+        return self.text_encoder(tokens.to(self.device)).pooler_output
+
+    def columns(self, prompt: str, spans: Sequence[tuple[int, int]]) -> list[list[int]]:
+        """The token positions of parts of a prompt, given as (start, end) characters.
+
+        Raises:
+            XsynError: the prompt is longer than the model reads.
+        """
+        offsets = self._tokens([prompt], return_offsets_mapping=True).offset_mapping[0].tolist()
+        found = [
+            [i for i, (a, b) in enumerate(offsets) if a < b and a < end and b > start]
+            for start, end in spans
+        ]
+        if not all(found) or max(end for _, end in spans) > max(b for _, b in offsets):
+            raise XsynError(
+                f"{len(spans)} items in one frame are more than the text model can read "
+                f"({self.tokenizer.model_max_length} tokens). Paint fewer items at a time."
+            )
+        return found
+
+    def _tokens(self, texts: Sequence[str], **options):
+        return self.tokenizer(
+            list(texts),
+            padding="max_length",
+            max_length=self.tokenizer.model_max_length,
+            truncation=True,
+            return_tensors="pt",
+            **options,
+        )
+
+    @property
+    def slots(self) -> int:
+        """How many objects one frame can ground."""
+        return self.unet.config.get("grounding_slots", SLOTS)
+
+    def grounding_tokens(self, conditions: Sequence[Condition]) -> dict[str, torch.Tensor]:
+        """The arguments of the UNet's `position_net`: boxes (B, slots, 4),
+        positive_embeddings (B, slots, width) and masks (B, slots), 1 for the slots in use.
+
+        Raises:
+            XsynError: more objects in one frame than there are slots.
+        """
+        width, slots = self.text_encoder.config.hidden_size, self.slots
+        boxes = torch.zeros(len(conditions), slots, 4)
+        embeddings = torch.zeros(len(conditions), slots, width, device=self.device)
+        masks = torch.zeros(len(conditions), slots)
+        for row, condition in enumerate(conditions):
+            count = len(condition.phrases)
+            if count > slots:
+                raise XsynError(
+                    f"{count} items in one frame are too many: the model grounds {slots} at most. "
+                    "Paint fewer items at a time."
+                )
+            boxes[row, :count] = torch.tensor(condition.boxes)
+            embeddings[row, :count] = self.phrase_embeddings(condition.phrases).float()
+            masks[row, :count] = 1
+        dtype = self.unet.dtype
+        return {
+            "boxes": boxes.to(self.device, dtype),
+            "positive_embeddings": embeddings.to(dtype),
+            "masks": masks.to(self.device, dtype),
+        }
+
+    @torch.no_grad()
+    def predict(
+        self,
+        inputs: torch.Tensor,
+        timestep: torch.Tensor,
+        text: torch.Tensor,
+        grounding: dict[str, torch.Tensor],
+        maps: AttentionMaps | None = None,
+    ) -> torch.Tensor:
+        """One call of the UNet: (B, 2c + 1, h, w) to (B, c, h, w), float32.
+
+        Attention is captured into `maps` from the last rows of the batch.
+        """
+        enabled = self.autocast != torch.float32
+        with (
+            self._lock,
+            watch(self.unet, maps) if maps is not None else nullcontext(),
+            torch.autocast(self.device.type, self.autocast, enabled=enabled),
+        ):
+            return self.unet(
+                inputs.to(self.unet.dtype),
+                timestep,
+                encoder_hidden_states=text,
+                cross_attention_kwargs={"gligen": grounding},
+            ).sample.float()
+
+
+def make_scheduler(
+    config: dict, sampler: Sampler, steps: int
+) -> DDIMScheduler | DPMSolverMultistepScheduler:
+    """A fresh scheduler with its timesteps set: schedulers keep state, so none is shared.
+
+    Raises:
+        XsynError: an unknown sampler, or steps outside 1 to the model's training steps.
+    """
+    if not 1 <= steps <= config["num_train_timesteps"]:
+        raise XsynError(
+            f"{steps} denoising steps are not possible; choose 1 to "
+            f"{config['num_train_timesteps']} (50 is the paper's number)."
+        )
+    if sampler == "ddim":
+        scheduler = DDIMScheduler.from_config(config)
+    elif sampler == "dpm++":
+        scheduler = DPMSolverMultistepScheduler.from_config(
+            config, algorithm_type="dpmsolver++", solver_order=2, lower_order_final=True
+        )
+    else:
+        raise XsynError(f"There is no sampler {sampler!r}. Choose ddim or dpm++.")
+    scheduler.set_timesteps(steps)
+    return scheduler
+
+
+def masked_images(images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    """Grey out (0) the repainted cells of images (B, 3, H, W); masks (B, 1, h, w), 1 keeps."""
+    return images * functional.interpolate(masks, size=images.shape[-2:], mode="nearest")
+
+
+def denoise(
+    diffusion: Diffusion,
+    images: torch.Tensor,
+    masks: torch.Tensor,
+    conditions: Sequence[Condition],
+    *,
+    steps: int,
+    guidance: float,
+    sampler: Sampler,
+    generator: torch.Generator,
+    maps: AttentionMaps | None = None,
+    after: Callable[[torch.Tensor, float], torch.Tensor] | None = None,
+) -> Iterator[Step]:
+    """Repaint frames; yields after every step, the last step holds z_0.
+
+    Before every UNet call Eq. 2 puts the noised original back outside the repainted cells. Its
+    noise is the start noise, the same in all steps: outside the cells the state so runs along the
+    very path that ends in the original. Text and grounding are dropped together in the
+    unconditional half (Section V-A), which is left out where guidance is 1. After the last step
+    the original latent stands outside the cells.
+
+    Args:
+        images: (B, 3, H, W), -1 to 1.
+        masks: (B, 1, h, w), 1 keeps, 0 repaints.
+        conditions: one a frame.
+        steps, guidance, sampler: see `Request`.
+        generator: a CPU generator; the noise is drawn on the CPU, so that a seed means the same
+            on every device.
+        maps: where to sum cross-attention, or None.
+        after: called with the noisy latents and the signal's share alpha-bar (1 at the end) after
+            every step; what it returns goes on (for BOM's rival inside the loop).
+
+    Raises:
+        XsynError: steps or sampler out of range, or too many objects in a frame.
+    """
+    device, count = diffusion.device, len(conditions)
+    scheduler = make_scheduler(diffusion.scheduler, sampler, steps)
+    signal = scheduler.alphas_cumprod.tolist()
+    masks = masks.to(device, torch.float32)
+    original = diffusion.encode(images)
+    kept = diffusion.encode(masked_images(images.to(device), masks)) * masks
+    text = diffusion.text_states([c.prompt for c in conditions])
+    grounding = diffusion.grounding_tokens(conditions)
+    if guidance != 1:
+        text = torch.cat([diffusion.text_states([""] * count), text])
+        grounding = {name: torch.cat([value, value]) for name, value in grounding.items()}
+        grounding["masks"][:count] = 0
+    noise = randn_tensor(original.shape, generator=generator, device=torch.device("cpu"))
+    noise = noise.to(device)
+    latents = noise
+
+    for number, timestep in enumerate(scheduler.timesteps, start=1):
+        share = signal[int(timestep)]
+        noised = share**0.5 * original + (1 - share) ** 0.5 * noise
+        latents = latents * (1 - masks) + noised * masks
+        inputs = torch.cat([latents, kept, masks], dim=1)
+        if guidance != 1:
+            both = diffusion.predict(
+                torch.cat([inputs, inputs]), timestep.to(device), text, grounding, maps
+            )
+            without, with_condition = both.chunk(2)
+            output = without + guidance * (with_condition - without)
+        else:
+            output = diffusion.predict(inputs, timestep.to(device), text, grounding, maps)
+        estimate = _clean(output, latents, share, scheduler.config.prediction_type)
+        latents = scheduler.step(output, timestep, latents).prev_sample
+        last = number == len(scheduler.timesteps)
+        if after is not None:
+            latents = after(latents, 1.0 if last else signal[int(scheduler.timesteps[number])])
+        if last:
+            # What `after` changed outside the cells is meant to stay.
+            estimate = latents if after is not None else _outside(latents, original, masks)
+            yield Step(number, estimate)
+        else:
+            yield Step(number, _outside(estimate, original, masks))
+
+
+def _outside(latents: torch.Tensor, original: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    return latents * (1 - masks) + original * masks
+
+
+def _clean(output: torch.Tensor, noisy: torch.Tensor, share: float, kind: str) -> torch.Tensor:
+    """The estimate of z_0 from the UNet's output at one step."""
+    if kind == "v_prediction":
+        return share**0.5 * noisy - (1 - share) ** 0.5 * output
+    return (noisy - (1 - share) ** 0.5 * output) / share**0.5

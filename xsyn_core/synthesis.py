@@ -1,0 +1,583 @@
+"""The order of things: scan in, `Sample` out. Page, command line and batch run call this."""
+
+import hashlib
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from xsyn_core import boxes, grounding, refinement, regions
+from xsyn_core.attention import AttentionMaps
+from xsyn_core.categories import catalog as find_catalog
+from xsyn_core.categories import phrase
+from xsyn_core.concealment import (
+    Concealment,
+    conceal,
+    conceal_pixels,
+    during_denoising,
+    encode_patch,
+    place,
+    to_pixels,
+    to_tensor,
+)
+from xsyn_core.errors import XsynError
+from xsyn_core.frames import Frame, composite, harmonise, weight, whole, windows
+from xsyn_core.inpainting import Condition, denoise
+from xsyn_core.sample import Grounding, Occlusion, OcclusionMode, PaintedObject, Request, Sample
+from xsyn_core.scan import Annotation, Scan
+from xsyn_core.segmentation import Segment
+from xsyn_core.weights import Models
+
+# Decoding a preview costs about half a step.
+PREVIEWS = 6
+# A new item that shares this much of an annotated one is likely to spoil it.
+SPOILT = 0.5
+
+
+@dataclass(frozen=True)
+class Window:
+    """A frame with its latents.
+
+    Attributes:
+        frame: where it lies.
+        latents: z_0 float32 (c, h, w) on the CPU.
+        grounded: indices of the groundings painted in it; () where it only shows a known item.
+        foregrounds: l_j of Eq. 8 that lie in it, pixels of the scan.
+    """
+
+    frame: Frame
+    latents: torch.Tensor = field(compare=False)
+    grounded: tuple[int, ...]
+    foregrounds: tuple[boxes.Box, ...]
+
+
+@dataclass(frozen=True)
+class Painting:
+    """A painted scan before occlusion, with all that refinement and occlusion need.
+
+    Attributes:
+        scan: the source.
+        request: what was asked for, checked.
+        prompt: Y.
+        windows: the painted ones first.
+        clear: uint8 (H, W, 3), I* without occlusion.
+        attention: M_i float32, one an object, over the part of its window inside the scan.
+        kept: annotations of the scan that stay valid.
+        objects: empty until `Synthesizer.refine`.
+        occlusion: what was blended inside the denoising loop ("every-step"), else None.
+        notes: sentences for the operator.
+    """
+
+    scan: Scan
+    request: Request
+    prompt: str
+    windows: tuple[Window, ...] = field(compare=False)
+    clear: np.ndarray = field(compare=False)
+    attention: tuple[np.ndarray, ...] = field(compare=False)
+    kept: tuple[Annotation, ...]
+    objects: tuple[PaintedObject, ...] = ()
+    occlusion: Occlusion | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One denoising step, done.
+
+    Attributes:
+        step: 1 to `steps`.
+        steps: of the run.
+        preview: uint8 (H, W, 3), the scan with the estimate so far; None for most steps.
+        result: the painting, with the last step only.
+    """
+
+    step: int
+    steps: int
+    preview: np.ndarray | None = field(compare=False, default=None)
+    result: Painting | None = None
+
+
+class Synthesizer:
+    """The whole chain over one set of models. Safe to share between threads."""
+
+    def __init__(self, models: Models):
+        self.models = models
+        self._segments = _Cache(8)
+        self._embeddings = _Cache(16)
+        self._patches = _Cache(64)
+
+    def segments(self, scan: Scan) -> list[Segment]:
+        """S = {s_k}: everything SAM finds in a scan, largest first; kept for a few scans."""
+        return self._segments.get(
+            scan.sha256, lambda: self.models.segmenter.everything(scan.pixels)
+        )
+
+    def idle(self, scan: Scan, catalog: str) -> list[Segment]:
+        """The idle regions of a scan (Eq. 3), less those too small for the catalogue."""
+        known = [a.box for a in scan.annotations]
+        ratio = find_catalog(catalog).min_area_ratio
+        return regions.idle_regions(self.segments(scan), known, scan.size, min_area_ratio=ratio)
+
+    def propose(self, scan: Scan, catalog: str, rng: np.random.Generator | int) -> Grounding:
+        """Xsyn-A: a random idle region with a category that fits its area.
+
+        Raises:
+            XsynError: no idle region.
+        """
+        rng = np.random.default_rng(rng)
+        return grounding.addition(self.idle(scan, catalog), find_catalog(catalog), scan.size, rng)
+
+    def occluders(self, painting: Painting) -> list[Segment]:
+        """The candidates of BOM (Eq. 3 with footnote 1).
+
+        In the order of how near their boxes' area comes to that of the grounding boxes: the first
+        ones neither vanish on the item nor exceed its window.
+        """
+        grounded = [g.box for g in painting.request.groundings]
+        known = [a.box for a in painting.scan.annotations]
+        found = regions.occluders(self.segments(painting.scan), known, grounded, painting.scan.size)
+        typical = sum(map(boxes.area, grounded)) / len(grounded)
+        return sorted(found, key=lambda s: abs(math.log(boxes.area(s.box) / typical)))
+
+    def paint(self, scan: Scan, request: Request) -> Iterator[Progress]:
+        """F of Eq. 4; yields after every denoising step. Closing the generator stops it.
+
+        The same scan, request and weights give the same bytes on the same machine.
+
+        Raises:
+            XsynError: the request cannot be met; at the first step.
+        """
+        request = checked_request(scan, request)
+        kept = grounding.kept_annotations(scan, request.groundings, request.variant)
+        model = self.models.diffusion
+        names = [g.category for g in request.groundings]
+        places = [g.box for g in request.groundings]
+        if request.frame == "whole":
+            frames = [(whole(scan.size, model.side, model.multiple), tuple(range(len(places))))]
+        else:
+            frames = windows(places, scan.size, model.side)
+        sources = [frame.cut(scan.pixels) for frame, _ in frames]
+        images = torch.stack([to_tensor(source) for source in sources])
+        masks = torch.ones(len(frames), 1, *(v // model.factor for v in frames[0][0].size))
+        conditions, columns = [], []
+        for row, (frame, members) in enumerate(frames):
+            for i in members:
+                x1, y1, x2, y2 = frame.cells(places[i], model.factor)
+                masks[row, 0, y1:y2, x1:x2] = 0
+            here = [names[i] for i in members]
+            text = grounding.prompt(here)
+            units = tuple(frame.unit(places[i]) for i in members)
+            conditions.append(Condition(text, tuple(map(phrase, here)), units))
+            columns.append(model.columns(text, grounding.spans(here)))
+        maps = AttentionMaps(columns, tuple(masks.shape[-2:]))
+        draft = Painting(
+            scan=scan,
+            request=request,
+            prompt=grounding.prompt(names),
+            windows=self._windows(scan, places, frames, kept),
+            clear=scan.pixels,
+            attention=(),
+            kept=kept,
+            notes=_notes(scan, request),
+        )
+        after, during = None, None
+        if request.occlude and request.occlusion == "every-step":
+            during = self._concealments(draft, request.occluder, request.placement)
+            if during:
+                after = during_denoising(during[: len(frames)], request.alpha, request.placement)
+        every = max(1, round(request.steps / PREVIEWS))
+        for step in denoise(
+            model,
+            images,
+            masks,
+            conditions,
+            steps=request.steps,
+            guidance=request.guidance,
+            sampler=request.sampler,
+            generator=torch.Generator().manual_seed(request.seed),
+            maps=maps,
+            after=after,
+        ):
+            if step.number == request.steps:
+                break
+            preview = None
+            if step.number % every == 0:
+                preview = self._paste(scan, places, frames, sources, masks, step.latents)
+            yield Progress(step.number, request.steps, preview)
+        latents = step.latents.cpu()
+        clear = self._paste(scan, places, frames, sources, masks, latents)
+        finished = tuple(
+            replace(window, latents=latents[row]) if row < len(frames) else window
+            for row, window in enumerate(draft.windows)
+        )
+        attention: list[Any] = [None] * len(places)
+        for row, (frame, members) in enumerate(frames):
+            for i, values in zip(members, maps.maps(row, frame.size), strict=True):
+                attention[i] = np.maximum(frame.restore(values, scan.size), 0)
+        painting = replace(draft, windows=finished, clear=clear, attention=tuple(attention))
+        if during:
+            painting = self._keep_every_step(painting, during, len(frames))
+        yield Progress(request.steps, request.steps, painting.clear, painting)
+
+    def refine(
+        self, painting: Painting, divisions: int | None = None, points: str | None = None
+    ) -> Painting:
+        """CAR (Section IV-B) on the image without occlusion; cheap enough to call again.
+
+        Args:
+            painting: from `paint`, refined before or not.
+            divisions: n of MPS, 0 to 8; None takes the request's.
+            points: "median" or "topk"; None takes the request's.
+
+        Raises:
+            XsynError: divisions or points out of range.
+        """
+        request = replace(
+            painting.request,
+            divisions=painting.request.divisions if divisions is None else divisions,
+            points=painting.request.points if points is None else points,
+        )
+        _check_points(request)
+        objects: list[Any] = [None] * len(request.groundings)
+        for window in painting.windows:
+            x1, y1, x2, y2 = window.frame.inside(painting.scan.size)
+            for i in window.grounded:
+                image = np.ascontiguousarray(painting.clear[y1:y2, x1:x2])
+                key = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).digest()
+                embedding = self._embeddings.get(
+                    key, lambda image=image: self.models.segmenter.embed(image)
+                )
+                asked = request.groundings[i]
+                result = refinement.refine(
+                    self.models.segmenter,
+                    image,
+                    painting.attention[i],
+                    _moved(asked.box, -x1, -y1),
+                    request.divisions,
+                    request.points,
+                    embedding=embedding,
+                )
+                mask = None
+                if result.mask is not None:
+                    mask = np.zeros(painting.scan.size, bool)
+                    mask[y1:y2, x1:x2] = result.mask
+                objects[i] = PaintedObject(
+                    category=asked.category,
+                    grounding=asked.box,
+                    refined=_moved(result.box, x1, y1),
+                    mask=mask,
+                    window=(x1, y1, x2, y2),
+                    attention=painting.attention[i],
+                    region=result.region,
+                    points=np.asarray(result.points, np.float32).reshape(-1, 2)
+                    + np.float32([x1, y1]),
+                    labels=result.labels,
+                    flags=tuple(result.flags),
+                )
+        return replace(painting, request=request, objects=tuple(objects))
+
+    def occlude(
+        self,
+        painting: Painting,
+        alpha: float = 0.3,
+        occluder: int = 0,
+        placement: int = 0,
+        mode: OcclusionMode = "latent",
+        enabled: bool = True,
+    ) -> Sample:
+        """BOM (Section IV-C) on a painting: nothing is denoised again.
+
+        Every grounded and every kept annotated item is occluded (Eq. 8). Labels stay those from
+        before occlusion. Alpha alone never moves anything.
+
+        Args:
+            painting: from `refine`; refined first if it is not.
+            alpha: 0 (the clear image) to 1.
+            occluder: index into `occluders(painting)`, modulo their number.
+            placement: seed of Eq. 9.
+            mode: "latent" is BOM, "pixel" its rival on pixels; "every-step" takes what was blended
+                while painting, and so asks for the painting's own alpha, occluder and placement.
+            enabled: False gives the clear image.
+
+        Raises:
+            XsynError: alpha outside 0 to 1, an unknown mode, or "every-step" for a painting that
+                was painted without it, or with other settings.
+        """
+        request = replace(
+            painting.request,
+            alpha=alpha,
+            occluder=occluder,
+            placement=placement,
+            occlusion=mode,
+            occlude=enabled,
+        )
+        _check_occlusion(request)
+        if not painting.objects:
+            painting = self.refine(painting)
+            request = replace(
+                request, divisions=painting.request.divisions, points=painting.request.points
+            )
+        if (mode == "every-step" or painting.occlusion is not None) and enabled:
+            own = painting.request
+            same = (own.occlude, own.alpha, own.occluder, own.placement, own.occlusion)
+            if same != (True, alpha, occluder, placement, mode):
+                raise XsynError(
+                    "Occlusion at every step happens while painting: "
+                    "choose it with its settings first, then paint again."
+                )
+            done = painting.occlusion
+            return self._sample(painting, request, painting.clear, done, done is None)
+        concealments = self._concealments(painting, occluder, placement) if enabled else ()
+        if not concealments:
+            return self._sample(painting, request, painting.clear, None, enabled)
+        if mode == "pixel":
+            image = conceal_pixels(painting.clear, concealments, alpha)
+        else:
+            image = painting.clear.copy()
+            for window, concealment in zip(painting.windows, concealments, strict=True):
+                conceal(image, self.models.diffusion, window.latents, concealment, alpha)
+        return self._sample(
+            painting, request, image, _record(concealments, alpha, painting.scan.size), False
+        )
+
+    def synthesize(self, scan: Scan, request: Request) -> Sample:
+        """Paint, refine and occlude.
+
+        Raises:
+            XsynError: the request cannot be met.
+        """
+        *_, last = self.paint(scan, request)
+        return self.occlude(
+            self.refine(last.result),
+            request.alpha,
+            request.occluder,
+            request.placement,
+            request.occlusion,
+            request.occlude,
+        )
+
+    def _windows(
+        self,
+        scan: Scan,
+        places: Sequence[boxes.Box],
+        frames: Sequence[tuple[Frame, tuple[int, ...]]],
+        kept: Sequence[Annotation],
+    ) -> tuple[Window, ...]:
+        """Painted windows with their foregrounds, then windows of the known items elsewhere."""
+        model = self.models.diffusion
+        found = [[places[i] for i in members] for _, members in frames]
+        elsewhere = []
+        for known in kept:
+            box = boxes.clip(known.box, scan.size)
+            if known.iscrowd or boxes.area(box) == 0:
+                continue
+            for row, (frame, _) in enumerate(frames):
+                if boxes.intersection(box, frame.box) == tuple(box):
+                    found[row].append(box)
+                    break
+            else:
+                elsewhere.append(box)
+        nothing = torch.zeros(0)
+        painted = [
+            Window(frame, nothing, members, tuple(here))
+            for (frame, members), here in zip(frames, found, strict=True)
+        ]
+        if not elsewhere:
+            return tuple(painted)
+        others = windows(elsewhere, scan.size, model.side)
+        images = torch.stack([to_tensor(frame.cut(scan.pixels)) for frame, _ in others])
+        latents = model.encode(images).cpu()
+        return (
+            *painted,
+            *(
+                Window(frame, latents[row], (), tuple(elsewhere[i] for i in members))
+                for row, (frame, members) in enumerate(others)
+            ),
+        )
+
+    def _concealments(
+        self, painting: Painting, occluder: int, placement: int
+    ) -> tuple[Concealment, ...]:
+        """How the chosen occluder falls into each window; () without an occluder."""
+        candidates = self.occluders(painting)
+        if not candidates:
+            return ()
+        box = candidates[occluder % len(candidates)].box
+        model, scan = self.models.diffusion, painting.scan
+        result = []
+        for number, window in enumerate(painting.windows):
+            patch = None
+            if painting.request.frame == "window":
+                key = (scan.sha256, tuple(box), window.frame.scale, window.frame.size)
+                patch = self._patches.get(
+                    key,
+                    lambda frame=window.frame: encode_patch(model, scan.pixels, box, frame),
+                )
+            rng = np.random.default_rng((placement, number))
+            result.append(place(model, window.frame, box, window.foregrounds, patch, rng))
+        return tuple(result)
+
+    def _paste(
+        self,
+        scan: Scan,
+        places: Sequence[boxes.Box],
+        frames: Sequence[tuple[Frame, tuple[int, ...]]],
+        sources: Sequence[np.ndarray],
+        masks: torch.Tensor,
+        latents: torch.Tensor,
+    ) -> np.ndarray:
+        """The scan with the decoded frames inside the grounding boxes and their feather."""
+        image = scan.pixels.copy()
+        model = self.models.diffusion
+        decoded = model.decode(latents)
+        for row, (frame, members) in enumerate(frames):
+            repainted = masks[row, 0].numpy() == 0
+            repainted = repainted.repeat(model.factor, 0).repeat(model.factor, 1)
+            painted = harmonise(to_pixels(decoded[row]), sources[row], repainted)
+            inside = frame.inside(scan.size)
+            share = weight([places[i] for i in members], inside)
+            composite(image, frame.restore(painted, scan.size), inside, share)
+        return image
+
+    def _keep_every_step(
+        self, painting: Painting, concealments: Sequence[Concealment], painted: int
+    ) -> Painting:
+        """Put what was blended inside the loop into the image: the occluded areas of the painted
+        windows as they came out, those of the others blended once."""
+        image, alpha = painting.clear.copy(), painting.request.alpha
+        model, size = self.models.diffusion, painting.scan.size
+        for row, (window, hidden) in enumerate(zip(painting.windows, concealments, strict=True)):
+            if row >= painted:
+                conceal(image, model, window.latents, hidden, alpha)
+                continue
+            inside = window.frame.inside(size)
+            decoded = window.frame.restore(to_pixels(model.decode(window.latents[None])[0]), size)
+            composite(image, decoded, inside, weight(hidden.areas(size), inside))
+        return replace(painting, clear=image, occlusion=_record(concealments, alpha, size))
+
+    def _sample(
+        self,
+        painting: Painting,
+        request: Request,
+        image: np.ndarray,
+        occlusion: Occlusion | None,
+        without_occluder: bool,
+    ) -> Sample:
+        notes = painting.notes
+        if without_occluder:
+            notes = (
+                *notes,
+                "No occluder was found: every segment of the scan touches an item, "
+                "so the item is not hidden.",
+            )
+        return Sample(
+            scan=painting.scan,
+            request=request,
+            image=image,
+            clear=painting.clear,
+            objects=painting.objects,
+            kept=painting.kept,
+            occlusion=occlusion,
+            prompt=painting.prompt,
+            weights=self.models.fingerprint,
+            notes=notes,
+        )
+
+
+def checked_request(scan: Scan, request: Request) -> Request:
+    """The request with categories in the catalogue's spelling and boxes clipped to the scan.
+
+    Raises:
+        XsynError: anything out of range.
+    """
+    own = find_catalog(request.catalog)
+    if request.variant not in ("add", "modify"):
+        raise XsynError(f"There is no variant {request.variant!r}. Choose add or modify.")
+    if request.frame not in ("window", "whole"):
+        raise XsynError(f"There is no frame {request.frame!r}. Choose window or whole.")
+    if not 0 <= request.seed < 2**31:
+        raise XsynError(f"The seed is {request.seed}; choose one from 0 to {2**31 - 1}.")
+    if not 1 <= request.guidance <= 30:
+        raise XsynError(f"The guidance scale is {request.guidance:g}; choose it from 1 to 30.")
+    _check_points(request)
+    _check_occlusion(request)
+    return replace(request, groundings=grounding.checked(request.groundings, own, scan.size))
+
+
+def _check_points(request: Request) -> None:
+    if request.points not in ("median", "topk"):
+        raise XsynError(f"There are no {request.points!r} points. Choose median or topk.")
+    if not 0 <= request.divisions <= 8:
+        raise XsynError(f"The number of divisions is {request.divisions}; choose it from 0 to 8.")
+
+
+def _check_occlusion(request: Request) -> None:
+    if not 0 <= request.alpha <= 1:
+        raise XsynError(
+            f"The degree of occlusion alpha is {request.alpha:g}; choose it from 0 to 1."
+        )
+    if request.occlusion not in ("latent", "every-step", "pixel"):
+        raise XsynError(
+            f"There is no occlusion {request.occlusion!r}. Choose latent, every-step or pixel."
+        )
+    if request.occluder < 0 or not 0 <= request.placement < 2**31:
+        raise XsynError("The occluder and its placement are numbers from 0 on.")
+
+
+def _notes(scan: Scan, request: Request) -> tuple[str, ...]:
+    """What the operator should know about the groundings."""
+    found = []
+    smallest = find_catalog(request.catalog).min_area_ratio * scan.size[0] * scan.size[1]
+    for asked in request.groundings:
+        if boxes.area(asked.box) < smallest:
+            found.append(
+                f"The box of {asked.category} is smaller than the smallest that the catalogue "
+                f"keeps ({smallest:.0f} square pixels in this scan)."
+            )
+        if request.variant == "modify":
+            continue
+        for known in scan.annotations:
+            common = boxes.area(boxes.intersection(asked.box, known.box))
+            if not known.iscrowd and common > SPOILT * boxes.area(known.box):
+                found.append(
+                    f"{asked.category} covers most of the annotated {known.category}, whose label "
+                    "is kept and may no longer be right. To replace an item, modify it."
+                )
+    return tuple(found)
+
+
+def _record(
+    concealments: Sequence[Concealment], alpha: float, scan_size: tuple[int, int]
+) -> Occlusion:
+    areas = [area for c in concealments for area in c.areas(scan_size)]
+    return Occlusion(alpha, concealments[0].source, tuple(areas))
+
+
+def _moved(box: Sequence[float], x: float, y: float) -> boxes.Box:
+    return box[0] + x, box[1] + y, box[2] + x, box[3] + y
+
+
+class _Cache:
+    """The last few values of a pure function, for several threads."""
+
+    def __init__(self, limit: int):
+        self._limit = limit
+        self._values: OrderedDict[Hashable, Any] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        with self._lock:
+            if key in self._values:
+                self._values.move_to_end(key)
+                return self._values[key]
+        value = make()
+        with self._lock:
+            self._values[key] = value
+            while len(self._values) > self._limit:
+                self._values.popitem(last=False)
+        return value

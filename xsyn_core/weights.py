@@ -1,0 +1,225 @@
+"""Which models: the embedded ones, a local folder or file, a hub id."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from xsyn_core.errors import XsynError
+from xsyn_core.inpainting import Diffusion
+from xsyn_core.segmentation import Segmenter, load_sam
+
+EMBEDDED = "embedded"
+ASSETS = Path(__file__).resolve().parents[1] / "assets"
+PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+NEEDED = (
+    "Xsyn needs a GLIGEN inpainting model as a diffusers folder: unet, vae, text_encoder, "
+    "tokenizer and scheduler, the UNet with attention_type gated and 2c + 1 input channels "
+    "(9 where c = 4), such as masterful/gligen-1-4-inpainting-text-box."
+)
+# Single files are what the original GLIGEN and Stable Diffusion checkpoints come as.
+SINGLE_FILES = {".bin", ".pth", ".pt", ".ckpt", ".pkl", ".safetensors"}
+
+
+@dataclass(frozen=True, eq=False)
+class Models:
+    """Everything with weights.
+
+    Attributes:
+        diffusion: the grounded inpainting model.
+        segmenter: SAM.
+        fingerprint: sha256 over all weights files, as hex.
+    """
+
+    diffusion: Diffusion
+    segmenter: Segmenter
+    fingerprint: str
+
+
+def load_models(
+    diffusion: str | Path = EMBEDDED, sam: str | Path = EMBEDDED, device: str = "auto"
+) -> Models:
+    """Load both models.
+
+    Args:
+        diffusion: "embedded", a diffusers folder, or the id of one on the Hugging Face hub.
+        sam: "embedded" or a file of SAM weights.
+        device: "auto" takes CUDA where there is one, else the CPU; or a name torch knows.
+
+    Raises:
+        XsynError: missing, unreadable or unfit weights, or no such device.
+    """
+    where = _device(device)
+    folder = _diffusion_folder(str(diffusion))
+    sam_file = _sam_file(str(sam))
+    segmenter = Segmenter(load_sam(sam_file, where), where, name=str(sam))
+    return Models(
+        diffusion=load_diffusion(folder, where, str(diffusion)),
+        segmenter=segmenter,
+        fingerprint=fingerprint(folder, sam_file),
+    )
+
+
+def load_diffusion(folder: Path, device: torch.device, name: str) -> Diffusion:
+    """Load a diffusers folder.
+
+    Raises:
+        XsynError: a part is missing or damaged, or the UNet is not a gated inpainting one.
+    """
+    missing = [part for part in PARTS if not (folder / part).is_dir()]
+    if missing:
+        raise XsynError(f"{folder} has no {', no '.join(missing)}. {NEEDED}")
+    _check_unet(folder)
+    half = torch.float16 if device.type == "cuda" else torch.float32
+    try:
+        unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=half)
+        # Autoencoders overflow in float16.
+        vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32)
+        text = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=half)
+        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+        scheduler = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise XsynError(f"{folder} cannot be read ({reason}). {NEEDED}") from None
+    if scheduler.get("prediction_type", "epsilon") not in ("epsilon", "v_prediction"):
+        raise XsynError(
+            f"The model in {folder} predicts {scheduler['prediction_type']!r}; "
+            "Xsyn runs models that predict epsilon or v_prediction."
+        )
+    if vae.config.latent_channels != unet.config.out_channels:
+        raise XsynError(
+            f"The autoencoder in {folder} has {vae.config.latent_channels} latent channels, its "
+            f"UNet {unet.config.out_channels}: they do not belong together. {NEEDED}"
+        )
+    for part in (unet, vae, text):
+        part.requires_grad_(False).eval().to(device)
+    return Diffusion(unet, vae, text, tokenizer, scheduler, device, _arithmetic(device), name)
+
+
+def fingerprint(folder: Path, sam_file: Path) -> str:
+    """sha256 over the names and bytes of a diffusers folder's parts and a SAM file, as hex."""
+    files = [
+        file
+        for part in PARTS
+        for file in sorted((folder / part).rglob("*"))
+        if file.is_file() and not file.name.startswith(".")
+    ]
+    total = hashlib.sha256()
+    for file in files:
+        total.update(f"{file.relative_to(folder).as_posix()} {_digest(file)}\n".encode())
+    total.update(f"sam {_digest(sam_file)}\n".encode())
+    return total.hexdigest()
+
+
+def _digest(file: Path) -> str:
+    status = file.stat()
+    return _digest_of(str(file), status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _digest_of(path: str, size: int, modified: int) -> str:
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0][:200]
+        raise XsynError(f"The device {name!r} cannot be used ({reason}). Try cpu.") from None
+    return device
+
+
+def _arithmetic(device: torch.device) -> torch.dtype:
+    if device.type == "cuda":
+        return torch.float16
+    # With AMX a step takes three quarters of its float32 time; with AVX512-BF16 alone, no less.
+    if device.type == "cpu" and torch.cpu._is_amx_tile_supported():
+        return torch.bfloat16
+    return torch.float32
+
+
+def _check_unet(folder: Path) -> None:
+    try:
+        config = json.loads((folder / "unet" / "config.json").read_text())
+    except (OSError, ValueError) as error:
+        raise XsynError(f"{folder}/unet has no readable config.json ({error}). {NEEDED}") from None
+    kind, inputs = config.get("attention_type", "default"), config.get("in_channels")
+    needed = 2 * config.get("out_channels", 4) + 1
+    if kind != "gated":
+        raise XsynError(
+            f"The UNet in {folder} has attention_type {kind!r}: it knows no grounding boxes. "
+            f"{NEEDED}"
+        )
+    if inputs != needed:
+        raise XsynError(
+            f"The UNet in {folder} takes {inputs} input channels, not {needed}: it was not trained "
+            f"for inpainting. {NEEDED}"
+        )
+
+
+def _diffusion_folder(name: str) -> Path:
+    if name == EMBEDDED:
+        folder = ASSETS / "diffusion"
+        if not folder.is_dir():
+            raise XsynError(
+                f"The embedded diffusion model is missing ({folder}). "
+                "Restore it from the repository, or name another model."
+            )
+        return folder
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if path.is_file() or path.suffix in SINGLE_FILES:
+        found = "a single file" if path.is_file() else "not there"
+        raise XsynError(
+            f"{name} is {found}. Single files are what original GLIGEN checkpoints "
+            f"(diffusion_pytorch_model.bin, pickles) come as; this version cannot open them. "
+            f"{NEEDED}"
+        )
+    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise XsynError(f"There is no folder {name}. {NEEDED}")
+    return _download(name)
+
+
+def _download(repository: str) -> Path:
+    # Imported here: only hub ids need it, and it is slow to import.
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    patterns = ["model_index.json", *(f"{part}/*" for part in PARTS)]
+    try:
+        return Path(snapshot_download(repository, allow_patterns=patterns))
+    except LocalEntryNotFoundError:
+        raise XsynError(
+            f"{repository} is neither a local folder nor on this machine yet, and the Hugging Face "
+            "hub cannot be reached. Connect to the network once, or copy the model's folder here "
+            "and give its path."
+        ) from None
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise XsynError(
+            f"{repository} could not be fetched from the Hugging Face hub ({reason}). "
+            "Check the id and the network, or give the path of a local folder."
+        ) from None
+
+
+def _sam_file(name: str) -> Path:
+    if name != EMBEDDED:
+        return Path(name).expanduser()
+    file = ASSETS / "segmenter" / "sam.safetensors"
+    if not file.is_file():
+        raise XsynError(
+            f"The embedded segmenter is missing ({file}). "
+            "Restore it from the repository, or name another SAM file."
+        )
+    return file
