@@ -67,9 +67,7 @@ def save_sam(path: str | Path, sam: Sam) -> None:
     layout = {
         "num_heads": encoder.blocks[0].attn.num_heads,
         "window_size": max(block.window_size for block in encoder.blocks),
-        "global_attn_indexes": [
-            i for i, b in enumerate(encoder.blocks) if b.window_size == 0
-        ],
+        "global_attn_indexes": [i for i, b in enumerate(encoder.blocks) if b.window_size == 0],
         "decoder_num_heads": decoder.transformer.layers[0].self_attn.num_heads,
         "pixel_mean": sam.pixel_mean.flatten().tolist(),
         "pixel_std": sam.pixel_std.flatten().tolist(),
@@ -105,9 +103,7 @@ def load_sam(path: str | Path, device: str | torch.device = "cpu") -> Sam:
     _refuse_others(path, tensors)
     try:
         sam = _build(tensors, layout)
-        sam.load_state_dict(
-            {k: v.float() for k, v in tensors.items()}, strict=True, assign=True
-        )
+        sam.load_state_dict({k: v.float() for k, v in tensors.items()}, strict=True, assign=True)
     except (
         KeyError,
         IndexError,
@@ -144,9 +140,7 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         return _read_safetensors(path)
     if head.startswith((b"PK", b"\x80")):
         return _read_pickle(path), {}
-    raise XsynError(
-        f"{path.name} is neither a safetensors nor a PyTorch file. {WANTED}"
-    )
+    raise XsynError(f"{path.name} is neither a safetensors nor a PyTorch file. {WANTED}")
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -159,9 +153,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, An
             f"{path.name} is damaged or cut short ({error}). Copy or download it again."
         ) from None
     if not isinstance(layout, dict):
-        raise XsynError(
-            f"{path.name} has unreadable metadata. Copy or download it again."
-        )
+        raise XsynError(f"{path.name} has unreadable metadata. Copy or download it again.")
     return tensors, layout
 
 
@@ -182,9 +174,7 @@ def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     if not isinstance(content, Mapping):
-        raise XsynError(
-            f"{path.name} holds a {type(content).__name__}, not weights. {WANTED}"
-        )
+        raise XsynError(f"{path.name} holds a {type(content).__name__}, not weights. {WANTED}")
     tensors = {str(k): v for k, v in content.items() if isinstance(v, torch.Tensor)}
     if not tensors:
         raise XsynError(f"{path.name} holds no weights. {WANTED}")
@@ -194,17 +184,13 @@ def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
 def _refuse_others(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
     for beginnings, name in OTHERS:
         if any(key.startswith(beginnings) for key in tensors):
-            raise XsynError(
-                f"{path.name} is {name}, which is not supported yet. {WANTED}"
-            )
+            raise XsynError(f"{path.name} is {name}, which is not supported yet. {WANTED}")
     needed = (
         "image_encoder.pos_embed",
         "prompt_encoder.",
         "mask_decoder.mask_tokens.weight",
     )
-    missing = [
-        part for part in needed if not any(key.startswith(part) for key in tensors)
-    ]
+    missing = [part for part in needed if not any(key.startswith(part) for key in tensors)]
     if missing:
         some = ", ".join(sorted(tensors)[:3])
         raise XsynError(
@@ -225,14 +211,10 @@ def _build(tensors: Mapping[str, torch.Tensor], layout: Mapping[str, Any]) -> Sa
 
     _, grid, grid_x, width = shape("image_encoder.pos_embed")
     if grid != grid_x:
-        raise XsynError(
-            f"This SAM has a {grid_x} x {grid} token grid; only square ones can run."
-        )
+        raise XsynError(f"This SAM has a {grid_x} x {grid} token grid; only square ones can run.")
     patch = shape("image_encoder.patch_embed.proj.weight")[2]
     out, depth = shape("image_encoder.neck.0.weight")[0], count("image_encoder.blocks.")
-    heads, window, global_blocks = _attention_layout(
-        tensors, layout, width, depth, grid
-    )
+    heads, window, global_blocks = _attention_layout(tensors, layout, width, depth, grid)
     hidden = shape("image_encoder.blocks.0.mlp.lin1.weight")[0]
     first = "mask_decoder.transformer.layers.0."
     inner = shape(first + "cross_attn_token_to_image.q_proj.weight")[0]
@@ -270,9 +252,7 @@ def _build(tensors: Mapping[str, torch.Tensor], layout: Mapping[str, Any]) -> Sa
             transformer=transformer,
             num_multimask_outputs=shape("mask_decoder.mask_tokens.weight")[0] - 1,
             iou_head_depth=count("mask_decoder.iou_prediction_head.layers."),
-            iou_head_hidden_dim=shape(
-                "mask_decoder.iou_prediction_head.layers.0.weight"
-            )[0],
+            iou_head_hidden_dim=shape("mask_decoder.iou_prediction_head.layers.0.weight")[0],
         )
         sam = Sam(encoder, prompts, decoder)
     for name, default in (("pixel_mean", PIXEL_MEAN), ("pixel_std", PIXEL_STD)):
@@ -289,9 +269,7 @@ def _attention_layout(
     grid: int,
 ) -> tuple[int, int, tuple[int, ...]]:
     """Heads, window size and global blocks of the image encoder."""
-    tables = [
-        tensors.get(f"image_encoder.blocks.{i}.attn.rel_pos_h") for i in range(depth)
-    ]
+    tables = [tensors.get(f"image_encoder.blocks.{i}.attn.rel_pos_h") for i in range(depth)]
     if all(table is not None for table in tables):
         # A table has 2 s - 1 rows for windows of s tokens, and a column per channel of a head.
         sides = [(len(table) + 1) // 2 for table in tables]
