@@ -9,6 +9,7 @@ A scanner has its own pixel pitch. A view finer than that is computed at the sca
 enlarged, so that a zoomed window is as soft and noisy as a crop of a real scan.
 """
 
+import math
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 
@@ -145,7 +146,7 @@ def _table(look: Look) -> np.ndarray:
 def _colour(low: np.ndarray, high: np.ndarray, look: Look) -> np.ndarray:
     """(H, W, 3) float32 RGB of -log transmissions."""
     ratio = (low + look.prior * look.prior_ratio) / (high + look.prior)
-    a, b = np.log(_RATIO_RANGE[0]), np.log(_RATIO_RANGE[1])
+    a, b = math.log(_RATIO_RANGE[0]), math.log(_RATIO_RANGE[1])
     x = (cv2.log(ratio) - a) * ((_RATIOS - 1) / (b - a))
     y = cv2.sqrt(high * (1 / _DEEPEST)) * (_LEVELS - 1)
     return cv2.remap(_table(look), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

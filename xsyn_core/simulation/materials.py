@@ -53,12 +53,8 @@ MATERIALS: dict[str, Material] = {
     "cream": Material(1.00, 7.6, 0.552),
     "butane": Material(0.58, 5.4, 0.585),  # liquid under pressure
     "gunpowder": Material(0.95, 7.4, 0.512),  # nitrocellulose grains
-    "lithium_cell": Material(
-        2.30, 18.0, 0.480
-    ),  # foils of copper and aluminium, oxide, carbon
-    "pcb": Material(
-        2.10, 16.5, 0.495
-    ),  # epoxy, glass and copper, with small parts on it
+    "lithium_cell": Material(2.30, 18.0, 0.480),  # foils of copper and aluminium, oxide, carbon
+    "pcb": Material(2.10, 16.5, 0.495),  # epoxy, glass and copper, with small parts on it
     "foam": Material(0.04, 6.4, 0.540),
     "cardboard": Material(0.22, 7.0, 0.530),  # corrugated
 }

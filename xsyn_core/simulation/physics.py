@@ -29,15 +29,9 @@ _THOMSON_BARN = 0.4989344  # 2 pi r_e ** 2
 # of the bin, share of the signal of the low and of the high channel. Fitted with a Kramers
 # spectrum and caesium iodide absorption to three aluminium steps, steel and the
 # case of a raw step-wedge scan, which it meets within 0.025 in -log(transmission).
-ENERGIES = np.array(
-    [30.1, 39.5, 47.4, 55.4, 64.4, 76.2, 91.1, 109.3, 130.5], np.float32
-)
-LOW_WEIGHTS = (
-    np.array([1402, 2428, 1864, 1327, 1108, 914, 542, 321, 94], np.float32) / 1e4
-)
-HIGH_WEIGHTS = (
-    np.array([329, 458, 768, 970, 1338, 1858, 1839, 1719, 721], np.float32) / 1e4
-)
+ENERGIES = np.array([30.1, 39.5, 47.4, 55.4, 64.4, 76.2, 91.1, 109.3, 130.5], np.float32)
+LOW_WEIGHTS = np.array([1402, 2428, 1864, 1327, 1108, 914, 542, 321, 94], np.float32) / 1e4
+HIGH_WEIGHTS = np.array([329, 458, 768, 970, 1338, 1858, 1839, 1719, 721], np.float32) / 1e4
 
 
 def klein_nishina(energy: np.ndarray | float) -> np.ndarray:
@@ -68,9 +62,7 @@ def coefficients(name: str) -> tuple[float, float]:
 def _responses() -> tuple[np.ndarray, np.ndarray]:
     photo = (REFERENCE_KEV / ENERGIES) ** PHOTO_ENERGY
     compton = klein_nishina(ENERGIES) / klein_nishina(REFERENCE_KEV)
-    weights = np.stack(
-        [LOW_WEIGHTS / LOW_WEIGHTS.sum(), HIGH_WEIGHTS / HIGH_WEIGHTS.sum()]
-    )
+    weights = np.stack([LOW_WEIGHTS / LOW_WEIGHTS.sum(), HIGH_WEIGHTS / HIGH_WEIGHTS.sum()])
     return np.stack([photo, compton], 1).astype(np.float32), weights.astype(np.float32)
 
 

@@ -5,8 +5,10 @@ the exact distance to the outline. Line integrals add, so a scene is the sum of 
 parts' maps, and each part is drawn only within its own bounds and the view.
 """
 
+import math
 from collections.abc import Iterable
 from functools import cache
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -60,25 +62,23 @@ def _flat(
                 yield part, matrix, factor
 
 
-def _to_pixels(
-    outline: np.ndarray, matrix: np.ndarray | None, view: View, scale: float
-):
+def _to_pixels(outline: np.ndarray, matrix: np.ndarray | None, view: View, scale: float):
     """An outline in fine pixels of the view (pixel edges at whole numbers)."""
     points = outline if matrix is None else outline @ matrix[:, :2].T + matrix[:, 2]
     return (points - view[:2]) * scale
 
 
-def _fill(
-    rings: list[np.ndarray], x0: int, y0: int, shape: tuple[int, int]
-) -> np.ndarray:
-    """A (h, w) uint8 mask of 0 and 1: the first ring, the others cut out."""
+def _fixed(points: np.ndarray) -> np.ndarray:
+    """Fixed-point polygon coordinates; cv2 puts pixel centres at whole numbers."""
+    return np.round((points - 0.5) * (1 << _FRACTION_BITS)).astype(np.int32)
+
+
+def _fill(rings: list[np.ndarray], x0: int, y0: int, shape: tuple[int, int]) -> np.ndarray:
+    """A (h, w) uint8 mask of 0 and 255 from fixed-point rings: the first, the others cut out."""
     mask = np.zeros(shape, np.uint8)
-    for value, ring in zip([1] + [0] * (len(rings) - 1), rings, strict=True):
-        # cv2 puts pixel centres at whole numbers.
-        fixed = np.round((ring - (x0 + 0.5, y0 + 0.5)) * (1 << _FRACTION_BITS)).astype(
-            np.int32
-        )
-        cv2.fillPoly(mask, [fixed], value, shift=_FRACTION_BITS)
+    origin = np.array((x0 << _FRACTION_BITS, y0 << _FRACTION_BITS), np.int32)
+    for k, ring in enumerate(rings):
+        cv2.fillPoly(mask, [ring - origin], 0 if k else 255, shift=_FRACTION_BITS)
     return mask
 
 
@@ -92,34 +92,31 @@ def _noise_tile() -> np.ndarray:
     return (noise / noise.std()).astype(np.float32)
 
 
-def _texture(
-    part: Part,
-    shape: tuple[int, int],
-    corner: np.ndarray,
-    step: float,
-    seed: np.ndarray,
-):
+def _texture(part: Part, shape: tuple[int, int], corner: tuple, step: float, seed: np.ndarray):
     """Factors of the thickness around 1: (h, w) float32, from a mm corner in mm steps."""
     k = 8 / max(part.grain, 0.1)  # tile pixels a mm
-    turn = seed[0] * 2 * np.pi
-    linear = k * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    start = (linear @ corner + seed[1:] * 512) % 512
+    c, s = k * math.cos(seed[0] * 2 * math.pi), k * math.sin(seed[0] * 2 * math.pi)
+    x, y = corner
+    start = (c * x - s * y + seed[1] * 512) % 512, (s * x + c * y + seed[2] * 512) % 512
     noise = cv2.warpAffine(
         _noise_tile(),
-        np.concatenate([linear * step, start[:, None]], 1),
+        np.array([[c * step, -s * step, start[0]], [s * step, c * step, start[1]]]),
         (shape[1], shape[0]),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_WRAP,
     )
-    return np.clip(1 + part.texture * 0.5 * noise, 0.05, 2.0)
+    noise *= np.float32(part.texture * 0.5)
+    noise += 1
+    return np.maximum(noise, 0.05, out=noise)
 
 
 def _inradius(rings: list[np.ndarray]) -> float:
-    """Distance of the innermost point to the outline, in the unit of the rings, to about 2 %."""
-    low, high = rings[0].min(0), rings[0].max(0)
-    scale = 160 / max(float((high - low).max()), 1e-6)
-    small = [(ring - low) * scale for ring in rings]
-    shape = tuple(int(v) + 3 for v in ((high - low) * scale)[::-1])
+    """Distance in pixels of the innermost point to the outline, to about 2 %."""
+    low = rings[0].min(0)
+    extent = (rings[0].max(0) - low) / (1 << _FRACTION_BITS)
+    scale = 160 / max(float(extent.max()), 1e-6)
+    small = [np.round((ring - low) * scale).astype(np.int32) for ring in rings]
+    shape = int(extent[1] * scale) + 3, int(extent[0] * scale) + 3
     distance = cv2.distanceTransform(_fill(small, -1, -1, shape), cv2.DIST_L2, 5)
     return max(float(distance.max()) - 0.5, 0.5) / scale
 
@@ -130,47 +127,66 @@ def _round(distance: np.ndarray, radius: float) -> np.ndarray:
     # get the chords of its barrel.
     reduce = max(1, int(radius / 5))
     small = distance[::reduce, ::reduce]
-    reach = 2 * int(np.ceil(radius / reduce)) + 1
+    reach = 2 * math.ceil(radius / reduce) + 1
     local = cv2.dilate(small, np.ones((reach, reach), np.uint8))
     if reduce > 1:
         local = cv2.resize(local, distance.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    chord = distance * (2 * np.maximum(local, distance) - distance)
-    return cv2.sqrt(chord) / radius
+        np.maximum(local, distance, out=local)
+    local *= 2
+    local -= distance
+    local *= distance
+    local *= 1 / radius**2
+    return cv2.sqrt(local)
 
 
-def _thickness(part, rings, roi, clipped, fine, corner, seed) -> np.ndarray:
-    """Thickness (h, w) of a part in fine pixels of `roi` = (x0, y0, x1, y1)."""
+def _profile(
+    part: Part, rings: list[np.ndarray], roi: tuple, clipped: bool, fine: float
+) -> tuple[np.ndarray, float]:
+    """Relative thickness in fine pixels of `roi` = (x0, y0, x1, y1), and what 1 stands for."""
     x0, y0, x1, y1 = roi
     mask = _fill(rings, x0, y0, (y1 - y0, x1 - x0))
-    count = cv2.countNonZero(mask)
     # cv2 fills every pixel its edge touches: keep the mass of thin parts by their true area.
     share = 1.0
-    if not clipped and count:
-        area = sum(
-            s * abs(cv2.contourArea(ring.astype(np.float32)))
-            for s, ring in zip([1] + [-1] * (len(rings) - 1), rings, strict=True)
-        )
-        share = float(np.clip(area / count, 0.2, 1.0))
+    if not clipped:
+        areas = [cv2.contourArea(ring) for ring in rings]
+        area = (areas[0] - sum(areas[1:])) / (1 << 2 * _FRACTION_BITS)
+        share = min(1.0, max(0.2, area / max(cv2.countNonZero(mask), 1)))
     if part.profile == "slab":
-        thickness = mask.astype(np.float32)
-    else:
-        distance = cv2.distanceTransform(mask, cv2.DIST_L2, 5)
-        np.maximum(distance - 0.5, 0, out=distance)
-        if part.profile == "round":
-            radius = _inradius(rings) if clipped else float(distance.max())
-            if radius < 1:
-                thickness = mask.astype(np.float32) * (np.pi / 4)
-            else:
-                thickness = _round(distance, radius)
-                share = 1.0
-        elif part.profile == "bevel":
-            thickness = np.minimum(distance / max(part.edge * fine, 0.5), 1)
-        else:
-            wall = distance < max(part.edge * fine, 0.5)
-            thickness = mask * (1 + 3 * wall.astype(np.float32))
-    if part.texture > 0:
-        thickness *= _texture(part, thickness.shape, corner, 1 / fine, seed)
-    return thickness * (part.thickness * share)
+        return mask, part.thickness * share / 255
+    distance = cv2.distanceTransform(mask, cv2.DIST_L2, 5)
+    distance -= 0.5
+    np.maximum(distance, 0, out=distance)
+    if part.profile == "round":
+        radius = _inradius(rings) if clipped else float(distance.max())
+        if radius < 1:
+            return mask, part.thickness * share * math.pi / 4 / 255
+        return _round(distance, radius), part.thickness
+    if part.profile == "bevel":
+        distance *= 1 / max(part.edge * fine, 0.5)
+        return np.minimum(distance, 1, out=distance), part.thickness * share
+    inside = distance >= max(part.edge * fine, 0.5)
+    mask[inside] = 255 // 4 + 1
+    return mask, part.thickness * share * 4 / 256
+
+
+def _coarse(
+    part: Part, rings: list[np.ndarray], roi: tuple, seen: tuple, times: int, fine: float
+) -> tuple[np.ndarray, float]:
+    """`_profile` of a body far larger than the view, within `seen`: smooth, so drawn coarsely.
+
+    Its edge within the view is as sharp as any.
+    """
+    x0, y0, x1, y1 = (v // times for v in roi)
+    small = [ring // times for ring in rings]
+    profile, unit = _profile(part, small, (x0, y0, x1 + 1, y1 + 1), True, fine / times)
+    left, top, right, bottom = seen
+    size = right - left, bottom - top
+    shift = (left + 0.5) / times - 0.5 - x0, (top + 0.5) / times - 0.5 - y0
+    matrix = np.array([[1 / times, 0, shift[0]], [0, 1 / times, shift[1]]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    inside = cv2.warpAffine(profile, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    inside[_fill(rings, left, top, size[::-1]) == 0] = 0
+    return inside, unit
 
 
 def _margin(part: Part, rings: list[np.ndarray], fine: float) -> int:
@@ -178,7 +194,29 @@ def _margin(part: Part, rings: list[np.ndarray], fine: float) -> int:
     if part.profile == "slab":
         return 0
     reach = 2 * _inradius(rings) if part.profile == "round" else part.edge * fine
-    return int(np.ceil(reach)) + 2
+    return math.ceil(reach) + 2
+
+
+def _projected(parts: list[tuple], view: View, fine: float):
+    """All rings of all parts, fixed-point fine pixels, and the parts' bounds (x1, y1, x2, y2)."""
+    outlines = [ring for part, _, _ in parts for ring in (part.outline, *part.holes)]
+    counts = np.array([len(ring) for ring in outlines])
+    rings_of = np.array([1 + len(part.holes) for part, _, _ in parts])
+    still = np.eye(2, 3)
+    matrices = np.array([still if m is None else m for _, m, _ in parts])
+    matrices = np.repeat(matrices, rings_of, 0)
+    matrices[:, :, 2] -= view[:2]
+    matrices = np.repeat(matrices * fine, counts, 0)
+    x, y = np.concatenate(outlines).T
+    points = matrices[:, :, 0] * x[:, None] + matrices[:, :, 1] * y[:, None] + matrices[:, :, 2]
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    first = np.concatenate([[0], np.cumsum(rings_of)[:-1]])
+    low = np.minimum.reduceat(points, starts[:-1])[first]
+    high = np.maximum.reduceat(points, starts[:-1])[first]
+    fixed = _fixed(points)
+    rings = [fixed[a:b] for a, b in pairwise(starts)]
+    grouped = [rings[a : a + n] for a, n in zip(first, rings_of, strict=True)]
+    return grouped, np.concatenate([np.floor(low) - 1, np.ceil(high) + 1], 1).astype(int).tolist()
 
 
 def attenuation(
@@ -202,38 +240,42 @@ def attenuation(
         (2, H, W) float32: photoelectric, Compton (see `physics`).
     """
     height, width = size
-    fine = SUPERSAMPLE * width / (view[2] - view[0])  # fine pixels a mm
-    full = np.array([width * SUPERSAMPLE, height * SUPERSAMPLE])
+    n = SUPERSAMPLE
+    fine = n * width / (view[2] - view[0])  # fine pixels a mm
     out = np.zeros((2, height, width), np.float32)
-    for part, matrix, factor in _flat(objects):
-        seed = rng.random(3)
-        outline = _to_pixels(part.outline, matrix, view, fine)
-        low, high = outline.min(0) - 1, outline.max(0) + 1
-        if (high <= 0).any() or (low >= full).any():
+    parts = list(_flat(objects))
+    seeds = rng.random((len(parts), 3))
+    if not parts:
+        return out
+    grouped, boxes = _projected(parts, view, fine)
+    for (part, _, factor), seed, rings, box in zip(parts, seeds, grouped, boxes, strict=True):
+        x0, y0, x1, y1 = box
+        if x1 <= 0 or y1 <= 0 or x0 >= width * n or y0 >= height * n:
             continue
-        rings = [outline] + [
-            _to_pixels(hole, matrix, view, fine) for hole in part.holes
-        ]
-        clipped = bool((low < 0).any() or (high > full).any())
-        margin = _margin(part, rings, fine) if clipped else 1
-        margin += -margin % SUPERSAMPLE
-        start = np.maximum(np.floor(low), -margin).astype(int)
-        stop = np.minimum(np.ceil(high), full + margin).astype(int)
+        clipped = x0 < 0 or y0 < 0 or x1 > width * n or y1 > height * n
+        if clipped:
+            margin = _margin(part, rings, fine)
+            x0, y0 = max(x0, -margin), max(y0, -margin)
+            x1, y1 = min(x1, width * n + margin), min(y1, height * n + margin)
         # Whole pixels, so that the fine grid falls into them.
-        x0, y0 = (start // SUPERSAMPLE * SUPERSAMPLE).tolist()
-        x1, y1 = (-(-stop // SUPERSAMPLE) * SUPERSAMPLE).tolist()
-        corner = np.array([x0, y0]) / fine + view[:2]
-        thickness = _thickness(
-            part, rings, (x0, y0, x1, y1), clipped, fine, corner, seed
-        )
-        cx0, cy0 = max(x0, 0), max(y0, 0)
-        cx1, cy1 = min(x1, int(full[0])), min(y1, int(full[1]))
-        seen = thickness[cy0 - y0 : cy1 - y0, cx0 - x0 : cx1 - x0]
-        w, h = (cx1 - cx0) // SUPERSAMPLE, (cy1 - cy0) // SUPERSAMPLE
-        seen = cv2.resize(seen, (w, h), interpolation=cv2.INTER_AREA)
-        ys, xs = cy0 // SUPERSAMPLE, cx0 // SUPERSAMPLE
+        x0, y0, x1, y1 = x0 // n * n, y0 // n * n, -(-x1 // n) * n, -(-y1 // n) * n
+        left, top = max(x0, 0), max(y0, 0)
+        right, bottom = min(x1, width * n), min(y1, height * n)
+        excess = math.sqrt((x1 - x0) * (y1 - y0) / (2 * n * n * width * height))
+        if excess > 1:
+            seen_box = (left, top, right, bottom)
+            seen, unit = _coarse(part, rings, (x0, y0, x1, y1), seen_box, math.ceil(excess), fine)
+        else:
+            profile, unit = _profile(part, rings, (x0, y0, x1, y1), clipped, fine)
+            seen = profile[top - y0 : bottom - y0, left - x0 : right - x0]
+        left, top, right, bottom = left // n, top // n, right // n, bottom // n
+        seen = cv2.resize(seen, (right - left, bottom - top), interpolation=cv2.INTER_AREA)
+        if part.texture > 0:
+            corner = view[0] + left * n / fine, view[1] + top * n / fine
+            seen = seen * _texture(part, seen.shape, corner, n / fine, seed)
+        unit *= factor
         for plane, value in zip(out, coefficients(part.material), strict=True):
-            plane[ys : ys + h, xs : xs + w] += seen * np.float32(value * factor)
+            plane[top:bottom, left:right] += seen * np.float32(value * unit)
     return out
 
 
@@ -244,10 +286,10 @@ def silhouette(placement: Placement, view: View, size: tuple[int, int]) -> np.nd
     scale = times * width / (view[2] - view[0])
     out = np.zeros(size, bool)
     parts = [
-        [_to_pixels(ring, matrix, view, scale) for ring in (part.outline, *part.holes)]
+        [_fixed(_to_pixels(ring, matrix, view, scale)) for ring in (part.outline, *part.holes)]
         for part, matrix, _ in _flat([placement])
     ]
-    outlines = np.concatenate([rings[0] for rings in parts])
+    outlines = np.concatenate([rings[0] for rings in parts]) / (1 << _FRACTION_BITS)
     # Whole pixels around the item, within the view.
     x0, y0 = np.maximum(outlines.min(0) // times, 0).astype(int).tolist()
     x1, y1 = np.minimum(outlines.max(0) // times + 1, (width, height)).astype(int).tolist()
@@ -255,8 +297,7 @@ def silhouette(placement: Placement, view: View, size: tuple[int, int]) -> np.nd
         return out
     mask = np.zeros(((y1 - y0) * times, (x1 - x0) * times), np.uint8)
     for rings in parts:
-        filled = _fill(rings, x0 * times, y0 * times, mask.shape)
-        cv2.bitwise_or(mask, filled * 255, dst=mask)
+        cv2.bitwise_or(mask, _fill(rings, x0 * times, y0 * times, mask.shape), dst=mask)
     mask = cv2.resize(mask, (x1 - x0, y1 - y0), interpolation=cv2.INTER_AREA)
     out[y0:y1, x0:x1] = mask >= 128
     return out
