@@ -66,15 +66,9 @@ def _wrinkles(rng, outline, count, material, thickness):
         path = outline[take] * between(rng, 0.62, 0.99)
         path = path + wander(rng, 30, 1.0, length) * (0.0, 0.9)
         path = smooth(path, 1, closed=False)
-        widths = between(rng, 1.5, 8) * np.sin(np.linspace(0.2, 2.9, len(path)))
-        parts.append(
-            Part(
-                stroke(path, widths),
-                material,
-                thickness * between(rng, 0.4, 1),
-                "round",
-            )
-        )
+        widths = between(rng, 0.8, 3.5) * np.sin(np.linspace(0.2, 2.9, len(path)))
+        kind = material if rng.random() < 0.6 else pick(rng, "pvc", "nylon")
+        parts.append(Part(stroke(path, widths), kind, thickness * between(rng, 0.3, 1)))
     return parts
 
 
@@ -96,25 +90,18 @@ def backpack(rng: np.random.Generator) -> Bag:
     body[:, 0] *= 1 - 0.18 * np.clip(-body[:, 1] / h, 0, 1)
     cloth = pick(rng, "nylon", "nylon", "pvc")
     parts = [
-        Part(body, cloth, between(rng, 2.5, 5), "shell", 4.0, (), 0.35, 14),
-        Part(body * 0.94 + rng.uniform(-6, 6, 2), "nylon", 2.0, texture=0.6, grain=18),
-        rim(body * 0.97, between(rng, 3, 6), "pvc", 4.0, "round"),
-        Part(
-            body * (0.84, 0.9), "foam", between(rng, 12, 22), "bevel", 8.0, (), 0.2, 20
-        ),
+        Part(body, cloth, between(rng, 2.5, 5), "slab", 0, (), 0.3, 7),
+        Part(body * 0.94 + rng.uniform(-6, 6, 2), "nylon", 2.0),
+        rim(body * 0.97, between(rng, 3, 6), "pvc", 4.0),
+        Part(body * (0.84, 0.9), "foam", between(rng, 12, 22), "slab", 0, (), 0.2, 20),
     ]
     if rng.random() < 0.4:
         for s in (-1, 1):
-            stay = rectangle(
-                between(rng, 8, 14), h * 0.75, s * w * between(rng, 0.13, 0.2)
-            )
+            stay = rectangle(between(rng, 8, 14), h * 0.75, s * w * between(rng, 0.13, 0.2))
             parts.append(Part(stay, "aluminium", 2.5))
     pocket_h = h * between(rng, 0.4, 0.58)
     pocket = rounded_rectangle(w * 0.74, pocket_h, 40, 0, h * 0.46 - pocket_h / 2)
-    parts += [
-        Part(pocket, "nylon", 2.2, texture=0.5, grain=16),
-        rim(pocket, 3.0, "nylon", 5.0, "round"),
-    ]
+    parts += [Part(pocket, "nylon", 2.2), rim(pocket, 3.0, "nylon", 5.0)]
     metal = pick(rng, "nylon", "aluminium", "brass")
     top = closed_path(body * 0.9)[len(body) // 2 :]
     arch = closed_path(pocket)[9:22]
@@ -124,31 +111,20 @@ def backpack(rng: np.random.Generator) -> Bag:
     for s in (-1, 1):
         start = np.array([s * w * 0.12, -h * 0.42])
         bow = between(rng, 0.25, 0.62)
-        path = np.array(
-            [(0, 0), (s * w * bow * 0.5, h * 0.15), (s * w * bow, h * 0.45)]
-        )
-        path = smooth(
-            np.concatenate([path, [(s * w * 0.36, h * 0.82)]]) + start, 3, closed=False
-        )
+        path = np.array([(0, 0), (s * w * bow * 0.5, h * 0.15), (s * w * bow, h * 0.45)])
+        path = smooth(np.concatenate([path, [(s * w * 0.36, h * 0.82)]]) + start, 3, closed=False)
         pad, web = path[: int(len(path) * 0.62)], path[int(len(path) * 0.55) :]
         parts += [
-            Part(
-                stroke(pad, between(rng, 45, 62)), "foam", 16, "bevel", 8, (), 0.2, 15
-            ),
+            Part(stroke(pad, between(rng, 45, 62)), "foam", 16, "bevel", 8, (), 0.2, 15),
             Part(stroke(pad, 24), "nylon", 2.5),
             Part(stroke(web, 22), "nylon", 2.5),
         ]
         x, y = path[int(len(path) * 0.6)]
         parts += buckle(rng, x, y, s * -20, 30)
-    handle = np.array([(-0.13, -0.48), (-0.1, -0.56), (0.1, -0.56), (0.13, -0.48)]) * (
-        w,
-        h,
-    )
-    parts.append(
-        Part(stroke(smooth(handle, 2, closed=False), 18), "nylon", 6.0, "round")
-    )
-    parts += _wrinkles(rng, body, int(rng.integers(10, 18)), "nylon", 5.0)
-    parts += creases(rng, 8, w * 0.8, h * 0.8, "nylon", 3.0)
+    handle = np.array([(-0.13, -0.48), (-0.1, -0.56), (0.1, -0.56), (0.13, -0.48)]) * (w, h)
+    parts.append(Part(stroke(smooth(handle, 2, closed=False), 18), "nylon", 6.0, "round"))
+    parts += _wrinkles(rng, body, int(rng.integers(18, 30)), "nylon", 9.0)
+    parts += creases(rng, 12, w * 0.8, h * 0.8, "nylon", 6.0)
     return oblique(Bag("backpack", tuple(parts), body * 0.88), rng, 1.3)
 
 
@@ -161,19 +137,15 @@ def handbag(rng: np.random.Generator) -> Bag:
     metal = pick(rng, "brass", "zinc", "steel")
     shift = rng.uniform(-15, 15, 2)
     parts = [
-        Part(body, skin, between(rng, 2.5, 4), "shell", 4.0, (), 0.2, 20),
-        Part(body * 0.95 + shift, skin, between(rng, 1.5, 3), texture=0.3, grain=20),
-        rim(body * 0.96 + shift, 2.5, skin, 6.0, "round"),
+        Part(body, skin, between(rng, 1.5, 2.5) if skin == "pvc" else 3.0, "slab", 0, (), 0.2, 9),
+        Part(body * 0.95 + shift, "cotton", 4.0, texture=0.3, grain=9),
+        rim(body * 0.96 + shift, 2.5, skin, 6.0),
         Part(rectangle(w * 0.9, 22, 0, h * 0.42) + shift, "cardboard", 3.0),
     ]
     reach = between(rng, 0.3, 0.62)
     for k in range(2):
         side = between(rng, 0.16, 0.24) * w
-        arch = [
-            (-side, -h * 0.3),
-            (-side, -h * 0.55),
-            (-side * 0.6, -h * (0.5 + reach)),
-        ]
+        arch = [(-side, -h * 0.3), (-side, -h * 0.55), (-side * 0.6, -h * (0.5 + reach))]
         arch = np.array(arch + [(-x, y) for x, y in arch[::-1]]) + shift * k
         if rng.random() < 0.7 or k:
             path = smooth(arch, 3, closed=False)
@@ -186,9 +158,7 @@ def handbag(rng: np.random.Generator) -> Bag:
     if rng.random() < 0.5:
         path = blob(rng, w * 0.8, h * 0.9, 0.3)[: int(rng.integers(18, 40))]
         p = resampled(path, 3.0)
-        parts.append(
-            Part(stroke(p, np.where(np.arange(len(p)) % 3, 7.0, 2.5)), metal, 3.5)
-        )
+        parts.append(Part(stroke(p, np.where(np.arange(len(p)) % 3, 7.0, 2.5)), metal, 3.5))
     edge = closed_path(body * (0.92, 0.84))[len(body) // 2 :]
     parts.append(zip_track(edge, 5, metal))
     parts += _sliders(rng, resampled(edge, 8), int(rng.integers(1, 3)))
@@ -200,8 +170,8 @@ def handbag(rng: np.random.Generator) -> Bag:
     for x in (-0.4, 0.4):
         for y in (0.36, 0.44):
             parts.append(Part(ellipse(10, 10, x * w, y * h, 14), metal, 6, "round"))
-    parts += _wrinkles(rng, body, int(rng.integers(5, 11)), skin, 3.0)
-    parts += creases(rng, 8, w * 0.8, h * 0.7, "cotton", 3.0)
+    parts += _wrinkles(rng, body, int(rng.integers(8, 16)), skin, 6.0)
+    parts += creases(rng, 10, w * 0.8, h * 0.7, "cotton", 16.0)
     return oblique(Bag("handbag", tuple(parts), body * (0.9, 0.84)), rng, 1.2)
 
 
@@ -228,24 +198,19 @@ def briefcase(rng: np.random.Generator) -> Bag:
                 Part(rectangle(20, 14, x * w, h * 0.47), "zinc", 7.0),
             ]
             parts += [
-                Part(ellipse(6, 6, x * w + s * 15, h * 0.47, 12), "steel", 5)
-                for s in (-1, 1)
+                Part(ellipse(6, 6, x * w + s * 15, h * 0.47, 12), "steel", 5) for s in (-1, 1)
             ]
             hinge = rectangle(60, 8, x * w, -h * 0.49)
             parts.append(Part(hinge, "steel", 4, "round"))
-        path = np.array(
-            [(-60, 0.48 * h), (-52, 0.58 * h), (52, 0.58 * h), (60, 0.48 * h)]
-        )
-        parts.append(
-            Part(stroke(smooth(path, 2, closed=False), 16), "plastic", 14, "round")
-        )
+        path = np.array([(-60, 0.48 * h), (-52, 0.58 * h), (52, 0.58 * h), (60, 0.48 * h)])
+        parts.append(Part(stroke(smooth(path, 2, closed=False), 16), "plastic", 14, "round"))
     else:
         parts += [
-            Part(body, "nylon", 3.5, "shell", 3.0, (), 0.3, 15),
-            Part(far, "nylon", 2.0, texture=0.5, grain=15),
-            rim(body * 0.98, 12, "foam", 20, "round"),
-            rim(body * 0.99, 3, "pvc", 4, "round"),
-            rim(far, 3, "pvc", 4, "round"),
+            Part(body, "nylon", 3.5, "slab", 0, (), 0.3, 7),
+            Part(far, "nylon", 2.0),
+            rim(body * 0.98, 12, "foam", 20),
+            rim(body * 0.99, 3, "pvc", 4),
+            rim(far, 3, "pvc", 4),
             Part(rounded_rectangle(w * 0.8, h * 0.5, 16, 0, h * 0.17), "nylon", 2.2),
         ]
         for path in (
@@ -259,10 +224,7 @@ def briefcase(rng: np.random.Generator) -> Bag:
         parts += buckle(rng, *strap[12], between(rng, 0, 180), 42)
         for s in (-1, 1):
             parts.append(ring(s * w * 0.48, -h * 0.44, 32, 4, "zinc", 4))
-            handle = np.array([(-58, -0.4), (-50, -0.6), (50, -0.6), (58, -0.4)]) * (
-                1,
-                h,
-            )
+            handle = np.array([(-58, -0.4), (-50, -0.6), (50, -0.6), (58, -0.4)]) * (1, h)
             parts.append(
                 Part(
                     stroke(smooth(handle, 2, closed=False) + shift * (s > 0), 20),
@@ -271,10 +233,8 @@ def briefcase(rng: np.random.Generator) -> Bag:
                     "round",
                 )
             )
-        parts += _wrinkles(rng, body, int(rng.integers(4, 9)), "nylon", 4.0)
-    parts += [
-        screw(rng, *(rng.uniform(-0.44, 0.44, 2) * (w, h)), 0, 0.7) for _ in range(4)
-    ]
+        parts += _wrinkles(rng, body, int(rng.integers(6, 13)), "nylon", 7.0)
+    parts += [screw(rng, *(rng.uniform(-0.44, 0.44, 2) * (w, h)), 0, 0.7) for _ in range(4)]
     return oblique(Bag("briefcase", tuple(parts), body * 0.92), rng)
 
 
@@ -289,19 +249,15 @@ def tray(rng: np.random.Generator) -> Bag:
         Part(outer, "polypropylene", 4.0, "shell", 5.0),
         Part(outer, "polypropylene", 7.0, holes=(floor,)),
         Part(floor, "polypropylene", 3.5),
-        rim(floor, 3.0, "polypropylene", 6.0, "round"),
-        rim(outer, 10.0, "polypropylene", 8.0, "round"),
+        rim(floor, 3.0, "polypropylene", 6.0),
+        rim(outer, 10.0, "polypropylene", 8.0),
         Part(grip + (0, -h / 2 - 8), "polypropylene", 7.0, "bevel", 3.0),
         Part(grip + (0, h / 2 + 8), "polypropylene", 7.0, "bevel", 3.0),
     ]
     if rng.random() < 0.4:
         for x in np.arange(-0.36, 0.37, 0.12):
             parts.append(
-                Part(
-                    rectangle(5, h * 0.8, x * w + lean[0], lean[1]),
-                    "polypropylene",
-                    2.5,
-                )
+                Part(rectangle(5, h * 0.8, x * w + lean[0], lean[1]), "polypropylene", 2.5)
             )
     return oblique(Bag("tray", tuple(parts), floor), rng, 0.4)
 
@@ -315,11 +271,14 @@ def parcel(rng: np.random.Generator) -> Bag:
     parts = [
         Part(near, "cardboard", board, "shell", 4.0, (), 0.1, 3),
         Part(far, "cardboard", board, "shell", 4.0, (), 0.1, 3),
-        Part(_hull(near, far), "cardboard", board, texture=0.1),
+        Part(_hull(near, far), "cardboard", board),
+        rim(near, 3.5, "cardboard", between(rng, 25, 70)),
+        rim(far, 3.0, "cardboard", between(rng, 15, 50)),
     ]
     for s in (-1, 1):
         flap = rectangle(w, h * 0.5, 0, s * h * 0.25)
         parts.append(Part(flap * 0.995, "cardboard", board * 0.8))
+        parts.append(rim(flap * 0.99, 1.6, "cardboard", 14))
         side = rectangle(h * 0.45, h, s * (w / 2 - h * 0.225), 0)
         parts.append(Part(side, "cardboard", board * 0.8))
     tape = np.array([[-w / 2 - 20, 0], [w / 2 + 20, 0]]) + (0, between(rng, -4, 4))
@@ -335,22 +294,21 @@ def parcel(rng: np.random.Generator) -> Bag:
         for _ in range(3):
             pad = blob(rng, between(rng, 80, 200), between(rng, 60, 160), 0.3)
             pad = pad + rng.uniform(-0.25, 0.25, 2) * (w, h)
-            parts.append(
-                Part(pad, "foam", between(rng, 10, 40), "bevel", 12, (), 0.5, 8)
-            )
+            parts.append(Part(pad, "foam", between(rng, 10, 40), "bevel", 12, (), 0.5, 8))
     return oblique(Bag("parcel", tuple(parts), near * 0.93), rng, 1.2)
 
 
 def pouch(rng: np.random.Generator) -> Bag:
     """A thin soft bag, carrier bag or toilet bag: hardly more than its creases and one zip."""
     w, h = between(rng, 220, 380), between(rng, 160, 280)
-    body = blob(rng, w, h, between(rng, 0.08, 0.2), between(rng, 0.2, 0.6), 60)
+    body = blob(rng, w, h, between(rng, 0.05, 0.13), between(rng, 0.2, 0.7), 60)
     cloth = pick(rng, "nylon", "pvc", "polypropylene", "cotton")
     parts = [
-        Part(body, cloth, between(rng, 1.2, 3), "shell", 3.0, (), 0.5, 14),
-        Part(body * 0.93 + rng.uniform(-12, 12, 2), cloth, 1.5, texture=0.6, grain=18),
+        Part(body, cloth, between(rng, 1.2, 3), "slab", 0, (), 0.4, 8),
+        Part(body * 0.93 + rng.uniform(-12, 12, 2), cloth, 1.5),
     ]
-    parts += _wrinkles(rng, body, int(rng.integers(10, 20)), cloth, 3.5)
+    parts += _wrinkles(rng, body, int(rng.integers(18, 32)), cloth, 7.0)
+    parts += creases(rng, 10, w * 0.8, h * 0.8, cloth, 5.0)
     if cloth != "polypropylene":
         for _ in range(int(rng.integers(1, 3))):
             path = resampled(body[: len(body) // 2 + 1] * between(rng, 0.7, 0.97), 8)
@@ -361,21 +319,15 @@ def pouch(rng: np.random.Generator) -> Bag:
             parts += buckle(rng, x, y, between(rng, 0, 180), between(rng, 20, 34))
     for s in (-1, 1):
         if rng.random() < 0.5:
-            loop = np.array(
-                [(-0.2, 0.42), (-0.18, 0.75), (0.18, 0.75), (0.2, 0.42)]
-            ) * (w, -h)
+            loop = np.array([(-0.2, 0.42), (-0.18, 0.75), (0.18, 0.75), (0.2, 0.42)]) * (w, -h)
             path = smooth(loop, 3, closed=False) + (s * 12, 0)
-            parts.append(
-                Part(stroke(path, between(rng, 6, 26)), cloth, 2.5, texture=0.4)
-            )
+            parts.append(Part(stroke(path, between(rng, 6, 26)), cloth, 2.5, texture=0.4))
     return oblique(Bag("pouch", tuple(parts), body * 0.86), rng, 1.4)
 
 
 def _turned_strap(rng, w, h):
     path = wander(rng, (w + h) / 2, 1.5)
-    return Part(
-        stroke(turned(path, between(rng, 0, 180)), between(rng, 18, 34)), "nylon", 2.4
-    )
+    return Part(stroke(turned(path, between(rng, 0, 180)), between(rng, 18, 34)), "nylon", 2.4)
 
 
 def duffel(rng: np.random.Generator) -> Bag:
@@ -383,42 +335,28 @@ def duffel(rng: np.random.Generator) -> Bag:
     w, h = between(rng, 420, 600), between(rng, 240, 330)
     body = blob(rng, w, h, 0.08, between(rng, 0.3, 0.55), 60)
     parts = [
-        Part(body, "nylon", 3.0, "shell", 4.0, (), 0.4, 16),
-        Part(body * 0.95 + rng.uniform(-12, 12, 2), "pvc", 1.6, texture=0.5, grain=20),
-        rim(body * 0.96, 3.5, "pvc", 4.0, "round"),
+        Part(body, "nylon", 3.0, "slab", 0, (), 0.3, 8),
+        Part(body * 0.95 + rng.uniform(-12, 12, 2), "pvc", 1.6),
+        rim(body * 0.96, 3.5, "pvc", 4.0),
     ]
     zipped = resampled(
-        smooth(
-            np.array([[-w * 0.44, 0], [0, between(rng, -18, 18)], [w * 0.44, 0]]),
-            3,
-            False,
-        ),
-        8,
+        smooth(np.array([[-w * 0.44, 0], [0, between(rng, -18, 18)], [w * 0.44, 0]]), 3, False), 8
     )
     parts.append(zip_track(zipped, 6, pick(rng, "nylon", "aluminium", "brass")))
     parts += _sliders(rng, zipped, 2, 1.2)
     for s in (-1, 1):
-        web = np.array(
-            [(-0.2, 0.5), (-0.2, 0.1), (-0.14, -0.25), (0.14, -0.25), (0.2, 0.1)]
-        )
-        path = np.concatenate([web, [(0.2, 0.5)]]) * (
-            w,
-            s * h * between(rng, 0.7, 0.95),
-        )
+        web = np.array([(-0.2, 0.5), (-0.2, 0.1), (-0.14, -0.25), (0.14, -0.25), (0.2, 0.1)])
+        path = np.concatenate([web, [(0.2, 0.5)]]) * (w, s * h * between(rng, 0.7, 0.95))
         parts.append(Part(stroke(smooth(path, 2, closed=False), 32), "nylon", 2.6))
         seam = np.array([(0.36, -0.46), (0.4, 0), (0.36, 0.46)]) * (s * w, h)
         parts.append(Part(stroke(smooth(seam, 2, closed=False), 6), "pvc", 4, "round"))
         parts.append(ring(s * w * 0.44, between(rng, -0.2, 0.2) * h, 36, 5, "zinc", 4))
-        parts += buckle(
-            rng, s * w * 0.3, between(rng, -0.3, 0.3) * h, between(rng, 0, 180), 34
-        )
+        parts += buckle(rng, s * w * 0.3, between(rng, -0.3, 0.3) * h, between(rng, 0, 180), 34)
     parts.append(_turned_strap(rng, w * 0.6, h * 0.6))
-    pocket = rounded_rectangle(
-        w * 0.42, h * 0.4, 14, between(rng, -0.1, 0.1) * w, h * 0.2
-    )
-    parts += [rim(pocket, 3, "nylon", 4, "round"), zip_track(pocket[14:22], 4)]
+    pocket = rounded_rectangle(w * 0.42, h * 0.4, 14, between(rng, -0.1, 0.1) * w, h * 0.2)
+    parts += [rim(pocket, 3, "nylon", 4), zip_track(pocket[14:22], 4)]
     parts += _sliders(rng, resampled(pocket[14:22], 8), 1)
-    parts += _wrinkles(rng, body, int(rng.integers(10, 16)), "nylon", 4.5)
+    parts += _wrinkles(rng, body, int(rng.integers(16, 26)), "nylon", 8.0)
     return oblique(Bag("duffel", tuple(parts), body * 0.9), rng, 1.2)
 
 

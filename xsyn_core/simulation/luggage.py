@@ -69,7 +69,7 @@ def _rods(rng, w, h):
     width = between(rng, 14, 30)
     y = (h - length) / 2 * pick(rng, -1, 1) * between(rng, 0.3, 0.9)
     metal = pick(rng, "aluminium", "aluminium", "steel")
-    wall = between(rng, 2.5, 5) if metal == "aluminium" else between(rng, 0.8, 1.4)
+    wall = between(rng, 1.6, 3.2) if metal == "aluminium" else between(rng, 0.35, 0.7)
     inner = length * between(rng, 0.3, 0.95)
     end = pick(rng, -1, 1)
     for s in (-1, 1):
@@ -83,22 +83,9 @@ def _rods(rng, w, h):
                 "shell",
                 1.0,
             ),
-            Part(
-                rectangle(2.2, length * 0.7, x, y + end * length * 0.12),
-                "steel",
-                2.2,
-                "round",
-            ),
-            Part(
-                rounded_rectangle(width * 1.25, 22, 4, x, y - end * length / 2),
-                "plastic",
-                14,
-            ),
-            Part(
-                rounded_rectangle(width * 1.4, 34, 5, x, y + end * length / 2),
-                "plastic",
-                12,
-            ),
+            Part(rectangle(2.2, length * 0.7, x, y + end * length * 0.12), "steel", 2.2, "round"),
+            Part(rounded_rectangle(width * 1.25, 22, 4, x, y - end * length / 2), "plastic", 14),
+            Part(rounded_rectangle(width * 1.4, 34, 5, x, y + end * length / 2), "plastic", 12),
         ]
         for _ in range(3):
             parts.append(screw(rng, x, y + between(rng, -0.48, 0.48) * length, 0))
@@ -116,21 +103,12 @@ def _handle(rng, x, y, angle, length):
     rise = between(rng, 18, 42)
     path = np.array([(-0.5, 0), (-0.42, 1), (0.42, 1), (0.5, 0)]) * (length, -rise)
     path = turned(smooth(path, 3, closed=False), angle, x, y)
-    parts = [
-        Part(
-            stroke(path, between(rng, 13, 22)),
-            pick(rng, "rubber", "plastic"),
-            13,
-            "round",
-        )
-    ]
+    parts = [Part(stroke(path, between(rng, 13, 22)), pick(rng, "rubber", "plastic"), 13, "round")]
     if rng.random() < 0.5:
         parts.append(Part(stroke(path, 4), "steel", 2.0))
     for s in (-1, 1):
         plate = rounded_rectangle(24, 14, 3, s * length / 2, 2)
-        parts.append(
-            Part(turned(plate, angle, x, y), pick(rng, "steel", "zinc", "plastic"), 5)
-        )
+        parts.append(Part(turned(plate, angle, x, y), pick(rng, "steel", "zinc", "plastic"), 5))
         for k in (-5, 5):
             px, py = turned(np.array([[s * length / 2 + k, 6.0]]), angle, x, y)[0]
             parts.append(screw(rng, px, py, angle, 0.8))
@@ -141,13 +119,7 @@ def _lock(rng, x, y, angle):
     """A combination lock or latch: die-cast body, dials, hasp."""
     width, height = between(rng, 36, 60), between(rng, 18, 28)
     parts = [
-        Part(
-            turned(rounded_rectangle(width, height, 5), angle, x, y),
-            "zinc",
-            5,
-            "bevel",
-            3,
-        ),
+        Part(turned(rounded_rectangle(width, height, 5), angle, x, y), "zinc", 5, "bevel", 3),
         Part(turned(rectangle(12, 10, width * 0.3), angle, x, y), "steel", 6),
     ]
     for k in (-0.28, -0.1, 0.08):
@@ -160,9 +132,7 @@ def _border_points(outline, count, rng):
     """Evenly spread places on an outline, and the direction outwards there (degrees)."""
     path = resampled(closed_path(outline), 6.0)
     start = int(rng.integers(len(path)))
-    where = (
-        start + np.linspace(0, len(path) - 1, count, endpoint=False).astype(int)
-    ) % len(path)
+    where = (start + np.linspace(0, len(path) - 1, count, endpoint=False).astype(int)) % len(path)
     centre = outline.mean(0)
     out = path[where] - centre
     angles = np.degrees(np.arctan2(out[:, 1], out[:, 0])) - 90
@@ -172,11 +142,7 @@ def _border_points(outline, count, rng):
 def _sliders(rng, outline, count):
     places, angles = _border_points(outline, count * 3, rng)
     keep = rng.permutation(len(places))[:count]
-    return [
-        p
-        for k in keep
-        for p in zip_slider(rng, *places[k], angles[k] + pick(rng, 0, 180))
-    ]
+    return [p for k in keep for p in zip_slider(rng, *places[k], angles[k] + pick(rng, 0, 180))]
 
 
 def _straps(rng, w, h):
@@ -203,37 +169,28 @@ def _common(rng, w, h, body, shift):
         if four:
             dx, dy = shift * between(rng, 0.8, 1.1)
             parts += _wheel(rng, s * x * 0.95 + dx, y * 0.95 + dy, side)
-    parts += _handle(
-        rng, 0, -side * h / 2, 0 if side > 0 else 180, between(rng, 110, 160)
-    )
+    parts += _handle(rng, 0, -side * h / 2, 0 if side > 0 else 180, between(rng, 110, 160))
     flank = pick(rng, -1, 1)
     parts += _handle(rng, flank * w / 2, between(rng, -0.1, 0.1) * h, 90 * flank, 150)
     if rng.random() < 0.7:
-        parts += _lock(
-            rng, flank * w * 0.49, between(rng, 0.15, 0.3) * h * pick(rng, -1, 1), 90
-        )
+        parts += _lock(rng, flank * w * 0.49, between(rng, 0.15, 0.3) * h * pick(rng, -1, 1), 90)
     for depth in (0.1, 0.9):
         places, angles = _border_points(
             _level(body * 0.95, depth, shift), int(rng.integers(6, 13)), rng
         )
         for (px, py), a in zip(places, angles, strict=True):
-            parts.append(
-                screw(rng, px, py, a + between(rng, -20, 20), between(rng, 0.7, 1.1))
-            )
+            parts.append(screw(rng, px, py, a + between(rng, -20, 20), between(rng, 0.7, 1.1)))
     for _ in range(int(rng.integers(4, 12))):
         px, py = rng.uniform(-0.43, 0.43, 2) * (w, h)
         parts.append(screw(rng, px, py, between(rng, -30, 30), between(rng, 0.6, 1)))
     for _ in range(int(rng.integers(2, 5))):
         foot = pick(rng, -1, 1) * w / 2, between(rng, -0.4, 0.4) * h
-        parts.append(
-            Part(rounded_rectangle(14, 30, 5, *foot), "plastic", 8, "shell", 3)
-        )
+        parts.append(Part(rounded_rectangle(14, 30, 5, *foot), "plastic", 8, "shell", 3))
     if rng.random() < 0.5:
         parts += _straps(rng, w, h)
-    parts += creases(rng, 7, w * 0.9, h * 0.9, "nylon", 4.0)
-    lining = rectangle(
-        w * 0.82, between(rng, 0.2, 0.5) * h, 0, between(rng, -0.2, 0.2) * h
-    )
+    parts += creases(rng, 9, w * 0.9, h * 0.9, "nylon", 7.0, pick(rng, 0, 90, None))
+    parts += creases(rng, 5, w * 0.9, h * 0.5, "pvc", 4.0)
+    lining = rectangle(w * 0.82, between(rng, 0.2, 0.5) * h, 0, between(rng, -0.2, 0.2) * h)
     parts.append(Part(lining, "nylon", 1.6, texture=0.6, grain=14))
     if rng.random() < 0.6:
         path = lining[[0, 1]]
@@ -254,28 +211,20 @@ def hard_suitcase(rng: np.random.Generator) -> Bag:
     shift = rng.uniform(-1, 1, 2) * (55, 65)
     skin = pick(rng, "plastic", "polypropylene")
     parts = [
-        Part(
-            _level(body, t, shift),
-            skin,
-            between(rng, 3, 5),
-            "shell",
-            between(rng, 3, 5),
-        )
+        Part(_level(body, t, shift), skin, between(rng, 3, 5), "shell", between(rng, 3, 5))
         for t in (0.0, 1.0)
     ]
     for t in (0.25, 0.75):
-        parts.append(rim(_level(body, t, shift), between(rng, 8, 16), skin, 9, "slab"))
+        parts.append(rim(_level(body, t, shift), between(rng, 8, 16), skin, 9))
     middle = _level(body, 0.5, shift)
     if rng.random() < 0.5:
         parts += [
             rim(middle, between(rng, 9, 15), "aluminium", between(rng, 6, 10)),
-            rim(middle * 0.985, 3, "rubber", 8, "round"),
+            rim(middle * 0.985, 3, "rubber", 8),
         ]
     else:
-        parts.append(
-            zip_track(closed_path(middle * 0.985), 5, pick(rng, "nylon", "aluminium"))
-        )
-        parts += [rim(middle, between(rng, 10, 18), "pvc", between(rng, 5, 9), "round")]
+        parts.append(zip_track(closed_path(middle * 0.985), 5, pick(rng, "nylon", "aluminium")))
+        parts += [rim(middle, between(rng, 10, 18), "pvc", between(rng, 5, 9))]
         parts += _sliders(rng, middle * 0.985, int(rng.integers(2, 4)))
     ribs = int(rng.integers(0, 9))
     for x in np.linspace(-0.4, 0.4, ribs) if ribs > 2 else ():
@@ -295,36 +244,24 @@ def soft_suitcase(rng: np.random.Generator) -> Bag:
     body = rounded_rectangle(w, h, between(rng, 25, 60))
     shift = rng.uniform(-1, 1, 2) * (60, 70)
     parts = [
-        Part(_level(body, 0.0, shift), "nylon", 4, "shell", 4, (), 0.3, 12),
-        Part(_level(body, 1.0, shift), "nylon", 3, "shell", 4, (), 0.3, 12),
-        Part(
-            _level(body * 0.98, 0.5, shift),
-            "polypropylene",
-            3.0,
-            texture=0.15,
-            grain=30,
-        ),
+        Part(_level(body, 0.0, shift), "nylon", 4, "slab", 0, (), 0.25, 7),
+        Part(_level(body, 1.0, shift), "nylon", 3),
+        Part(_level(body * 0.98, 0.5, shift), "polypropylene", 3.0),
     ]
     for t in (0.05, 0.95):
-        parts.append(
-            rim(_level(body * 0.985, t, shift), between(rng, 2.0, 3.2), "steel", 2.5)
-        )
+        parts.append(rim(_level(body * 0.985, t, shift), between(rng, 2.0, 3.2), "steel", 2.5))
     for t in (0.0, 0.2, 0.8, 1.0):
-        parts.append(
-            rim(_level(body, t, shift), between(rng, 4, 10), "pvc", 6, "round")
-        )
+        parts.append(rim(_level(body, t, shift), between(rng, 4, 10), "pvc", 6))
     for t in (0.3, 0.7)[: int(rng.integers(1, 3))]:
         track = _level(body * 0.99, t, shift)
-        parts.append(
-            zip_track(closed_path(track), 5, pick(rng, "nylon", "aluminium", "brass"))
-        )
+        parts.append(zip_track(closed_path(track), 5, pick(rng, "nylon", "aluminium", "brass")))
         parts += _sliders(rng, track, int(rng.integers(1, 4)))
     for _ in range(int(rng.integers(1, 3))):
         ph = between(rng, 0.25, 0.45) * h
         pocket = rounded_rectangle(w * 0.8, ph, 22, 0, between(rng, -0.25, 0.25) * h)
         parts += [
-            Part(pocket, "nylon", 2.0, texture=0.5, grain=14),
-            rim(pocket, 3.0, "nylon", 5, "round"),
+            Part(pocket, "nylon", 2.0),
+            rim(pocket, 3.0, "nylon", 5),
             zip_track(pocket[12:24], 4.5, pick(rng, "nylon", "aluminium")),
         ]
         parts += _sliders(rng, pocket, 1)

@@ -172,7 +172,7 @@ def _clothes(rng: np.random.Generator, room: _Room, recipe: _Recipe, fill: float
     for _ in range(int(rng.integers(recipe.layers[0], recipe.layers[1] + 1))):
         rows = int(rng.integers(recipe.rows[0], recipe.rows[1] + 1))
         for row in range(rows):
-            columns = max(1, int(round(width / height * rows * between(rng, 0.7, 1.2))))
+            columns = max(1, round(width / height * rows * between(rng, 0.7, 1.2)))
             for column in range(columns):
                 if rng.random() > fill:
                     continue
@@ -190,7 +190,7 @@ def _clothes(rng: np.random.Generator, room: _Room, recipe: _Recipe, fill: float
 
 def _things(rng: np.random.Generator, room: _Room, recipe: _Recipe, fill: float, excluded):
     """Other things between and on the clothes: shoes in pairs, the rest one by one."""
-    count = int(round(between(rng, *recipe.things) * fill))
+    count = round(between(rng, *recipe.things) * fill)
     made = 0
     while made < count:
         made += 1

@@ -43,15 +43,13 @@ def blob(
     power = 2 + 8 * squareness
     r = (np.abs(c) ** power + np.abs(s) ** power) ** (-1 / power)
     k = np.arange(2, 9)
-    amplitude = irregularity * rng.normal(size=7) / k
+    amplitude = irregularity * 1.5 * rng.normal(size=7) / k**1.5
     wave = amplitude[:, None] * np.cos(k[:, None] * a + rng.uniform(0, 6.3, 7)[:, None])
     r = r * (1 + wave.sum(0))
     return np.stack([r * c * width / 2, r * s * height / 2], 1)
 
 
-def wander(
-    rng: np.random.Generator, length: float, bend: float = 1.0, points: int = 24
-) -> Outline:
+def wander(rng: np.random.Generator, length: float, bend: float = 1.0, points: int = 24) -> Outline:
     """A smooth open path, centred at (0, 0), whose heading varies by about `bend` radians."""
     t = np.linspace(0, 1, points)
     k = np.arange(1, 5)[:, None]
@@ -69,6 +67,12 @@ def resampled(path: Outline, spacing: float) -> Outline:
     return np.stack([np.interp(at, d, path[:, 0]), np.interp(at, d, path[:, 1])], 1)
 
 
+def runs(path: Outline, length: int = 22) -> list[Outline]:
+    """A long path in pieces of at most `length` points: crossings of a stroke would cancel."""
+    starts = range(0, len(path) - 1, length - 1)
+    return [path[k : k + length] for k in starts if len(path) - k > 1]
+
+
 def closed_path(outline: Outline) -> Outline:
     """A closed outline as an open path that ends where it begins."""
     return np.concatenate([outline, outline[:1]])
@@ -84,11 +88,7 @@ def coil(path: Outline, amplitude: float, pitch: float) -> Outline:
 
 
 def spiral_loops(
-    rng: np.random.Generator,
-    width: float,
-    height: float,
-    turns: float,
-    drift: float = 0.12,
+    rng: np.random.Generator, width: float, height: float, turns: float, drift: float = 0.12
 ) -> Outline:
     """A cord wound up in loops that do not quite lie on each other."""
     a = np.linspace(0, 2 * np.pi * turns, max(12, int(18 * turns)))
@@ -125,9 +125,7 @@ def ring(
     return Part(outline, material, thickness, "slab", 0.0, (hole,))
 
 
-def zip_track(
-    path: Outline, width: float = 4.0, material: str = "aluminium", pitch=2.4
-) -> Part:
+def zip_track(path: Outline, width: float = 4.0, material: str = "aluminium", pitch=2.4) -> Part:
     """A closed zip as one part: interlocked teeth along a path."""
     p = resampled(path, pitch / 2)
     widths = np.where(np.arange(len(p)) % 2, width, width * 0.35)
@@ -135,16 +133,7 @@ def zip_track(
 
 
 _SLIDER_BODY = np.array(
-    [
-        [-5, -3],
-        [-3.4, -5.2],
-        [3.4, -5.2],
-        [5, -3],
-        [4, 4.6],
-        [1.6, 6],
-        [-1.6, 6],
-        [-4, 4.6],
-    ]
+    [[-5, -3], [-3.4, -5.2], [3.4, -5.2], [5, -3], [4, 4.6], [1.6, 6], [-1.6, 6], [-4, 4.6]]
 )
 
 
@@ -153,7 +142,7 @@ def zip_slider(
 ) -> tuple[Part, ...]:
     """A slider with its pull tab hanging at some angle."""
     metal = pick(rng, "zinc", "zinc", "steel", "brass")
-    length, width = between(rng, 20, 36) * size, between(rng, 6, 10) * size
+    length, width = between(rng, 22, 44) * size, between(rng, 6, 11) * size
     tab = rounded_rectangle(width, length, width / 2.2, 0, length / 2)
     hole = rounded_rectangle(
         width * 0.5, length * between(rng, 0.18, 0.6), width * 0.25, 0, length * 0.68
@@ -165,29 +154,18 @@ def zip_slider(
         Part(
             turned(tab, swing, x, y),
             metal,
-            between(rng, 1.6, 2.6),
+            between(rng, 0.7, 2.0),
             holes=(turned(hole, swing, x, y),),
         ),
     )
 
 
 _SCREW = np.array(
-    [
-        [-3.6, -7],
-        [3.6, -7],
-        [3.6, -5],
-        [1.2, -4.4],
-        [1.1, 7],
-        [-1.1, 7],
-        [-1.2, -4.4],
-        [-3.6, -5],
-    ]
+    [[-3.6, -7], [3.6, -7], [3.6, -5], [1.2, -4.4], [1.1, 7], [-1.1, 7], [-1.2, -4.4], [-3.6, -5]]
 )
 
 
-def screw(
-    rng: np.random.Generator, x: float, y: float, angle: float, size: float = 1.0
-) -> Part:
+def screw(rng: np.random.Generator, x: float, y: float, angle: float, size: float = 1.0) -> Part:
     """A screw or rivet: from aside a T, obliquely a head with a stub."""
     if rng.random() < 0.6:
         shape = _SCREW * (size * between(rng, 0.8, 1.2), size * between(rng, 0.5, 1.2))
@@ -207,19 +185,10 @@ def buckle(
     if kind == 0:
         frame = rounded_rectangle(width, height, 3)
         slot = rectangle(width * 0.78, height * 0.27)
-        holes = tuple(
-            turned(slot + (0, s * height * 0.21), angle, x, y) for s in (-1, 1)
-        )
+        holes = tuple(turned(slot + (0, s * height * 0.21), angle, x, y) for s in (-1, 1))
         return (Part(turned(frame, angle, x, y), "plastic", 5.0, holes=holes),)
     if kind == 1:
-        shape = [
-            (-0.5, -0.7),
-            (0.5, -0.7),
-            (0.5, 0.1),
-            (0.32, 0.25),
-            (0.36, 0.8),
-            (-0.36, 0.8),
-        ]
+        shape = [(-0.5, -0.7), (0.5, -0.7), (0.5, 0.1), (0.32, 0.25), (0.36, 0.8), (-0.36, 0.8)]
         body = smooth(np.array([*shape, (-0.32, 0.25), (-0.5, 0.1)]) * width, 1)
         prong = rounded_rectangle(width * 0.2, width * 0.8, 2)
         return (
@@ -232,9 +201,7 @@ def buckle(
     tongue = rectangle(width * 0.95, 3.0, 0, height * between(rng, -0.1, 0.1))
     metal = pick(rng, "steel", "zinc")
     return (
-        Part(
-            turned(frame, angle, x, y), metal, 3.5, holes=(turned(hole, angle, x, y),)
-        ),
+        Part(turned(frame, angle, x, y), metal, 3.5, holes=(turned(hole, angle, x, y),)),
         Part(turned(tongue, angle, x, y), metal, 3.0, "round"),
     )
 
@@ -254,30 +221,20 @@ def creases(
         thickness: mm, of the strongest fold.
         direction: degrees, of the folds; random each if None.
     """
-    parts = []
-    for _ in range(count):
-        length = between(rng, 0.3, 0.9) * (
-            width if direction in (0, 180) else min(width, height)
-        )
-        path = wander(rng, length, 0.5, 14)
-        angle = (
-            between(rng, 0, 180)
-            if direction is None
-            else direction + between(rng, -18, 18)
-        )
-        path = turned(path, angle)
-        reach = np.abs(path).max(0)
-        room = np.maximum(np.array([width, height]) / 2 - reach, 0)
-        path = path + rng.uniform(-1, 1, 2) * room
-        widths = between(rng, 1.5, 7) * np.sin(np.linspace(0.25, 2.9, 14))
-        parts.append(
-            Part(
-                stroke(path, widths),
-                material,
-                thickness * between(rng, 0.4, 1),
-                "round",
-            )
-        )
+    strands, widths, parts = [], [], []
+    taper = np.sin(np.linspace(0.04, 3.1, 14))
+    for k in range(count):
+        length = between(rng, 0.3, 0.9) * (width if direction in (0, 180) else min(width, height))
+        angle = between(rng, 0, 180) if direction is None else direction + between(rng, -18, 18)
+        path = turned(wander(rng, length, 0.5, 14), angle)
+        room = np.maximum(np.array([width, height]) / 2 - np.abs(path).max(0), 0)
+        strands.append(path + rng.uniform(-1, 1, 2) * room)
+        widths.append(between(rng, 0.8, 4) * taper)
+        if len(strands) == 3 or k == count - 1:
+            # Three folds, joined by hairlines, are one part: parts cost time.
+            outline = stroke(np.concatenate(strands), np.concatenate(widths))
+            parts.append(Part(outline, material, thickness * between(rng, 0.3, 1)))
+            strands, widths = [], []
     return parts
 
 

@@ -62,6 +62,4 @@ _KINDS = (
     appliances.fan_motor,
 )
 
-CONTENTS: dict[str, Callable[[np.random.Generator], Item]] = {
-    k.__name__: k for k in _KINDS
-}
+CONTENTS: dict[str, Callable[[np.random.Generator], Item]] = {k.__name__: k for k in _KINDS}

@@ -20,6 +20,7 @@ from xsyn_core.simulation.shapes import (
     pick,
     rim,
     ring,
+    runs,
     screw,
     spiral_loops,
     wander,
@@ -29,10 +30,10 @@ from xsyn_core.simulation.shapes import (
 def _cord(path, rng, width=None):
     """An insulated cable: PVC with its copper core."""
     width = width or between(rng, 3, 6)
-    return [
-        Part(stroke(path, width), "pvc", width * 0.8),
-        Part(stroke(path, width * 0.45), "copper", between(rng, 0.35, 0.8)),
-    ]
+    core = between(rng, 0.3, 0.7)
+    pieces = runs(path)
+    sheath = [Part(stroke(p, width), "pvc", width * 0.8) for p in pieces]
+    return sheath + [Part(stroke(p, width * 0.42), "copper", core) for p in pieces]
 
 
 def _plug(path, rng):
@@ -73,11 +74,9 @@ def cable(rng: np.random.Generator) -> Item:
     """A cable wound in loops, lying loose, or a thin one tied up, with its plugs."""
     kind = int(rng.integers(3))
     if kind == 0:
-        path = spiral_loops(
-            rng, between(rng, 70, 170), between(rng, 50, 130), between(rng, 2.5, 6)
-        )
+        path = spiral_loops(rng, between(rng, 70, 170), between(rng, 50, 130), between(rng, 2.5, 6))
     elif kind == 1:
-        path = wander(rng, between(rng, 350, 800), 4.5, 80)
+        path = wander(rng, between(rng, 350, 800), 3.2, 80)
     else:
         path = spiral_loops(
             rng, between(rng, 90, 140), between(rng, 16, 34), between(rng, 4, 8), 0.06
@@ -92,16 +91,11 @@ def cable(rng: np.random.Generator) -> Item:
 def spiral_cord(rng: np.random.Generator) -> Item:
     """A spiral cord or shower hose, bent back on itself."""
     length = between(rng, 160, 380)
-    axis = wander(rng, length, 2.2, 30)
+    axis = wander(rng, length, 1.5, 40)
     zigzag = coil(axis, between(rng, 2.5, 5), between(rng, 3, 5))
-    parts = [
-        Part(
-            stroke(zigzag, between(rng, 1.2, 2)),
-            pick(rng, "copper", "steel", "pvc"),
-            1.8,
-        )
-    ]
-    parts.append(Part(stroke(axis, 7), "pvc", 3))
+    width, metal = between(rng, 1.2, 2), pick(rng, "copper", "steel", "copper")
+    parts = [Part(stroke(p, width), metal, 1.2) for p in runs(zigzag, 60)]
+    parts += [Part(stroke(p, 7), "pvc", 3) for p in runs(axis, 11)]
     return Item("spiral_cord", tuple(parts) + tuple(_plug(axis, rng)))
 
 
@@ -134,13 +128,9 @@ def extension_lead(rng: np.random.Generator) -> Item:
     for s in (-1, 1):
         parts.append(Part(rectangle(w * 0.86, 5, 0, s * 9), "brass", 1.6))
         for k in range(n):
-            parts.append(
-                Part(rectangle(7, 10, (k - (n - 1) / 2) * 42, s * 9), "brass", 5)
-            )
+            parts.append(Part(rectangle(7, 10, (k - (n - 1) / 2) * 42, s * 9), "brass", 5))
     parts += [screw(rng, s * w * 0.45, between(rng, -12, 12), 0, 0.8) for s in (-1, 1)]
-    path = spiral_loops(
-        rng, between(rng, 110, 170), between(rng, 60, 100), between(rng, 2, 4)
-    )
+    path = spiral_loops(rng, between(rng, 110, 170), between(rng, 60, 100), between(rng, 2, 4))
     path = path + (between(rng, -0.2, 0.4) * w, between(rng, 20, 60))
     return Item("extension_lead", tuple(parts + _cord(path, rng, 7)))
 
@@ -148,8 +138,8 @@ def extension_lead(rng: np.random.Generator) -> Item:
 def headphones(rng: np.random.Generator) -> Item:
     """Headphones with band, magnets and coils, or earphones on a tangle of wire."""
     if rng.random() < 0.5:
-        path = wander(rng, between(rng, 350, 700), 6.0, 90)
-        parts = [Part(stroke(path, 2), "copper", 0.35), Part(stroke(path, 3), "pvc", 2)]
+        path = wander(rng, between(rng, 350, 700), 4.0, 90)
+        parts = _cord(path, rng, 3)
         for end in (path[0], path[4] + (8, 12)):
             parts += [
                 Part(blob(rng, 18, 16, 0.1) + end, "plastic", 8, "shell", 2),
@@ -159,10 +149,7 @@ def headphones(rng: np.random.Generator) -> Item:
     w = between(rng, 140, 180)
     a = np.linspace(np.pi, 2 * np.pi, 20)
     band = np.stack([np.cos(a) * w / 2, np.sin(a) * w * 0.55], 1)
-    parts = [
-        Part(stroke(band, 9), "steel", 1.0),
-        Part(stroke(band, 20), "plastic", 6, "round"),
-    ]
+    parts = [Part(stroke(band, 9), "steel", 1.0), Part(stroke(band, 20), "plastic", 6, "round")]
     for s in (-1, 1):
         cup = blob(rng, 62, 76, 0.04) + (s * w / 2, 25)
         at = (s * w / 2, 25)
@@ -201,9 +188,7 @@ def hair_dryer(rng: np.random.Generator) -> Item:
     """A hair dryer: motor, fan, heater coil, switch, cable."""
     barrel = tapered([(-100, 24), (-40, 30), (30, 38), (62, 40), (72, 28)])
     grip = turned(rounded_rectangle(115, 36, 12, 58, 0), between(rng, 70, 110), 35, 22)
-    heater = coil(
-        np.array([[-70, 0], [-15, 0]]), between(rng, 16, 22), between(rng, 5, 8)
-    )
+    heater = coil(np.array([[-70, 0], [-15, 0]]), between(rng, 16, 22), between(rng, 5, 8))
     parts = [
         Part(smooth(barrel, 2), "plastic", 5, "shell", 3),
         Part(grip, "plastic", 6, "shell", 3),
@@ -216,10 +201,8 @@ def hair_dryer(rng: np.random.Generator) -> Item:
     ]
     cx, cy = grip.mean(0)
     parts.append(Part(rounded_rectangle(12, 26, 2, cx, cy), "brass", 3))
-    path = wander(rng, between(rng, 300, 600), 5.0, 60)
-    return Item(
-        "hair_dryer", tuple(parts + _cord(path - path[0] + (cx, cy + 55), rng, 6))
-    )
+    path = wander(rng, between(rng, 300, 600), 3.2, 60)
+    return Item("hair_dryer", tuple(parts + _cord(path - path[0] + (cx, cy + 55), rng, 6)))
 
 
 def shaver(rng: np.random.Generator) -> Item:
@@ -228,16 +211,9 @@ def shaver(rng: np.random.Generator) -> Item:
     body = blob(rng, length, d, 0.04, 0.7)
     parts = [
         Part(body, "plastic", 5, "shell", 3),
-        Part(
-            rounded_rectangle(50, 14.5, 2, -length * 0.22, 3),
-            "lithium_cell",
-            14,
-            "round",
-        ),
+        Part(rounded_rectangle(50, 14.5, 2, -length * 0.22, 3), "lithium_cell", 14, "round"),
         Part(rounded_rectangle(34, 22, 4, length * 0.16), "steel", 9, "round"),
-        Part(
-            rectangle(length * 0.7, 9, 0, -d * 0.3), "pcb", 1.8, "slab", 0, (), 0.6, 3
-        ),
+        Part(rectangle(length * 0.7, 9, 0, -d * 0.3), "pcb", 1.8, "slab", 0, (), 0.6, 3),
     ]
     for y in pick(rng, (-12, 12), (0,), (-14, 0, 14)):
         parts += [
@@ -280,9 +256,7 @@ def gadget(rng: np.random.Generator) -> Item:
         ]
     if rng.random() < 0.4:
         at = (between(rng, -0.2, 0.2) * w, between(rng, -0.2, 0.2) * h)
-        parts.append(
-            Part(rectangle(w * 0.35, h * 0.4, *at), "lithium_cell", between(rng, 4, 9))
-        )
+        parts.append(Part(rectangle(w * 0.35, h * 0.4, *at), "lithium_cell", between(rng, 4, 9)))
     for x in (-0.44, 0.44):
         for y in (-0.4, 0.4):
             parts.append(Part(ellipse(4.5, 4.5, x * w, y * h, 10), "steel", 6))
@@ -294,9 +268,8 @@ def wires(rng: np.random.Generator) -> Item:
     parts = _board(rng, between(rng, 30, 70), between(rng, 20, 50), 0.7)
     for _ in range(int(rng.integers(3, 8))):
         path = wander(rng, between(rng, 80, 260), 4.0, 40) + rng.normal(size=2) * 15
-        parts.append(
-            Part(stroke(path, between(rng, 1.2, 2.2)), "copper", between(rng, 0.5, 1.1))
-        )
+        width, core = between(rng, 1.2, 2.2), between(rng, 0.5, 1.1)
+        parts += [Part(stroke(p, width), "copper", core) for p in runs(path, 14)]
     return Item("wires", tuple(parts))
 
 
@@ -306,13 +279,13 @@ def keyboard(rng: np.random.Generator) -> Item:
     parts = [
         Part(rounded_rectangle(w, h, 8), "plastic", 4, "shell", 3),
         Part(rectangle(w * 0.94, h * 0.8), "plastic", 1),
-        Part(rectangle(w * 0.94, h * 0.8), "steel", between(rng, 0.1, 0.4)),
+        Part(rectangle(w * 0.94, h * 0.8), "steel", between(rng, 0.0, 0.2) + 0.02),
     ]
     columns = int(rng.integers(11, 15))
     for y in np.linspace(-0.33, 0.33, 5) * h:
         for x in np.linspace(-0.44, 0.44, columns) * w:
             key = rectangle(w * 0.055, h * 0.13, x, y)
-            parts.append(rim(key, 2, "plastic", 5))
+            parts.append(rim(key, 2.2, "plastic", 9))
     return Item("keyboard", tuple(parts + _board(rng, 60, 20, 0.5, w * 0.3, -h * 0.42)))
 
 
@@ -327,7 +300,7 @@ def mouse(rng: np.random.Generator) -> Item:
     if rng.random() < 0.5:
         parts.append(Part(rounded_rectangle(50, 14, 2, 14, 4), "zinc", 5, "round"))
     else:
-        path = wander(rng, 420, 4.5, 60)
+        path = wander(rng, 420, 3.2, 60)
         parts += _cord(path - path[0] - (54, 0), rng, 3.5)
     return Item("mouse", tuple(parts))
 

@@ -13,16 +13,7 @@ from xsyn_core.simulation.parts import (
     tapered,
     turned,
 )
-from xsyn_core.simulation.shapes import (
-    between,
-    blob,
-    coil,
-    pick,
-    rim,
-    ring,
-    screw,
-    wander,
-)
+from xsyn_core.simulation.shapes import between, blob, coil, pick, rim, ring, runs, screw, wander
 
 
 def book(rng: np.random.Generator) -> Item:
@@ -39,9 +30,7 @@ def book(rng: np.random.Generator) -> Item:
         parts.append(Part(stroke(wire, 1.3), pick(rng, "steel", "plastic"), 1.3))
     elif rng.random() < 0.5:
         for k in (1, 2):
-            page = turned(
-                rectangle(w * 0.96, h * 0.97), between(rng, -5, 5), 4 * k, 3 * k
-            )
+            page = turned(rectangle(w * 0.96, h * 0.97), between(rng, -5, 5), 4 * k, 3 * k)
             parts.append(Part(page, "paper", between(rng, 1, 4)))
         clip = turned(rectangle(30, 2), between(rng, 0, 90), -w * 0.4, -h * 0.42)
         parts.append(Part(clip, "steel", 1.5))
@@ -52,10 +41,7 @@ def wallet(rng: np.random.Generator) -> Item:
     """A leather wallet with cards, notes, and coins in one pocket."""
     w, h = between(rng, 90, 190), between(rng, 85, 105)
     body = rounded_rectangle(w, h, 8)
-    parts = [
-        Part(body, "leather", 7, "slab", 0, (), 0.1, 20),
-        rim(body, 3, "leather", 4),
-    ]
+    parts = [Part(body, "leather", 7, "slab", 0, (), 0.1, 20), rim(body, 3, "leather", 4)]
     for k in range(int(rng.integers(2, 6))):
         card = rounded_rectangle(85, 54, 3, between(rng, -3, 3), -12 + 7 * k)
         parts.append(Part(card, "pvc", 0.8))
@@ -79,9 +65,7 @@ def coins(rng: np.random.Generator) -> Item:
         x, y = rng.normal(size=2) * spread
         slant = between(rng, 0.2, 1) if rng.random() < 0.3 else 1
         disc = turned(ellipse(d, d * slant, points=22), between(rng, 0, 180), x, y)
-        parts.append(
-            Part(disc, pick(rng, "copper", "brass", "zinc", "steel"), 1.9 / slant**0.5)
-        )
+        parts.append(Part(disc, pick(rng, "copper", "brass", "zinc", "steel"), 1.9 / slant**0.5))
     return Item("coins", tuple(parts))
 
 
@@ -132,28 +116,18 @@ def glasses(rng: np.random.Generator) -> Item:
     parts = []
     for s in (-1, 1):
         lens = blob(rng, w, h, 0.02, 0.45) + (s * (w / 2 + 9), 0)
-        parts += [
-            rim(lens, width, frame, thick),
-            Part(lens, pick(rng, "plastic", "glass"), 2.2),
-        ]
+        parts += [rim(lens, width, frame, thick), Part(lens, pick(rng, "plastic", "glass"), 2.2)]
         hinge = (s * (w + 10), -h * 0.25)
         tip = (hinge[0] - s * between(rng, 90, 125), between(rng, -6, 26))
-        path = np.array(
-            [hinge, ((hinge[0] + tip[0]) / 2, hinge[1] + between(rng, -6, 6)), tip]
-        )
-        path = smooth(
-            np.concatenate([path, [(tip[0] - s * 16, tip[1] + 18)]]), 2, closed=False
-        )
+        path = np.array([hinge, ((hinge[0] + tip[0]) / 2, hinge[1] + between(rng, -6, 6)), tip])
+        path = smooth(np.concatenate([path, [(tip[0] - s * 16, tip[1] + 18)]]), 2, closed=False)
         parts.append(Part(stroke(path, width), frame, thick))
         parts.append(Part(rectangle(7, 5, *hinge), "steel", 3))
     bridge = smooth(np.array([(-10, 0), (-4, -6), (4, -6), (10, 0)]), 2, closed=False)
     parts.append(Part(stroke(bridge, width), frame, thick))
     if rng.random() < 0.35:
         case = blob(rng, 165, 66, 0.03, 0.6) + (0, 8)
-        parts += [
-            Part(case, "plastic", 4, "shell", 3),
-            Part(rectangle(90, 4, 0, 38), "steel", 2),
-        ]
+        parts += [Part(case, "plastic", 4, "shell", 3), Part(rectangle(90, 4, 0, 38), "steel", 2)]
         parts.append(Part(case * 0.97, "steel", 0.4))
     return Item("glasses", tuple(parts))
 
@@ -164,15 +138,9 @@ def pens(rng: np.random.Generator) -> Item:
     fan = between(rng, 0, 25)
     for k in range(int(rng.integers(1, 6))):
         length, d = between(rng, 125, 150), between(rng, 7, 12)
-        a, x, y = (
-            between(rng, -fan, fan),
-            between(rng, -8, 8),
-            k * between(rng, 9, 14) - 20,
-        )
+        a, x, y = (between(rng, -fan, fan), between(rng, -8, 8), k * between(rng, 9, 14) - 20)
         if rng.random() < 0.25:
-            rod = tapered(
-                [(-length / 2, d / 2), (length * 0.4, d / 2), (length / 2, 0.6)]
-            )
+            rod = tapered([(-length / 2, d / 2), (length * 0.4, d / 2), (length / 2, 0.6)])
             parts += [
                 Part(turned(rod, a, x, y), "wood", d, "round"),
                 Part(turned(rectangle(length * 0.95, 2), a, x, y), "ceramic", 2),
@@ -182,14 +150,8 @@ def pens(rng: np.random.Generator) -> Item:
         parts += [
             Part(turned(rod, a, x, y), "plastic", 4, "shell", 1.2),
             Part(turned(rectangle(length * 0.8, 2.4, 6), a, x, y), "brass", 0.8),
-            Part(
-                turned(rectangle(40, 2.6, -length * 0.28, d * 0.45), a, x, y),
-                "steel",
-                1,
-            ),
-            Part(
-                turned(rectangle(10, 3.5, length * 0.44), a, x, y), "brass", 2, "round"
-            ),
+            Part(turned(rectangle(40, 2.6, -length * 0.28, d * 0.45), a, x, y), "steel", 1),
+            Part(turned(rectangle(10, 3.5, length * 0.44), a, x, y), "brass", 2, "round"),
         ]
         spring = coil(np.array([[length * 0.24, 0.0], [length * 0.4, 0.0]]), 2.2, 2.4)
         parts.append(Part(turned(stroke(spring, 0.7), a, x, y), "steel", 0.8))
@@ -199,19 +161,12 @@ def pens(rng: np.random.Generator) -> Item:
 def cutlery(rng: np.random.Generator) -> Item:
     """Spoons and forks."""
     parts = []
-    metal, thick = pick(
-        rng, ("steel", 1.9), ("steel", 1.5), ("aluminium", 2.2), ("plastic", 2.5)
-    )
+    metal, thick = pick(rng, ("steel", 1.9), ("steel", 1.5), ("aluminium", 2.2), ("plastic", 2.5))
     for k in range(int(rng.integers(1, 4))):
         length = between(rng, 140, 210)
         a, y = between(rng, -12, 12), 16 * k - 10
         handle = tapered(
-            [
-                (-length / 2, 8),
-                (-length * 0.3, 6),
-                (length * 0.2, 2.6),
-                (length * 0.3, 3),
-            ]
+            [(-length / 2, 8), (-length * 0.3, 6), (length * 0.2, 2.6), (length * 0.3, 3)]
         )
         parts.append(Part(turned(handle, a, 0, y), metal, thick))
         if rng.random() < 0.5:
@@ -229,15 +184,15 @@ def cutlery(rng: np.random.Generator) -> Item:
 def jewellery(rng: np.random.Generator) -> Item:
     """A chain, rings, earrings and a pendant in a heap."""
     metal = pick(rng, "brass", "steel", "zinc")
-    path = wander(rng, between(rng, 250, 450), 5.0, 60)
-    widths = np.where(np.arange(60) % 2, 3.2, 1.2)
-    parts = [Part(stroke(path, widths), metal, 2)]
+    path = wander(rng, between(rng, 200, 400), 3.5, 121)
+    widths = np.where(np.arange(31) % 2, 2.8, 1.0)
+    parts = [Part(stroke(p, widths[: len(p)]), metal, 1.5) for p in runs(path, 31)]
     for _ in range(int(rng.integers(1, 5))):
         x, y = rng.normal(size=2) * 25
         d = between(rng, 15, 24)
         band = ellipse(d, d * between(rng, 0.3, 1), x, y, 20)
         parts.append(rim(band, 2, metal, 3))
-    drop = blob(rng, between(rng, 14, 30), between(rng, 18, 36), 0.15) + path[30]
+    drop = blob(rng, between(rng, 14, 30), between(rng, 18, 36), 0.15) + path[60]
     parts.append(Part(drop, pick(rng, metal, "glass", "ceramic"), 4, "bevel", 3))
     return Item("jewellery", tuple(parts))
 
@@ -245,13 +200,8 @@ def jewellery(rng: np.random.Generator) -> Item:
 def beads(rng: np.random.Generator) -> Item:
     """A string of beads or a spring bracelet."""
     path = blob(rng, between(rng, 70, 150), between(rng, 50, 110), 0.25, points=90)
-    widths = (
-        np.abs(np.sin(np.arange(90) * np.pi / pick(rng, 2, 3, 4))) * between(rng, 6, 11)
-        + 1
-    )
-    return Item(
-        "beads", (Part(stroke(path, widths), pick(rng, "glass", "plastic", "wood"), 8),)
-    )
+    widths = np.abs(np.sin(np.arange(90) * np.pi / pick(rng, 2, 3, 4))) * between(rng, 6, 11) + 1
+    return Item("beads", (Part(stroke(path, widths), pick(rng, "glass", "plastic", "wood"), 8),))
 
 
 def watch(rng: np.random.Generator) -> Item:
@@ -267,18 +217,14 @@ def watch(rng: np.random.Generator) -> Item:
     ]
     links = rng.random() < 0.5
     for s in (-1, 1):
-        path = np.array(
-            [(0, s * d * 0.48), (between(rng, -12, 12), s * (d * 0.5 + 45))]
-        )
+        path = np.array([(0, s * d * 0.48), (between(rng, -12, 12), s * (d * 0.5 + 45))])
         path = np.concatenate([path, [(between(rng, -30, 30), s * (d * 0.5 + 85))]])
         path = smooth(path, 3, closed=False)
         if links:
             widths = np.where(np.arange(len(path)) % 2, d * 0.5, d * 0.3)
             parts.append(Part(stroke(path, widths), metal, 2.6))
         else:
-            parts.append(
-                Part(stroke(path, d * 0.48), pick(rng, "leather", "rubber"), 3.2)
-            )
+            parts.append(Part(stroke(path, d * 0.48), pick(rng, "leather", "rubber"), 3.2))
     end = rounded_rectangle(d * 0.6, 14, 3, *path[-1])
     parts.append(Part(end, "steel", 2, holes=(end * 0.55 + path[-1] * 0.45,)))
     return Item("watch", tuple(parts))
@@ -300,13 +246,7 @@ def toy(rng: np.random.Generator) -> Item:
             (42, 10),
         ]
         parts = [
-            Part(
-                smooth(np.array(shape) * k, 1),
-                pick(rng, "plastic", "zinc"),
-                4,
-                "shell",
-                3,
-            ),
+            Part(smooth(np.array(shape) * k, 1), pick(rng, "plastic", "zinc"), 4, "shell", 3),
             Part(rectangle(74, 4, 0, 9) * k, "steel", 8),
         ]
         for x in (-24, 26):
@@ -317,9 +257,7 @@ def toy(rng: np.random.Generator) -> Item:
         return Item("toy", tuple(parts))
     if kind == 1:
         s = between(rng, 70, 120)
-        parts = [
-            Part(blob(rng, s, s * 1.2, 0.05), "cotton", s * 0.5, "round", 0, (), 0.4, 6)
-        ]
+        parts = [Part(blob(rng, s, s * 1.2, 0.05), "cotton", s * 0.5, "round", 0, (), 0.4, 6)]
         for x, y, d in [(0, -0.85, 0.75), (-0.6, -0.3, 0.35), (0.6, -0.3, 0.35)] + [
             (-0.4, 0.7, 0.4),
             (0.4, 0.7, 0.4),
@@ -327,9 +265,7 @@ def toy(rng: np.random.Generator) -> Item:
             limb = blob(rng, d * s, d * s * 1.2, 0.05) + (x * s, y * s)
             parts.append(Part(limb, "cotton", d * s * 0.7, "round", 0, (), 0.4, 6))
         for x in (-0.14, 0.14):
-            parts.append(
-                Part(ellipse(8, 8, x * s, -0.95 * s, 12), "plastic", 6, "round")
-            )
+            parts.append(Part(ellipse(8, 8, x * s, -0.95 * s, 12), "plastic", 6, "round"))
         return Item("toy", tuple(parts))
     parts = []
     for _ in range(int(rng.integers(5, 12))):
@@ -353,20 +289,12 @@ def clutter(rng: np.random.Generator) -> Item:
         if kind == 0:
             parts.append(screw(rng, x, y, a, between(rng, 0.7, 1.5)))
         elif kind == 1:
-            parts.append(
-                ring(x, y, between(rng, 6, 15), 2, pick(rng, "steel", "brass"), 2)
-            )
+            parts.append(ring(x, y, between(rng, 6, 15), 2, pick(rng, "steel", "brass"), 2))
         elif kind == 2:
-            wire = turned(
-                np.array([(-14, 0), (12, 0), (12, 6), (-10, 6), (-10, 2.0)]), a, x, y
-            )
+            wire = turned(np.array([(-14, 0), (12, 0), (12, 6), (-10, 6), (-10, 2.0)]), a, x, y)
             parts.append(Part(stroke(smooth(wire, 2, closed=False), 1.3), "steel", 1.2))
         else:
-            parts.append(
-                Part(
-                    turned(rectangle(between(rng, 15, 50), 1.8), a, x, y), "steel", 1.5
-                )
-            )
+            parts.append(Part(turned(rectangle(between(rng, 15, 50), 1.8), a, x, y), "steel", 1.5))
     return Item("clutter", tuple(parts))
 
 
@@ -385,20 +313,14 @@ def wire_bundle(rng: np.random.Generator) -> Item:
 def hanger(rng: np.random.Generator) -> Item:
     """A clothes hanger: bent wire or plastic, steel hook."""
     w = between(rng, 300, 400)
-    shape = np.array(
-        [(0, -55), (-0.5 * w, 40), (-0.44 * w, 52), (0.44 * w, 52), (0.5 * w, 40)]
-    )
+    shape = np.array([(0, -55), (-0.5 * w, 40), (-0.44 * w, 52), (0.44 * w, 52), (0.5 * w, 40)])
     path = smooth(np.concatenate([shape, [(0, -55)]]), 2, closed=False)
     a = np.linspace(0.5 * np.pi, -1.0 * np.pi, 14)
     hook = np.stack([np.cos(a) * 20, np.sin(a) * 20 - 95], 1)
     hook = np.concatenate([[(0, -55)], hook])
     body = pick(rng, ("steel", 2.6, 2.4), ("plastic", 10, 5.0))
     return Item(
-        "hanger",
-        (
-            Part(stroke(path, body[1]), body[0], body[2]),
-            Part(stroke(hook, 3), "steel", 3),
-        ),
+        "hanger", (Part(stroke(path, body[1]), body[0], body[2]), Part(stroke(hook, 3), "steel", 3))
     )
 
 
@@ -406,13 +328,7 @@ def brush(rng: np.random.Generator) -> Item:
     """A hair brush or comb."""
     length = between(rng, 160, 230)
     handle = tapered(
-        [
-            (-length / 2, 8),
-            (-length * 0.1, 9),
-            (0, 24),
-            (length * 0.3, 30),
-            (length / 2, 22),
-        ]
+        [(-length / 2, 8), (-length * 0.1, 9), (0, 24), (length * 0.3, 30), (length / 2, 22)]
     )
     parts = [Part(smooth(handle, 2), pick(rng, "plastic", "wood"), 12, "bevel", 5)]
     bristle = pick(rng, "nylon", "steel", "plastic")
@@ -426,8 +342,7 @@ def safety_razor(rng: np.random.Generator) -> Item:
     """A disposable razor: plastic or metal handle, head with thin blades."""
     length = between(rng, 110, 140)
     handle = stroke(
-        smooth(np.array([(-length / 2, 6), (0, -4), (length / 2, 2)]), 2, closed=False),
-        11,
+        smooth(np.array([(-length / 2, 6), (0, -4), (length / 2, 2)]), 2, closed=False), 11
     )
     parts = [
         Part(handle, pick(rng, "plastic", "zinc", "plastic"), 9, "round"),

@@ -46,33 +46,27 @@ def folded_clothes(rng: np.random.Generator) -> Item:
     layers = int(rng.integers(2, 5))
     for _ in range(layers):
         square = between(rng, 0.35, 0.9)
-        outline = blob(
-            rng, w * between(rng, 0.75, 1), h * between(rng, 0.7, 1), 0.12, square
-        )
-        outline = turned(
-            outline, between(rng, -7, 7), *(rng.uniform(-0.06, 0.06, 2) * (w, h))
-        )
-        thick = between(rng, 22, 60) / layers * 1.6
-        texture, grain = between(rng, 0.25, 0.7), between(rng, 4, 16)
-        edge = between(rng, 3, 14)
+        outline = blob(rng, w * between(rng, 0.75, 1), h * between(rng, 0.7, 1), 0.12, square)
+        outline = turned(outline, between(rng, -7, 7), *(rng.uniform(-0.06, 0.06, 2) * (w, h)))
+        thick = between(rng, 26, 64) / layers
+        texture = between(rng, 0.25, 0.6) if len(parts) < 2 else 0.0
+        grain = between(rng, 2.5, 8)
+        edge = between(rng, 1, 7)
         parts.append(Part(outline, "cotton", thick, "bevel", edge, (), texture, grain))
-    hem = resampled(closed_path(parts[0].outline * 0.96), 12)[
-        : int(rng.integers(15, 50))
-    ]
+    hem = resampled(closed_path(parts[0].outline * 0.96), 12)[: int(rng.integers(15, 50))]
     parts.append(Part(stroke(hem, between(rng, 3, 7)), "cotton", 9.0))
     lying = pick(rng, 0, 90, None)
-    parts += creases(
-        rng, int(rng.integers(3, 7)), w * 0.95, h * 0.95, "cotton", 22, lying
-    )
+    parts += creases(rng, int(rng.integers(6, 13)), w * 0.95, h * 0.95, "cotton", 32, lying)
+    for _ in range(int(rng.integers(0, 3))):
+        # The knitted rib of a cuff or collar.
+        rib = turned(wander(rng, between(rng, 50, 150), 0.4, 12), between(rng, 0, 180))
+        rib = coil(rib + rng.uniform(-0.3, 0.3, 2) * (w, h), between(rng, 5, 12), 4.5)
+        parts.append(Part(stroke(rib, 1.5), "cotton", 16))
     kind = rng.random()
     if kind < 0.2:
-        parts += _buttons(
-            rng, int(rng.integers(3, 7)), w * 0.7, 0, 0, between(rng, -20, 20)
-        )
+        parts += _buttons(rng, int(rng.integers(3, 7)), w * 0.7, 0, 0, between(rng, -20, 20))
     elif kind < 0.4:
-        path = turned(
-            wander(rng, w * between(rng, 0.2, 0.8), 0.5), between(rng, 0, 180)
-        )
+        path = turned(wander(rng, w * between(rng, 0.2, 0.8), 0.5), between(rng, 0, 180))
         parts.append(zip_track(path, 5, pick(rng, "brass", "aluminium", "nylon")))
         parts += zip_slider(rng, *path[-2], between(rng, 0, 360), 0.7)
     elif kind < 0.5:
@@ -86,14 +80,12 @@ def rolled_clothes(rng: np.random.Generator) -> Item:
     """A rolled shirt or pair of socks: a fat soft roll, its turns showing at the ends."""
     length, d = between(rng, 90, 280), between(rng, 50, 95)
     body = blob(rng, length, d, 0.1, 0.7)
-    texture = between(rng, 0.2, 0.5)
-    parts = [
-        Part(body, "cotton", d * 0.8, "round", 0.0, (), texture, between(rng, 5, 14))
-    ]
+    texture = between(rng, 0.15, 0.35)
+    parts = [Part(body, "cotton", d * 0.8, "round", 0.0, (), texture, between(rng, 3, 8))]
     for t in (0.75, 0.5):
         turn = blob(rng, length * 0.98, d * t, 0.1, 0.7)
-        parts.append(Part(turn, "cotton", d * 0.2, "bevel", 6.0, (), 0.4, 8))
-    parts += creases(rng, 4, length, d, "cotton", 18, 0)
+        parts.append(Part(turn, "cotton", d * 0.2, "bevel", 2.0, (), 0.2, 5))
+    parts += creases(rng, 9, length, d, "cotton", 32, 0)
     return Item("rolled_clothes", tuple(parts))
 
 
@@ -103,17 +95,17 @@ def heap_of_cloth(rng: np.random.Generator) -> Item:
     parts = [
         Part(
             blob(rng, w * s, h * s, 0.4, 0.3) + rng.uniform(-0.08, 0.08, 2) * (w, h),
-            pick(rng, "cotton", "cotton", "nylon"),
-            1.5 if k == 2 else between(rng, 12, 24),
+            "cotton",
+            between(rng, 6, 16),
             "bevel",
-            12.0,
+            3.0,
             (),
-            0.7,
-            between(rng, 6, 18),
+            0.4,
+            between(rng, 4, 10),
         )
         for k, s in enumerate((1, 0.8, 0.9))
     ]
-    parts += creases(rng, int(rng.integers(8, 14)), w, h, "cotton", 26)
+    parts += creases(rng, int(rng.integers(14, 24)), w, h, "cotton", 36)
     if rng.random() < 0.5:
         path = turned(wander(rng, h * 0.9, 1.2), between(rng, 0, 180))
         parts.append(zip_track(path, 6, pick(rng, "brass", "aluminium", "nylon")))
@@ -163,9 +155,7 @@ def shoe(rng: np.random.Generator) -> Item:
         else Part(sole, "rubber", between(rng, 9, 18), "slab", 0, (), 0.15, 9),
         Part(sole * (0.97, 0.92), "foam", 20),
         Part(sole * (0.96, 0.95), skin, between(rng, 3, 6), "shell", 4, (), 0.3, 14),
-        Part(
-            blob(rng, length * 0.45, width * 0.8, 0.08) - (length * 0.22, 0), skin, 4.0
-        ),
+        Part(blob(rng, length * 0.45, width * 0.8, 0.08) - (length * 0.22, 0), skin, 4.0),
         Part(ellipse(length * 0.3, width * 0.66, length * 0.32, 0), "rubber", 8),
     ]
     tread = int(rng.integers(2))
@@ -191,23 +181,10 @@ def shoe(rng: np.random.Generator) -> Item:
 def high_heel(rng: np.random.Generator) -> Item:
     """A lady's shoe from aside: steel shank, steel heel pin, leather upper, strap buckle."""
     k = between(rng, 0.9, 1.1)
-    sole = (
-        np.array([(-115, 40), (-60, 44), (-10, 30), (50, -20), (100, -38), (112, -34)])
-        * k
-    )
+    sole = np.array([(-115, 40), (-60, 44), (-10, 30), (50, -20), (100, -38), (112, -34)]) * k
     sole = smooth(sole, 2, closed=False)
     upper = smooth(
-        np.array(
-            [
-                (-115, 40),
-                (-100, 5),
-                (-50, 15),
-                (40, -25),
-                (70, -70),
-                (112, -75),
-                (112, -34),
-            ]
-        )
+        np.array([(-115, 40), (-100, 5), (-50, 15), (40, -25), (70, -70), (112, -75), (112, -34)])
         * k,
         2,
     )
@@ -215,9 +192,7 @@ def high_heel(rng: np.random.Generator) -> Item:
     pin = np.array([(97, -25), (102, 42)]) * k
     parts = [
         Part(stroke(sole, 6), "rubber", 60),
-        Part(sole[len(sole) // 3 :] @ np.eye(2), "steel", 0.4)
-        if rng.random() < 0.2
-        else Part(stroke(sole[6:-4], 9), "steel", 1.5),
+        Part(stroke(sole[6:-4], 4), "steel", 1.5),
         Part(upper, "leather", 5.0, "shell", 4),
         Part(heel, "plastic", between(rng, 12, 30), "bevel", 4),
         Part(stroke(pin, 5), "steel", 5, "round"),
@@ -247,14 +222,7 @@ def belt(rng: np.random.Generator) -> Item:
     metal = pick(rng, "steel", "zinc", "brass")
     prong = rectangle(width * 1.1, 4)
     parts += [
-        Part(
-            turned(frame, angle, x, y),
-            metal,
-            4.5,
-            "bevel",
-            2,
-            (turned(hole, angle, x, y),),
-        ),
+        Part(turned(frame, angle, x, y), metal, 4.5, "bevel", 2, (turned(hole, angle, x, y),)),
         Part(turned(prong, angle + between(rng, -15, 15), x, y), metal, 3.5, "round"),
     ]
     return Item("belt", tuple(parts))
@@ -279,13 +247,8 @@ def towel(rng: np.random.Generator) -> Item:
     for y in (-0.36, -0.3):
         parts.append(Part(rectangle(w * 0.92, 4, 0, y * h), "cotton", 10))
     for k in (0, 1):
-        fold = np.array([[-w * 0.48, 0], [w * 0.48, between(rng, -12, 12)]]) + (
-            0,
-            k * h * 0.3,
-        )
-        parts.append(
-            Part(stroke(smooth(fold, 2, closed=False), 7), "cotton", 20, "round")
-        )
+        fold = np.array([[-w * 0.48, 0], [w * 0.48, between(rng, -12, 12)]]) + (0, k * h * 0.3)
+        parts.append(Part(stroke(smooth(fold, 2, closed=False), 7), "cotton", 20, "round"))
     return Item("towel", tuple(parts))
 
 
@@ -319,11 +282,7 @@ def soft_case(rng: np.random.Generator) -> Item:
     parts = [
         Part(body, cloth, 2.5 if cloth != "cotton" else 8, "shell", 3, (), 0.3, 10),
         rim(body, 3, "pvc", 3.5),
-        zip_track(
-            resampled(body[24:44] * 0.94, 6),
-            4.5,
-            pick(rng, "nylon", "aluminium", "brass"),
-        ),
+        zip_track(resampled(body[24:44] * 0.94, 6), 4.5, pick(rng, "nylon", "aluminium", "brass")),
     ]
     parts += zip_slider(rng, *(body[28] * 0.94), between(rng, 0, 360), 0.8)
     for _ in range(int(rng.integers(2, 6))):

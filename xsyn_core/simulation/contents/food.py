@@ -30,16 +30,7 @@ def fruit(rng: np.random.Generator) -> Item:
         d = between(rng, 60, 88)
         at = np.array([(0, 0), (0.9, 0.2), (0.3, 0.9), (-0.7, 0.7)][k]) * d
         parts += [
-            Part(
-                blob(rng, d, d * 0.95, 0.06) + at,
-                "food",
-                d * 0.9,
-                "round",
-                0,
-                (),
-                0.05,
-                6,
-            ),
+            Part(blob(rng, d, d * 0.95, 0.06) + at, "food", d * 0.9, "round", 0, (), 0.05, 6),
             Part(blob(rng, d * 0.3, d * 0.4, 0.3) + at, "foam", 12, "round"),
         ]
     return Item("fruit", tuple(parts))
@@ -53,9 +44,7 @@ def snack_bag(rng: np.random.Generator) -> Item:
     parts = [
         Part(body, "polypropylene", 0.8, "shell", 2.0),
         Part(body * 0.88, "food", between(rng, 8, 32), "bevel", 20, (), 0.9, grain),
-        Part(
-            body * 0.8, "food", between(rng, 3, 14), "bevel", 12, (), 1.0, grain * 0.6
-        ),
+        Part(body * 0.8, "food", between(rng, 3, 14), "bevel", 12, (), 1.0, grain * 0.6),
     ]
     for s in (-1, 1):
         for k in range(3):
@@ -72,15 +61,7 @@ def lunch_box(rng: np.random.Generator) -> Item:
         Part(box, "polypropylene", 4, "shell", 3),
         rim(box * 1.04, 6, "polypropylene", 8),
         Part(rectangle(3, h * 0.94, w * 0.1), "polypropylene", 40),
-        Part(
-            rounded_rectangle(w * 0.55, h * 0.88, 16, -w * 0.19),
-            "food",
-            32,
-            "bevel",
-            8,
-            (),
-            0.4,
-        ),
+        Part(rounded_rectangle(w * 0.55, h * 0.88, 16, -w * 0.19), "food", 32, "bevel", 8, (), 0.4),
     ]
     for s in (-1, 1):
         parts.append(Part(rectangle(8, 34, s * w * 0.52), "plastic", 14, "shell", 2))
@@ -106,9 +87,7 @@ def can(rng: np.random.Generator) -> Item:
         return Item("can", tuple(parts))
     body = rounded_rectangle(h, d, 5)
     parts = [
-        Part(
-            body * 0.97, pick(rng, "water", "food"), d * 0.95, "round", 0, (), 0.05, 10
-        ),
+        Part(body * 0.97, pick(rng, "water", "food"), d * 0.95, "round", 0, (), 0.05, 10),
         Part(body, metal, wall * 1.6, "shell", 1.6),
     ]
     for s in (-1, 1):
@@ -133,9 +112,7 @@ def chocolate(rng: np.random.Generator) -> Item:
 def jar(rng: np.random.Generator) -> Item:
     """A glass jar with a steel lid."""
     d, h = between(rng, 55, 85), between(rng, 70, 130)
-    body = tapered(
-        [(-h / 2, d * 0.46), (h * 0.3, d / 2), (h * 0.4, d * 0.4), (h * 0.44, d * 0.4)]
-    )
+    body = tapered([(-h / 2, d * 0.46), (h * 0.3, d / 2), (h * 0.4, d * 0.4), (h * 0.44, d * 0.4)])
     parts = [
         Part(body, "glass", 5, "shell", 3),
         Part(body * (0.92, 0.86), "food", d * 0.8, "round", 0, (), 0.15, 9),
@@ -165,16 +142,10 @@ def glass_bottle(rng: np.random.Generator) -> Item:
     parts = [
         Part(body, "glass", between(rng, 5, 8), "shell", 3.5),
         Part(fill, pick(rng, "water", "water", "alcohol"), r * 1.7, "round"),
-        Part(
-            rectangle(26, r * 0.85, length * 0.47),
-            pick(rng, "aluminium", "plastic"),
-            1.5,
-        ),
+        Part(rectangle(26, r * 0.85, length * 0.47), pick(rng, "aluminium", "plastic"), 1.5),
     ]
     if rng.random() < 0.5:
-        parts.append(
-            Part(rectangle(45, r * 0.6, length * 0.44), "wood", r * 0.55, "round")
-        )
+        parts.append(Part(rectangle(45, r * 0.6, length * 0.44), "wood", r * 0.55, "round"))
     return Item("glass_bottle", tuple(parts))
 
 
@@ -210,9 +181,7 @@ def blister_pack(rng: np.random.Generator) -> Item:
                 at = ((i - (nx - 1) / 2) * pitch, (j - (ny - 1) / 2) * pitch)
                 if rng.random() < 0.88:
                     pill = ellipse(d, d * tall, *at, points=12)
-                    parts.append(
-                        Part(turned(pill, angle, *shift), "ceramic", 3.0, "bevel", 1.5)
-                    )
+                    parts.append(Part(turned(pill, angle, *shift), "ceramic", 3.0, "bevel", 1.5))
     return Item("blister_pack", tuple(parts))
 
 
@@ -239,16 +208,7 @@ def loaf(rng: np.random.Generator) -> Item:
     body = blob(rng, w, h, 0.08, between(rng, 0.2, 0.7))
     solid = rng.random() < 0.5
     parts = [
-        Part(
-            body,
-            "food",
-            h * (0.6 if solid else 0.35),
-            "round",
-            0,
-            (),
-            0.12 if solid else 0.5,
-            5,
-        ),
+        Part(body, "food", h * (0.6 if solid else 0.35), "round", 0, (), 0.12 if solid else 0.5, 5),
         Part(blob(rng, w * 1.15, h * 1.2, 0.2), "polypropylene", 0.5, texture=0.6),
     ]
     if rng.random() < 0.4:
