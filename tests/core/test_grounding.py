@@ -1,0 +1,86 @@
+"""G and Y of Xsyn-M and Xsyn-A."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from xsyn_core import grounding
+from xsyn_core.categories import CATALOGS
+from xsyn_core.errors import XsynError
+from xsyn_core.sample import Grounding
+from xsyn_core.scan import Annotation, make_scan
+
+PIDRAY = CATALOGS["pidray"]
+WHITE = np.full((400, 500, 3), 255, np.uint8)
+
+
+def region(*box):
+    return SimpleNamespace(box=box)
+
+
+def test_prompt_and_spans_agree():
+    names = ["Knife", "Utility_Knife", "Knife", "HandCuffs"]
+    text = grounding.prompt(names)
+    assert text == "knife, utility knife, knife, handcuffs"
+    assert [text[a:b] for a, b in grounding.spans(names)] == [
+        *("knife", "utility knife", "knife", "handcuffs")
+    ]
+    assert len(set(grounding.spans(names))) == 4
+
+
+def test_addition_takes_a_category_of_the_area_group():
+    rng = np.random.default_rng(0)
+    regions = [region(10, 10, 60, 60), region(100, 100, 260, 260), region(300, 100, 430, 230)]
+    seen = set()
+    for _ in range(200):
+        found = grounding.addition(regions, PIDRAY, (400, 500), rng)
+        side = (found.box[2] - found.box[0]) ** 2
+        assert found.category in PIDRAY.candidates(side)
+        seen.add((found.box[0], found.category))
+    assert {x for x, _ in seen} == {10, 100, 300}
+    assert {name for x, name in seen if x == 10} == {"Lighter", "Bullet"}
+    assert {name for x, name in seen if x == 100} == {"Hammer"}
+    assert len({name for x, name in seen if x == 300}) == 9
+
+
+def test_addition_without_a_region_says_what_to_do():
+    for none in ([], [region(0, 0, 500, 400)]):
+        with pytest.raises(XsynError, match="no idle region"):
+            grounding.addition(none, PIDRAY, (400, 500), np.random.default_rng(0))
+
+
+def test_modification_takes_annotations_but_small_ones_and_crowds():
+    scan = make_scan(
+        WHITE,
+        "a.png",
+        (
+            Annotation("knife", (10, 10, 60, 60)),
+            Annotation("Gun", (100, 100, 110, 115)),
+            Annotation("Gun", (200, 100, 300, 200), iscrowd=True),
+        ),
+    )
+    assert grounding.modification(scan, PIDRAY) == (Grounding("Knife", (10, 10, 60, 60)),)
+    with pytest.raises(XsynError, match="no annotated item"):
+        grounding.modification(make_scan(WHITE, "b.png"), PIDRAY)
+
+
+def test_modified_annotations_are_replaced_and_others_kept():
+    knife, gun = Annotation("Knife", (10, 10, 60, 60)), Annotation("Gun", (200, 100, 300, 200))
+    scan = make_scan(WHITE, "a.png", (knife, gun))
+    asked = [Grounding("Knife", (12, 10, 60, 60))]
+    assert grounding.kept_annotations(scan, asked, "modify") == (gun,)
+    assert grounding.kept_annotations(scan, asked, "add") == (knife, gun)
+    with pytest.raises(XsynError, match="no annotated item at"):
+        grounding.kept_annotations(scan, [Grounding("Gun", (100, 300, 150, 350))], "modify")
+
+
+def test_checked_names_what_is_wrong():
+    with pytest.raises(XsynError, match="Nothing to paint"):
+        grounding.checked((), PIDRAY, (400, 500))
+    with pytest.raises(XsynError, match="not a category"):
+        grounding.checked((Grounding("Sword", (0, 0, 50, 50)),), PIDRAY, (400, 500))
+    with pytest.raises(XsynError, match="outside"):
+        grounding.checked((Grounding("Gun", (600, 0, 650, 50)),), PIDRAY, (400, 500))
+    (found,) = grounding.checked((Grounding("hand cuffs", (-5, 0, 50, 50)),), PIDRAY, (400, 500))
+    assert found == Grounding("HandCuffs", (0, 0, 50, 50))

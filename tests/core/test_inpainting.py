@@ -1,0 +1,181 @@
+"""The denoising loop against plain oracles."""
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler
+
+from xsyn_core.attention import AttentionMaps
+from xsyn_core.errors import XsynError
+from xsyn_core.inpainting import Condition, denoise, make_scheduler, masked_images
+
+
+@pytest.fixture(scope="module")
+def model(tiny_models):
+    return tiny_models.diffusion
+
+
+@pytest.fixture(scope="module")
+def case():
+    generator = torch.Generator().manual_seed(1)
+    image = torch.rand(1, 3, 128, 128, generator=generator) * 2 - 1
+    mask = torch.ones(1, 1, 16, 16)
+    mask[..., 4:9, 5:12] = 0
+    return image, mask, Condition("knife", ("knife",), ((5 / 16, 4 / 16, 12 / 16, 9 / 16),))
+
+
+def run(model, case, seed=0, steps=2, guidance=7.5, sampler="ddim", **options):
+    image, mask, condition = case
+    generator = torch.Generator().manual_seed(seed)
+    options = {"steps": steps, "guidance": guidance, "sampler": sampler, **options}
+    return list(denoise(model, image, mask, [condition], generator=generator, **options))
+
+
+def recorded(model, monkeypatch, case, **options):
+    """The UNet's inputs, call by call, and the steps."""
+    calls = []
+    forward = model.unet.forward
+
+    def spy(sample, timestep, **kwargs):
+        result = forward(sample, timestep, **kwargs)
+        calls.append((sample.clone(), int(timestep), kwargs, result.sample.clone()))
+        return result
+
+    monkeypatch.setattr(model.unet, "forward", spy)
+    return calls, run(model, case, **options)
+
+
+def test_eq_2_and_ddim_by_hand(model, case, monkeypatch):
+    calls, steps = recorded(model, monkeypatch, case, steps=3)
+    image, mask, _ = case
+    scheduler = make_scheduler(model.scheduler, "ddim", 3)
+    alphas = scheduler.alphas_cumprod
+    z_input = model.encode(image)
+    z_masked = model.encode(masked_images(image, mask)) * mask
+    noise = torch.randn(1, 8, 16, 16, generator=torch.Generator().manual_seed(0))
+    state = noise
+    for k, (sample, timestep, _, output) in enumerate(calls):
+        assert timestep == int(scheduler.timesteps[k])
+        a = alphas[timestep]
+        noised = a.sqrt() * z_input + (1 - a).sqrt() * noise
+        expected = state * (1 - mask) + noised * mask
+        for half in (0, 1):
+            torch.testing.assert_close(sample[half, :8], expected[0], atol=1e-5, rtol=1e-5)
+            assert torch.equal(sample[half, 8:16], z_masked[0])
+            assert torch.equal(sample[half, 16:], mask[0])
+        guided = output[:1] + 7.5 * (output[1:] - output[:1])
+        clean = a.sqrt() * expected - (1 - a).sqrt() * guided
+        epsilon = a.sqrt() * guided + (1 - a).sqrt() * expected
+        later = timestep - 1000 // 3
+        b = alphas[later] if later >= 0 else scheduler.final_alpha_cumprod
+        state = b.sqrt() * clean + (1 - b).sqrt() * epsilon
+        if k < 2:
+            want = clean * (1 - mask) + z_input * mask
+            torch.testing.assert_close(steps[k].latents, want, atol=1e-3, rtol=1e-4)
+    want = state * (1 - mask) + z_input * mask
+    torch.testing.assert_close(steps[-1].latents, want, atol=1e-3, rtol=1e-4)
+    assert [s.number for s in steps] == [1, 2, 3]
+
+
+def test_text_and_grounding_drop_together(model, case, monkeypatch):
+    calls, _ = recorded(model, monkeypatch, case)
+    _, _, kwargs, _ = calls[0]
+    text, gligen = kwargs["encoder_hidden_states"], kwargs["cross_attention_kwargs"]["gligen"]
+    assert torch.equal(text[:1], model.text_states([""]))
+    assert torch.equal(text[1:], model.text_states(["knife"]))
+    assert gligen["masks"].shape == (2, model.slots)
+    assert gligen["masks"].sum(1).tolist() == [0, 1]
+    assert gligen["boxes"][1, 0].tolist() == [5 / 16, 4 / 16, 12 / 16, 9 / 16]
+    assert torch.equal(gligen["positive_embeddings"][1, :1], model.phrase_embeddings(["knife"]))
+
+
+def test_without_guidance_the_unconditional_half_is_left_out(model, case, monkeypatch):
+    calls, _ = recorded(model, monkeypatch, case, guidance=1.0)
+    assert all(sample.shape[0] == 1 for sample, *_ in calls)
+
+
+def test_the_masked_image_hides_what_is_repainted(model, case):
+    image, mask, _ = case
+    other = image.clone()
+    other[..., 32:72, 40:96] = 0.9
+    one, two = masked_images(image, mask), masked_images(other, mask)
+    assert torch.equal(one, two)
+    assert (one[..., 32:72, 40:96] == 0).all()
+    assert torch.equal(one[..., :32, :], image[..., :32, :])
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "dpm++"])
+def test_a_seed_means_the_same_bytes_and_no_global_chance(model, case, sampler):
+    before = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    first = run(model, case, sampler=sampler, steps=3)[-1].latents
+    again = run(model, case, sampler=sampler, steps=3)[-1].latents
+    other = run(model, case, sampler=sampler, steps=3, seed=1)[-1].latents
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert torch.equal(before[0], torch.random.get_rng_state())
+    assert np.array_equal(before[1], np.random.get_state()[1])  # noqa: NPY002
+
+
+def test_the_grounding_box_matters(model, case):
+    image, mask, condition = case
+    moved = Condition(condition.prompt, condition.phrases, ((0.5, 0.5, 0.7, 0.6),))
+    here = run(model, case)[-1].latents
+    there = run(model, (image, mask, moved))[-1].latents
+    assert not torch.equal(here, there)
+
+
+def test_epsilon_prediction_follows_diffusers(model, case, monkeypatch):
+    monkeypatch.setitem(model.scheduler, "prediction_type", "epsilon")
+    calls, steps = recorded(model, monkeypatch, case, guidance=1.0)
+    scheduler = DDIMScheduler.from_config(model.scheduler)
+    scheduler.set_timesteps(2)
+    sample, timestep, _, output = calls[0]
+    step = scheduler.step(output, timestep, sample[:, :8])
+    mask = case[1]
+    torch.testing.assert_close(
+        steps[0].latents * (1 - mask), step.pred_original_sample * (1 - mask), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_frames_need_not_be_square(model):
+    image, mask = torch.zeros(1, 3, 96, 128), torch.ones(1, 1, 12, 16)
+    mask[..., 2:5, 2:5] = 0
+    case = image, mask, Condition("gun", ("gun",), ((0.2, 0.2, 0.3, 0.4),))
+    maps = AttentionMaps([[[1]]], (12, 16))
+    assert run(model, case, maps=maps)[-1].latents.shape == (1, 8, 12, 16)
+    assert maps.maps(0, (96, 128))[0].shape == (96, 128)
+
+
+def test_columns_follow_each_objects_own_words(model):
+    text = "knife, utility knife, knife"
+    spans = [(0, 5), (7, 20), (22, 27)]
+    tokens = model.tokenizer(text).input_ids
+    words = model.tokenizer.convert_ids_to_tokens(tokens)
+    columns = model.columns(text, spans)
+    found = ["".join(words[i] for i in c).replace("</w>", " ").strip() for c in columns]
+    assert found == ["knife", "utility knife", "knife"]
+    assert columns[0] != columns[2]
+    unseen = model.columns("zeppelin", [(0, 8)])
+    assert len(unseen[0]) > 1
+
+
+def test_what_cannot_be_run_is_refused(model, case):
+    for options, words in (
+        ({"steps": 0}, "steps"),
+        ({"steps": 1001}, "steps"),
+        ({"sampler": "euler"}, "sampler"),
+    ):
+        with pytest.raises(XsynError, match=words):
+            run(model, case, **options)
+    many = Condition("gun", ("gun",) * (model.slots + 1), ((0.1, 0.1, 0.2, 0.2),) * 31)
+    with pytest.raises(XsynError, match="too many"):
+        run(model, (*case[:2], many))
+    with pytest.raises(XsynError, match="more than the text model can read"):
+        model.columns(", ".join(["gun"] * 60), [(5 * k, 5 * k + 3) for k in range(60)])
+
+
+def test_an_autoencoder_on_blocks_keeps_the_layout(model):
+    image = torch.rand(2, 3, 64, 96) * 2 - 1
+    assert model.encode(image).shape == (2, 8, 8, 12)
+    assert model.decode(model.encode(image)).shape == image.shape
+    assert (model.patch, model.factor, model.multiple, model.side) == (4, 8, 32, 128)
