@@ -24,6 +24,8 @@ TEXT_WIDTH = 128
 # The autoencoder sees 4x4 pixel blocks as channels: three quarters of the arithmetic of a plain
 # f = 8 autoencoder is spent at full resolution, where it buys little.
 PATCH = 4
+# Empty grounding slots take part in the gated attention: few of them leave it to the objects.
+GROUNDING_SLOTS = 8
 
 
 def vocabulary() -> list[str]:
@@ -98,7 +100,7 @@ def build_autoencoder() -> AutoencoderKL:
 
 def build_unet(sample_size: int = 16) -> UNet2DConditionModel:
     """A gated (GLIGEN) inpainting UNet: 2c + 1 channels in, c out."""
-    return UNet2DConditionModel(
+    unet = UNet2DConditionModel(
         sample_size=sample_size,
         in_channels=2 * LATENT_CHANNELS + 1,
         out_channels=LATENT_CHANNELS,
@@ -111,6 +113,8 @@ def build_unet(sample_size: int = 16) -> UNet2DConditionModel:
         norm_num_groups=16,
         attention_type="gated",
     ).eval()
+    unet.register_to_config(grounding_slots=GROUNDING_SLOTS)
+    return unet
 
 
 def build_scheduler() -> DDIMScheduler:

@@ -17,7 +17,9 @@ from xsyn_core.training.loop import Plan, autocast, pick_device, train
 
 WINDOW = 128
 CELL = 8
-SLOTS = 3
+SLOTS = architectures.GROUNDING_SLOTS
+# More items than this in one window are rare, in training as in use.
+MOST = 3
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def cache_latents(
                 inside = (b[:2] > 2).all() and (b[2:] < SIDE - 2).all()
                 big = min(b[2] - b[0], b[3] - b[1]) > SIDE / 12
                 known = shard.categories[index][other] >= 0
-                if known and inside and big and len(chosen) < SLOTS and rng.random() < 0.4:
+                if known and inside and big and len(chosen) < MOST and rng.random() < 0.4:
                     chosen.append(other)
             boxes = np.zeros((SLOTS, 4), np.float32)
             categories = np.full(SLOTS, -1, np.int16)
