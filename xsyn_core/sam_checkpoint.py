@@ -38,19 +38,10 @@ PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STD = (58.395, 57.12, 57.375)
 # Beginnings of tensor names -> what such a file is.
 OTHERS = (
-    (
-        ("image_encoder.trunk.", "sam_mask_decoder.", "memory_attention."),
-        "a SAM 2 model",
-    ),
-    (
-        ("image_encoder.layers.", "image_encoder.patch_embed.seq."),
-        "MobileSAM (TinyViT)",
-    ),
+    (("image_encoder.trunk.", "sam_mask_decoder.", "memory_attention."), "a SAM 2 model"),
+    (("image_encoder.layers.", "image_encoder.patch_embed.seq."), "MobileSAM (TinyViT)"),
     (("mask_decoder.hf_token", "mask_decoder.compress_vit_feat"), "HQ-SAM"),
-    (
-        ("vision_encoder.", "shared_image_embedding."),
-        "a SAM in the layout of transformers",
-    ),
+    (("vision_encoder.", "shared_image_embedding."), "a SAM in the layout of transformers"),
     (("down_blocks.", "model.diffusion_model."), "a diffusion model"),
     (("text_model.",), "a CLIP text model"),
     (("encoder.conv_in.", "decoder.conv_in."), "an image autoencoder"),
@@ -104,14 +95,7 @@ def load_sam(path: str | Path, device: str | torch.device = "cpu") -> Sam:
     try:
         sam = _build(tensors, layout)
         sam.load_state_dict({k: v.float() for k, v in tensors.items()}, strict=True, assign=True)
-    except (
-        KeyError,
-        IndexError,
-        TypeError,
-        ValueError,
-        AssertionError,
-        RuntimeError,
-    ) as error:
+    except (KeyError, IndexError, TypeError, ValueError, AssertionError, RuntimeError) as error:
         if isinstance(error, XsynError):
             raise
         reason = str(error).strip().splitlines()
@@ -165,7 +149,7 @@ def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
             f"{path.name} holds Python objects besides weights (or is damaged), and nothing in it "
             f"was run. {WANTED}"
         ) from None
-    except Exception as error:  # noqa: BLE001 - damaged archives fail in many ways inside torch
+    except Exception as error:  # damaged archives fail in many ways inside torch
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise XsynError(
             f"{path.name} is damaged or cut short ({reason}). Copy or download it again."
@@ -185,11 +169,7 @@ def _refuse_others(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
     for beginnings, name in OTHERS:
         if any(key.startswith(beginnings) for key in tensors):
             raise XsynError(f"{path.name} is {name}, which is not supported yet. {WANTED}")
-    needed = (
-        "image_encoder.pos_embed",
-        "prompt_encoder.",
-        "mask_decoder.mask_tokens.weight",
-    )
+    needed = ("image_encoder.pos_embed", "prompt_encoder.", "mask_decoder.mask_tokens.weight")
     missing = [part for part in needed if not any(key.startswith(part) for key in tensors)]
     if missing:
         some = ", ".join(sorted(tensors)[:3])
@@ -274,11 +254,7 @@ def _attention_layout(
         # A table has 2 s - 1 rows for windows of s tokens, and a column per channel of a head.
         sides = [(len(table) + 1) // 2 for table in tables]
         whole = tuple(i for i, side in enumerate(sides) if side == grid)
-        return (
-            width // tables[0].shape[1],
-            min(sides) if len(whole) < depth else 0,
-            whole,
-        )
+        return (width // tables[0].shape[1], min(sides) if len(whole) < depth else 0, whole)
     if "num_heads" in layout:
         whole = tuple(int(i) for i in layout["global_attn_indexes"])
         return int(layout["num_heads"]), int(layout["window_size"]), whole

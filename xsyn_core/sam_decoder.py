@@ -1,10 +1,10 @@
 """SAM's mask decoder for many prompts on one image, with the same weights and fewer operations.
 
 `segment_anything` repeats the image tokens for every prompt and projects all of them to keys,
-values and queries. The few prompt tokens can carry the projections instead: q . (W k) = (W^T q) . k,
-and the sum of a softmax is 1, so that W (sum w x) = sum w (W x). Then every product over image
-tokens is one narrow matrix product, the first layer shares its image tokens among all prompts,
-and only the masks somebody asks for are upscaled. The result differs by rounding alone.
+values and queries. The few prompt tokens can carry the projections instead: q . (W k) = (W^T q) . k
+and sum w (W x) = W (sum w x). Then every product over image tokens is one narrow matrix product,
+the first layer shares its image tokens among all prompts, and only the masks somebody asks for
+are upscaled. The result differs by rounding alone.
 """
 
 import torch
