@@ -126,7 +126,9 @@ def _round(distance: np.ndarray, radius: float) -> np.ndarray:
     # The local radius is the largest distance to the outline nearby: a bat's handle must not
     # get the chords of its barrel.
     reduce = max(1, int(radius / 5))
-    small = distance[::reduce, ::reduce]
+    small = distance
+    if reduce > 1:
+        small = cv2.dilate(small, np.ones((reduce, reduce), np.uint8))[::reduce, ::reduce]
     reach = 2 * math.ceil(radius / reduce) + 1
     local = cv2.dilate(small, np.ones((reach, reach), np.uint8))
     if reduce > 1:
@@ -145,12 +147,13 @@ def _profile(
     """Relative thickness in fine pixels of `roi` = (x0, y0, x1, y1), and what 1 stands for."""
     x0, y0, x1, y1 = roi
     mask = _fill(rings, x0, y0, (y1 - y0, x1 - x0))
-    # cv2 fills every pixel its edge touches: keep the mass of thin parts by their true area.
+    # cv2 fills every pixel its edge touches: thin parts keep their mass by their true area.
     share = 1.0
     if not clipped:
         areas = [cv2.contourArea(ring) for ring in rings]
         area = (areas[0] - sum(areas[1:])) / (1 << 2 * _FRACTION_BITS)
         share = min(1.0, max(0.2, area / max(cv2.countNonZero(mask), 1)))
+        share += (1 - share) * min(1.0, max(0.0, (share - 0.7) / 0.2))
     if part.profile == "slab":
         return mask, part.thickness * share / 255
     distance = cv2.distanceTransform(mask, cv2.DIST_L2, 5)
