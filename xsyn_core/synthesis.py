@@ -2,10 +2,8 @@
 
 import hashlib
 import math
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +11,10 @@ import torch
 
 from xsyn_core import boxes, grounding, refinement, regions
 from xsyn_core.attention import AttentionMaps
+from xsyn_core.cache import Cache
 from xsyn_core.categories import catalog as find_catalog
 from xsyn_core.categories import phrase
+from xsyn_core.checks import check_occlusion, check_points, checked_request, warnings
 from xsyn_core.concealment import (
     Concealment,
     conceal,
@@ -28,6 +28,7 @@ from xsyn_core.concealment import (
 from xsyn_core.errors import XsynError
 from xsyn_core.frames import Frame, composite, harmonise, weight, whole, windows
 from xsyn_core.inpainting import Condition, denoise
+from xsyn_core.painting import Painting, Progress, Window
 from xsyn_core.sample import Grounding, Occlusion, OcclusionMode, PaintedObject, Request, Sample
 from xsyn_core.scan import Annotation, Scan
 from xsyn_core.segmentation import Segment
@@ -35,71 +36,6 @@ from xsyn_core.weights import Models
 
 # Decoding a preview costs about half a step.
 PREVIEWS = 6
-# A new item that shares this much of an annotated one is likely to spoil it.
-SPOILT = 0.5
-
-
-@dataclass(frozen=True)
-class Window:
-    """A frame with its latents.
-
-    Attributes:
-        frame: where it lies.
-        latents: z_0 float32 (c, h, w) on the CPU.
-        grounded: indices of the groundings painted in it; () where it only shows a known item.
-        foregrounds: l_j of Eq. 8 that lie in it, pixels of the scan.
-    """
-
-    frame: Frame
-    latents: torch.Tensor = field(compare=False)
-    grounded: tuple[int, ...]
-    foregrounds: tuple[boxes.Box, ...]
-
-
-@dataclass(frozen=True)
-class Painting:
-    """A painted scan before occlusion, with all that refinement and occlusion need.
-
-    Attributes:
-        scan: the source.
-        request: what was asked for, checked.
-        prompt: Y.
-        windows: the painted ones first.
-        clear: uint8 (H, W, 3), I* without occlusion.
-        attention: M_i float32, one an object, over the part of its window inside the scan.
-        kept: annotations of the scan that stay valid.
-        objects: empty until `Synthesizer.refine`.
-        occlusion: what was blended inside the denoising loop ("every-step"), else None.
-        notes: sentences for the operator.
-    """
-
-    scan: Scan
-    request: Request
-    prompt: str
-    windows: tuple[Window, ...] = field(compare=False)
-    clear: np.ndarray = field(compare=False)
-    attention: tuple[np.ndarray, ...] = field(compare=False)
-    kept: tuple[Annotation, ...]
-    objects: tuple[PaintedObject, ...] = ()
-    occlusion: Occlusion | None = None
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Progress:
-    """One denoising step, done.
-
-    Attributes:
-        step: 1 to `steps`.
-        steps: of the run.
-        preview: uint8 (H, W, 3), the scan with the estimate so far; None for most steps.
-        result: the painting, with the last step only.
-    """
-
-    step: int
-    steps: int
-    preview: np.ndarray | None = field(compare=False, default=None)
-    result: Painting | None = None
 
 
 class Synthesizer:
@@ -107,9 +43,9 @@ class Synthesizer:
 
     def __init__(self, models: Models):
         self.models = models
-        self._segments = _Cache(8)
-        self._embeddings = _Cache(16)
-        self._patches = _Cache(64)
+        self._segments = Cache(8)
+        self._embeddings = Cache(16)
+        self._patches = Cache(64)
 
     def segments(self, scan: Scan) -> list[Segment]:
         """S = {s_k}: everything SAM finds in a scan, largest first; kept for a few scans."""
@@ -183,7 +119,7 @@ class Synthesizer:
             clear=scan.pixels,
             attention=(),
             kept=kept,
-            notes=_notes(scan, request),
+            notes=warnings(scan, request),
         )
         after, during = None, None
         if request.occlude and request.occlusion == "every-step":
@@ -242,7 +178,7 @@ class Synthesizer:
             divisions=painting.request.divisions if divisions is None else divisions,
             points=painting.request.points if points is None else points,
         )
-        _check_points(request)
+        check_points(request)
         objects: list[Any] = [None] * len(request.groundings)
         for window in painting.windows:
             x1, y1, x2, y2 = window.frame.inside(painting.scan.size)
@@ -316,16 +252,16 @@ class Synthesizer:
             occlusion=mode,
             occlude=enabled,
         )
-        _check_occlusion(request)
+        check_occlusion(request)
         if not painting.objects:
             painting = self.refine(painting)
             request = replace(
                 request, divisions=painting.request.divisions, points=painting.request.points
             )
-        if (mode == "every-step" or painting.occlusion is not None) and enabled:
+        if painting.occlusion is not None or (enabled and mode == "every-step"):
             own = painting.request
             same = (own.occlude, own.alpha, own.occluder, own.placement, own.occlusion)
-            if same != (True, alpha, occluder, placement, mode):
+            if not enabled or same != (True, alpha, occluder, placement, mode):
                 raise XsynError(
                     "Occlusion at every step happens while painting: "
                     "choose it with its settings first, then paint again."
@@ -489,68 +425,6 @@ class Synthesizer:
         )
 
 
-def checked_request(scan: Scan, request: Request) -> Request:
-    """The request with categories in the catalogue's spelling and boxes clipped to the scan.
-
-    Raises:
-        XsynError: anything out of range.
-    """
-    own = find_catalog(request.catalog)
-    if request.variant not in ("add", "modify"):
-        raise XsynError(f"There is no variant {request.variant!r}. Choose add or modify.")
-    if request.frame not in ("window", "whole"):
-        raise XsynError(f"There is no frame {request.frame!r}. Choose window or whole.")
-    if not 0 <= request.seed < 2**31:
-        raise XsynError(f"The seed is {request.seed}; choose one from 0 to {2**31 - 1}.")
-    if not 1 <= request.guidance <= 30:
-        raise XsynError(f"The guidance scale is {request.guidance:g}; choose it from 1 to 30.")
-    _check_points(request)
-    _check_occlusion(request)
-    return replace(request, groundings=grounding.checked(request.groundings, own, scan.size))
-
-
-def _check_points(request: Request) -> None:
-    if request.points not in ("median", "topk"):
-        raise XsynError(f"There are no {request.points!r} points. Choose median or topk.")
-    if not 0 <= request.divisions <= 8:
-        raise XsynError(f"The number of divisions is {request.divisions}; choose it from 0 to 8.")
-
-
-def _check_occlusion(request: Request) -> None:
-    if not 0 <= request.alpha <= 1:
-        raise XsynError(
-            f"The degree of occlusion alpha is {request.alpha:g}; choose it from 0 to 1."
-        )
-    if request.occlusion not in ("latent", "every-step", "pixel"):
-        raise XsynError(
-            f"There is no occlusion {request.occlusion!r}. Choose latent, every-step or pixel."
-        )
-    if request.occluder < 0 or not 0 <= request.placement < 2**31:
-        raise XsynError("The occluder and its placement are numbers from 0 on.")
-
-
-def _notes(scan: Scan, request: Request) -> tuple[str, ...]:
-    """What the operator should know about the groundings."""
-    found = []
-    smallest = find_catalog(request.catalog).min_area_ratio * scan.size[0] * scan.size[1]
-    for asked in request.groundings:
-        if boxes.area(asked.box) < smallest:
-            found.append(
-                f"The box of {asked.category} is smaller than the smallest that the catalogue "
-                f"keeps ({smallest:.0f} square pixels in this scan)."
-            )
-        if request.variant == "modify":
-            continue
-        for known in scan.annotations:
-            common = boxes.area(boxes.intersection(asked.box, known.box))
-            if not known.iscrowd and common > SPOILT * boxes.area(known.box):
-                found.append(
-                    f"{asked.category} covers most of the annotated {known.category}, whose label "
-                    "is kept and may no longer be right. To replace an item, modify it."
-                )
-    return tuple(found)
-
-
 def _record(
     concealments: Sequence[Concealment], alpha: float, scan_size: tuple[int, int]
 ) -> Occlusion:
@@ -560,24 +434,3 @@ def _record(
 
 def _moved(box: Sequence[float], x: float, y: float) -> boxes.Box:
     return box[0] + x, box[1] + y, box[2] + x, box[3] + y
-
-
-class _Cache:
-    """The last few values of a pure function, for several threads."""
-
-    def __init__(self, limit: int):
-        self._limit = limit
-        self._values: OrderedDict[Hashable, Any] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        with self._lock:
-            if key in self._values:
-                self._values.move_to_end(key)
-                return self._values[key]
-        value = make()
-        with self._lock:
-            self._values[key] = value
-            while len(self._values) > self._limit:
-                self._values.popitem(last=False)
-        return value

@@ -1,0 +1,235 @@
+"""The whole chain on random weights: what changes, what stays, what is refused."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from xsyn_core import boxes
+from xsyn_core.errors import XsynError
+from xsyn_core.frames import FEATHER
+from xsyn_core.sample import Grounding, Request
+from xsyn_core.scan import Annotation, make_scan
+from xsyn_core.synthesis import Synthesizer
+
+GUN = Grounding("Gun", (150.0, 100.0, 200.0, 140.0))
+FAST = Request((GUN,), steps=2)
+
+
+@pytest.fixture(scope="module")
+def synthesizer(drawn_models):
+    return Synthesizer(drawn_models)
+
+
+def finish(run):
+    *_, last = run
+    return last.result
+
+
+@pytest.fixture(scope="module")
+def painting(synthesizer, drawn_scan):
+    return synthesizer.refine(finish(synthesizer.paint(drawn_scan, FAST)))
+
+
+def region(size, targets, margin):
+    mask = np.zeros(size, bool)
+    for box in targets:
+        x1, y1, x2, y2 = boxes.outward(boxes.clip(boxes.expand(box, margin), size))
+        mask[y1:y2, x1:x2] = True
+    return mask
+
+
+@pytest.mark.parametrize("frame", ["window", "whole"])
+@pytest.mark.parametrize("mode", ["latent", "every-step", "pixel"])
+def test_the_background_stays_pixel_for_pixel(synthesizer, drawn_scan, frame, mode):
+    request = replace(FAST, frame=frame, occlusion=mode)
+    sample = synthesizer.synthesize(drawn_scan, request)
+    changed = (sample.image != drawn_scan.pixels).any(-1)
+    assert changed[100:140, 150:200].mean() > 0.5
+    allowed = region(drawn_scan.size, [GUN.box, *sample.occlusion.occluded], FEATHER)
+    assert not (changed & ~allowed).any()
+    assert sample.image.shape == drawn_scan.pixels.shape and sample.image.dtype == np.uint8
+    assert sample.kept == drawn_scan.annotations
+    assert sample.prompt == "gun"
+    assert len(sample.weights) == 64
+    # Eq. 8: the painted item and the annotated one.
+    assert len(sample.occlusion.occluded) == 2
+    if mode != "every-step":
+        clear = (sample.clear != drawn_scan.pixels).any(-1)
+        assert not (clear & ~region(drawn_scan.size, [GUN.box], FEATHER)).any()
+
+
+def test_the_same_request_gives_the_same_bytes(synthesizer, drawn_scan, drawn_models):
+    before = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    one = synthesizer.synthesize(drawn_scan, FAST)
+    two = Synthesizer(drawn_models).synthesize(drawn_scan, FAST)
+    assert np.array_equal(one.image, two.image) and np.array_equal(one.clear, two.clear)
+    assert one.objects == two.objects and one.occlusion == two.occlusion
+    other = finish(synthesizer.paint(drawn_scan, replace(FAST, seed=1)))
+    assert not np.array_equal(one.clear, other.clear)
+    assert torch.equal(before[0], torch.random.get_rng_state())
+    assert np.array_equal(before[1], np.random.get_state()[1])  # noqa: NPY002
+
+
+def test_alpha_alone_moves_nothing(synthesizer, painting):
+    weak, strong = (synthesizer.occlude(painting, a) for a in (0.2, 0.9))
+    assert weak.occlusion.occluded == strong.occlusion.occluded
+    assert weak.occlusion.occluder == strong.occlusion.occluder
+    assert weak.objects == strong.objects == painting.objects
+    shift = [np.abs(s.image.astype(int) - s.clear).sum() for s in (weak, strong)]
+    assert 0 < shift[0] < shift[1]
+
+
+@pytest.mark.parametrize("mode", ["latent", "pixel"])
+def test_alpha_0_is_the_clear_image(synthesizer, painting, mode):
+    assert np.array_equal(synthesizer.occlude(painting, 0.0, mode=mode).image, painting.clear)
+    off = synthesizer.occlude(painting, 0.5, enabled=False)
+    assert off.occlusion is None and np.array_equal(off.image, painting.clear)
+
+
+def test_occluder_and_placement_are_choices_of_their_own(synthesizer, painting):
+    candidates = synthesizer.occluders(painting)
+    assert len(candidates) == 2
+    found = [synthesizer.occlude(painting, occluder=k).occlusion for k in range(3)]
+    assert [o.occluder for o in found] == [s.box for s in (*candidates, candidates[0])]
+    placed = {synthesizer.occlude(painting, placement=k).occlusion.occluded for k in range(5)}
+    assert len(placed) > 1
+
+
+def test_objects_say_how_they_came_about(drawn_scan, painting):
+    (item,) = painting.objects
+    x1, y1, x2, y2 = item.window
+    assert item.attention.shape == item.region.shape == (y2 - y1, x2 - x1)
+    assert item.attention.dtype == np.float32 and (item.attention >= 0).all()
+    assert item.category == "Gun" and item.grounding == GUN.box
+    assert item.points.shape == (16, 2) and len(item.labels) == 16
+    assert item.mask is None or item.mask.shape == drawn_scan.size
+
+
+def test_refining_again_changes_points_only(synthesizer, painting):
+    again = synthesizer.refine(painting, divisions=2, points="topk")
+    assert len(again.objects[0].labels) == 4
+    assert again.request.divisions == 2 and again.request.points == "topk"
+    assert again.clear is painting.clear
+    with pytest.raises(XsynError, match="divisions"):
+        synthesizer.refine(painting, divisions=9)
+
+
+def test_previews_come_now_and_then_and_closing_stops(synthesizer, drawn_scan):
+    run = synthesizer.paint(drawn_scan, replace(FAST, steps=12))
+    seen = [next(run) for _ in range(4)]
+    assert [p.step for p in seen] == [1, 2, 3, 4] and all(p.steps == 12 for p in seen)
+    assert [p.preview is None for p in seen] == [True, False, True, False]
+    assert seen[1].preview.shape == drawn_scan.pixels.shape
+    run.close()
+    processors = synthesizer.models.diffusion.unet.attn_processors.values()
+    assert {type(p).__name__ for p in processors} == {"AttnProcessor2_0"}
+
+
+def test_several_items_in_several_windows(synthesizer, drawn_scan):
+    request = replace(
+        FAST,
+        groundings=(
+            GUN,
+            Grounding("Bullet", (30.0, 180.0, 50.0, 200.0)),
+            Grounding("Gun", (195.0, 110.0, 230.0, 150.0)),
+        ),
+    )
+    sample = synthesizer.synthesize(drawn_scan, request)
+    assert [o.category for o in sample.objects] == ["Gun", "Bullet", "Gun"]
+    assert sample.objects[0].window == sample.objects[2].window != sample.objects[1].window
+    assert sample.prompt == "gun, bullet, gun"
+    changed = (sample.clear != drawn_scan.pixels).any(-1)
+    allowed = region(drawn_scan.size, [g.box for g in request.groundings], FEATHER)
+    assert changed[185:195, 35:45].any() and not (changed & ~allowed).any()
+
+
+def test_modifying_replaces_the_annotation(synthesizer, drawn_scan):
+    knife = drawn_scan.annotations[0]
+    request = replace(FAST, variant="modify", groundings=(Grounding("Knife", knife.box),))
+    sample = synthesizer.synthesize(drawn_scan, request)
+    assert sample.kept == () and len(sample.occlusion.occluded) == 1
+    with pytest.raises(XsynError, match="to modify"):
+        finish(synthesizer.paint(drawn_scan, replace(FAST, variant="modify")))
+
+
+def test_a_scan_smaller_than_its_window(synthesizer, drawn_scan):
+    small = make_scan(np.ascontiguousarray(drawn_scan.pixels[30:100, 30:110]), "small.png")
+    request = replace(FAST, groundings=(Grounding("Gun", (5.0, 5.0, 70.0, 40.0)),))
+    sample = synthesizer.synthesize(small, request)
+    changed = (sample.clear != small.pixels).any(-1)
+    assert changed.any()
+    assert not (changed & ~region(small.size, [request.groundings[0].box], FEATHER)).any()
+
+
+def test_without_an_occluder_the_sample_says_so(synthesizer):
+    plain = make_scan(np.full((120, 160, 3), 200, np.uint8), "plain.png")
+    sample = synthesizer.synthesize(
+        plain, replace(FAST, groundings=(Grounding("Gun", (50.0, 40.0, 90.0, 80.0)),))
+    )
+    assert sample.occlusion is None and np.array_equal(sample.image, sample.clear)
+    assert any("occluder" in note for note in sample.notes)
+    with pytest.raises(XsynError, match="idle region"):
+        synthesizer.propose(plain, "pidray", 0)
+
+
+def test_proposals_come_from_idle_regions(synthesizer, drawn_scan):
+    idle = {s.box for s in synthesizer.idle(drawn_scan, "pidray")}
+    assert len(idle) == 2
+    proposals = [synthesizer.propose(drawn_scan, "pidray", seed) for seed in range(10)]
+    assert {p.box for p in proposals} == idle
+    assert synthesizer.propose(drawn_scan, "pidray", 3) == proposals[3]
+
+
+def test_what_is_unusual_is_noted(synthesizer, drawn_scan):
+    request = replace(FAST, groundings=(Grounding("Bullet", (40.0, 40.0, 95.0, 78.0)),))
+    (note,) = finish(synthesizer.paint(drawn_scan, request)).notes
+    assert "annotated Knife" in note
+    request = replace(FAST, groundings=(Grounding("Bullet", (150.0, 100.0, 156.0, 106.0)),))
+    assert "smaller" in finish(synthesizer.paint(drawn_scan, request)).notes[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"groundings": ()}, "Nothing to paint"),
+        ({"groundings": (Grounding("Gun", (20, 30, 10, 40)),)}, "inverted"),
+        ({"groundings": (Grounding("Sword", (20, 30, 60, 80)),)}, "not a category"),
+        ({"steps": 0}, "steps"),
+        ({"alpha": 1.5}, "alpha"),
+        ({"alpha": float("nan")}, "alpha"),
+        ({"seed": -1}, "seed"),
+        ({"guidance": float("inf")}, "guidance"),
+        ({"sampler": "euler"}, "sampler"),
+        ({"frame": "tile"}, "frame"),
+        ({"variant": "erase"}, "variant"),
+        ({"points": "all"}, "points"),
+        ({"occlusion": "paint"}, "occlusion"),
+        ({"occluder": -1}, "occluder"),
+        ({"catalog": "coco"}, "catalogue"),
+    ],
+)
+def test_bad_requests_are_refused_with_words(synthesizer, drawn_scan, change, words):
+    with pytest.raises(XsynError, match=words):
+        next(synthesizer.paint(drawn_scan, replace(FAST, **change)))
+
+
+def test_occlusion_at_every_step_belongs_to_painting(synthesizer, drawn_scan, painting):
+    with pytest.raises(XsynError, match="paint again"):
+        synthesizer.occlude(painting, 0.3, mode="every-step")
+    inside = finish(synthesizer.paint(drawn_scan, replace(FAST, occlusion="every-step")))
+    assert not np.array_equal(inside.clear, painting.clear)
+    sample = synthesizer.occlude(inside, 0.3, mode="every-step")
+    assert np.array_equal(sample.image, inside.clear) and sample.occlusion == inside.occlusion
+    with pytest.raises(XsynError, match="paint again"):
+        synthesizer.occlude(inside, 0.4, mode="every-step")
+    with pytest.raises(XsynError, match="paint again"):
+        synthesizer.occlude(inside, enabled=False)
+
+
+def test_annotated_items_and_crowds(synthesizer, drawn_scan):
+    crowd = Annotation("Gun", (60.0, 150.0, 120.0, 200.0), iscrowd=True)
+    scan = make_scan(drawn_scan.pixels, "crowd.png", (crowd,))
+    sample = synthesizer.synthesize(scan, FAST)
+    assert sample.kept == (crowd,) and len(sample.occlusion.occluded) == 1
