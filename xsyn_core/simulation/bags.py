@@ -66,7 +66,7 @@ def _wrinkles(rng, outline, count, material, thickness):
         path = outline[take] * between(rng, 0.62, 0.99)
         path = path + wander(rng, 30, 1.0, length) * (0.0, 0.9)
         path = smooth(path, 1, closed=False)
-        widths = between(rng, 0.8, 3.5) * np.sin(np.linspace(0.2, 2.9, len(path)))
+        widths = between(rng, 0.6, 2.6) * np.sin(np.linspace(0.2, 2.9, len(path)))
         kind = material if rng.random() < 0.6 else pick(rng, "pvc", "nylon")
         parts.append(Part(stroke(path, widths), kind, thickness * between(rng, 0.3, 1)))
     return parts
@@ -90,7 +90,16 @@ def backpack(rng: np.random.Generator) -> Bag:
     body[:, 0] *= 1 - 0.18 * np.clip(-body[:, 1] / h, 0, 1)
     cloth = pick(rng, "nylon", "nylon", "pvc")
     parts = [
-        Part(body, cloth, between(rng, 2.5, 5), "slab", 0, (), 0.3, 7),
+        Part(
+            body,
+            cloth,
+            between(rng, 1.0, 2.2) if cloth == "pvc" else between(rng, 2.5, 5),
+            "slab",
+            0,
+            (),
+            0.3,
+            7,
+        ),
         Part(body * 0.94 + rng.uniform(-6, 6, 2), "nylon", 2.0),
         rim(body * 0.97, between(rng, 3, 6), "pvc", 4.0),
         Part(body * (0.84, 0.9), "foam", between(rng, 12, 22), "slab", 0, (), 0.2, 20),
@@ -102,7 +111,7 @@ def backpack(rng: np.random.Generator) -> Bag:
     pocket_h = h * between(rng, 0.4, 0.58)
     pocket = rounded_rectangle(w * 0.74, pocket_h, 40, 0, h * 0.46 - pocket_h / 2)
     parts += [Part(pocket, "nylon", 2.2), rim(pocket, 3.0, "nylon", 5.0)]
-    metal = pick(rng, "nylon", "aluminium", "brass")
+    metal = pick(rng, "nylon", "nylon", "nylon", "aluminium", "brass")
     top = closed_path(body * 0.9)[len(body) // 2 :]
     arch = closed_path(pocket)[9:22]
     for path in (top, arch):
@@ -116,15 +125,16 @@ def backpack(rng: np.random.Generator) -> Bag:
         pad, web = path[: int(len(path) * 0.62)], path[int(len(path) * 0.55) :]
         parts += [
             Part(stroke(pad, between(rng, 45, 62)), "foam", 16, "bevel", 8, (), 0.2, 15),
-            Part(stroke(pad, 24), "nylon", 2.5),
+            Part(stroke(pad, between(rng, 36, 52)), "nylon", 2.5),
+            Part(stroke(pad, 3) + (s * 20, 0), "nylon", 7),
             Part(stroke(web, 22), "nylon", 2.5),
         ]
         x, y = path[int(len(path) * 0.6)]
         parts += buckle(rng, x, y, s * -20, 30)
     handle = np.array([(-0.13, -0.48), (-0.1, -0.56), (0.1, -0.56), (0.13, -0.48)]) * (w, h)
     parts.append(Part(stroke(smooth(handle, 2, closed=False), 18), "nylon", 6.0, "round"))
-    parts += _wrinkles(rng, body, int(rng.integers(18, 30)), "nylon", 9.0)
-    parts += creases(rng, 12, w * 0.8, h * 0.8, "nylon", 6.0)
+    parts += _wrinkles(rng, body, int(rng.integers(18, 30)), "nylon", 14.0)
+    parts += creases(rng, 12, w * 0.8, h * 0.8, "nylon", 9.0)
     return oblique(Bag("backpack", tuple(parts), body * 0.88), rng, 1.3)
 
 
@@ -137,7 +147,7 @@ def handbag(rng: np.random.Generator) -> Bag:
     metal = pick(rng, "brass", "zinc", "steel")
     shift = rng.uniform(-15, 15, 2)
     parts = [
-        Part(body, skin, between(rng, 1.5, 2.5) if skin == "pvc" else 3.0, "slab", 0, (), 0.2, 9),
+        Part(body, skin, {"pvc": 1.6, "leather": 4.5, "cotton": 12.0}[skin], "slab", 0, (), 0.2, 9),
         Part(body * 0.95 + shift, "cotton", 4.0, texture=0.3, grain=9),
         rim(body * 0.96 + shift, 2.5, skin, 6.0),
         Part(rectangle(w * 0.9, 22, 0, h * 0.42) + shift, "cardboard", 3.0),
@@ -307,8 +317,8 @@ def pouch(rng: np.random.Generator) -> Bag:
         Part(body, cloth, between(rng, 1.2, 3), "slab", 0, (), 0.4, 8),
         Part(body * 0.93 + rng.uniform(-12, 12, 2), cloth, 1.5),
     ]
-    parts += _wrinkles(rng, body, int(rng.integers(18, 32)), cloth, 7.0)
-    parts += creases(rng, 10, w * 0.8, h * 0.8, cloth, 5.0)
+    parts += _wrinkles(rng, body, int(rng.integers(18, 32)), cloth, 10.0)
+    parts += creases(rng, 10, w * 0.8, h * 0.8, cloth, 8.0)
     if cloth != "polypropylene":
         for _ in range(int(rng.integers(1, 3))):
             path = resampled(body[: len(body) // 2 + 1] * between(rng, 0.7, 0.97), 8)

@@ -34,7 +34,7 @@ def _level(outline, depth, shift):
 
 def _wheel(rng, x, y, side):
     """A castor or fixed wheel with housing, axle, hub and screws, standing out of the case."""
-    d = between(rng, 42, 58)
+    d = between(rng, 46, 66)
     parts = []
     housing = rounded_rectangle(d * 0.9, d * 0.8, 8, x, y - side * d * 0.3)
     parts.append(Part(housing, "plastic", between(rng, 5, 10), "shell", 3.0))
@@ -107,8 +107,8 @@ def _handle(rng, x, y, angle, length):
     if rng.random() < 0.5:
         parts.append(Part(stroke(path, 4), "steel", 2.0))
     for s in (-1, 1):
-        plate = rounded_rectangle(24, 14, 3, s * length / 2, 2)
-        parts.append(Part(turned(plate, angle, x, y), pick(rng, "steel", "zinc", "plastic"), 5))
+        plate = rounded_rectangle(22, 12, 3, s * length / 2, 2)
+        parts.append(Part(turned(plate, angle, x, y), pick(rng, "steel", "zinc", "plastic"), 2.5))
         for k in (-5, 5):
             px, py = turned(np.array([[s * length / 2 + k, 6.0]]), angle, x, y)[0]
             parts.append(screw(rng, px, py, angle, 0.8))

@@ -11,11 +11,11 @@ from xsyn_core.errors import XsynError
 from xsyn_core.simulation.bags import BAGS, oblique
 from xsyn_core.simulation.contents import CONTENTS
 from xsyn_core.simulation.items import ITEMS
-from xsyn_core.simulation.parts import Bag, Item, Outline, Placement, turned
+from xsyn_core.simulation.parts import Bag, Item, Outline, Part, Placement, turned
 from xsyn_core.simulation.rendering import View, bounds, transform
-from xsyn_core.simulation.shapes import between, pick, warped
+from xsyn_core.simulation.shapes import between, creases, pick, warped
 
-_MAX_PARTS = 470
+_MAX_PARTS = 500
 _BAG_VARIANTS = 48
 _VARIANTS = 40
 
@@ -44,14 +44,14 @@ class _Recipe:
 _ALL = (_SMALL, _TOILET, _WIRED, _DESK, _FOOD, _WORN, _ODD)
 _CASE = (_SMALL, _SMALL, _TOILET, _WIRED, _WIRED, _WORN, _WORN, _DESK, _FOOD, _ODD)
 _RECIPES = {
-    "hard_suitcase": _Recipe((2, 4), (1, 2), (12, 24), _CASE),
-    "soft_suitcase": _Recipe((2, 4), (1, 2), (12, 24), _CASE),
-    "backpack": _Recipe((1, 3), (0, 1), (8, 18), (_SMALL, _WIRED, _WIRED, _DESK, _DESK, _FOOD)),
+    "hard_suitcase": _Recipe((2, 4), (1, 3), (16, 32), _CASE),
+    "soft_suitcase": _Recipe((2, 4), (1, 3), (16, 32), _CASE),
+    "backpack": _Recipe((1, 3), (0, 2), (8, 20), (_SMALL, _WIRED, _WIRED, _DESK, _DESK, _FOOD)),
     "handbag": _Recipe(
         (1, 2), (0, 1), (6, 14), (_SMALL, _SMALL, ("wallet", "wallet", "keys"), _TOILET, _WIRED)
     ),
     "briefcase": _Recipe((1, 2), (0, 1), (5, 13), (("Laptop",), _DESK, _DESK, _WIRED, _SMALL)),
-    "duffel": _Recipe((2, 3), (1, 2), (6, 14), (_WORN, _TOILET, _FOOD, _SMALL, _WIRED)),
+    "duffel": _Recipe((2, 3), (1, 2), (9, 20), (_WORN, _TOILET, _FOOD, _SMALL, _WIRED)),
     "pouch": _Recipe((1, 1), (0, 1), (2, 9), _ALL),
     "tray": _Recipe(
         (1, 2),
@@ -188,6 +188,18 @@ def _clothes(rng: np.random.Generator, room: _Room, recipe: _Recipe, fill: float
                         break
 
 
+def _bedding(rng: np.random.Generator, room: _Room, interior: Outline) -> Placement:
+    """What lies flat under everything, or over half of it: a wide layer of cloth or lining."""
+    pivot = room.at(*rng.uniform(-0.4, 0.4, 2))
+    outline = (interior - pivot) * between(rng, 0.55, 0.98) + pivot - room.middle
+    thick, edge = between(rng, 8, 40), between(rng, 3, 25)
+    texture, grain = between(rng, 0.3, 0.7), between(rng, 4, 30)
+    layer = Part(outline, "cotton", thick, "bevel", edge, (), texture, grain)
+    extent = room.high - room.low
+    folds = creases(rng, 15, *(extent * 0.7), "cotton", 30, pick(rng, 0, 90, None))
+    return Placement(Item("bedding", (layer, *folds)), *map(float, room.middle))
+
+
 def _things(rng: np.random.Generator, room: _Room, recipe: _Recipe, fill: float, excluded):
     """Other things between and on the clothes: shoes in pairs, the rest one by one."""
     count = round(between(rng, *recipe.things) * fill)
@@ -272,12 +284,19 @@ def _pack(rng: np.random.Generator, bag: Bag, excluded: Collection[str]) -> list
         fill = between(rng, 0.6, 0.95)
     # Packed in the bag's own frame, so that rows run along its sides.
     (_, _), (_, _), angle = cv2.minAreaRect(bag.interior.astype(np.float32))
-    room = _Room(turned(bag.interior, -angle))
+    interior = turned(bag.interior, -angle)
+    room = _Room(interior)
     placed: list[Placement] = []
+    if recipe.layers[1] > 1 and fill > 0.5 and rng.random() < 0.8:
+        placed.append(_bedding(rng, room, interior))
     parts = len(bag.parts)
-    for group in (_clothes(rng, room, recipe, fill), _things(rng, room, recipe, fill, excluded)):
+    cloth = parts + (_MAX_PARTS - parts) * between(rng, 0.3, 0.6)
+    for limit, group in (
+        (cloth, _clothes(rng, room, recipe, fill)),
+        (_MAX_PARTS, _things(rng, room, recipe, fill, excluded)),
+    ):
         for p in group:
-            if parts + len(p.item.parts) > _MAX_PARTS:
+            if parts + len(p.item.parts) > limit:
                 continue
             parts += len(p.item.parts)
             placed.append(p)

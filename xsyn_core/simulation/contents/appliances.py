@@ -149,14 +149,14 @@ def headphones(rng: np.random.Generator) -> Item:
     w = between(rng, 140, 180)
     a = np.linspace(np.pi, 2 * np.pi, 20)
     band = np.stack([np.cos(a) * w / 2, np.sin(a) * w * 0.55], 1)
-    parts = [Part(stroke(band, 9), "steel", 1.0), Part(stroke(band, 20), "plastic", 6, "round")]
+    parts = [Part(stroke(band, 5), "steel", 0.8), Part(stroke(band, 20), "plastic", 6, "round")]
     for s in (-1, 1):
         cup = blob(rng, 62, 76, 0.04) + (s * w / 2, 25)
         at = (s * w / 2, 25)
         parts += [
             Part(cup, "plastic", 6, "shell", 3),
-            Part(ellipse(36, 36, *at), "steel", 3),
-            Part(ellipse(22, 22, *at), "steel", 6),
+            Part(ellipse(36, 36, *at), "steel", 1.2),
+            Part(ellipse(22, 22, *at), "steel", 3),
             ring(*at, 30, 4, "copper", 3),
             Part(blob(rng, 74, 88, 0.04) + at, "foam", 20, "bevel", 10),
         ]
@@ -282,10 +282,12 @@ def keyboard(rng: np.random.Generator) -> Item:
         Part(rectangle(w * 0.94, h * 0.8), "steel", between(rng, 0.0, 0.2) + 0.02),
     ]
     columns = int(rng.integers(11, 15))
-    for y in np.linspace(-0.33, 0.33, 5) * h:
-        for x in np.linspace(-0.44, 0.44, columns) * w:
-            key = rectangle(w * 0.055, h * 0.13, x, y)
-            parts.append(rim(key, 2.2, "plastic", 9))
+    caps = tuple(
+        rectangle(w * 0.74 / columns, h * 0.11, x, y)
+        for y in np.linspace(-0.33, 0.33, 5) * h
+        for x in np.linspace(-0.44, 0.44, columns) * w
+    )
+    parts.append(Part(rectangle(w * 0.94, h * 0.8), "plastic", between(rng, 6, 10), holes=caps))
     return Item("keyboard", tuple(parts + _board(rng, 60, 20, 0.5, w * 0.3, -h * 0.42)))
 
 

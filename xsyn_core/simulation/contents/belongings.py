@@ -13,7 +13,18 @@ from xsyn_core.simulation.parts import (
     tapered,
     turned,
 )
-from xsyn_core.simulation.shapes import between, blob, coil, pick, rim, ring, runs, screw, wander
+from xsyn_core.simulation.shapes import (
+    between,
+    blob,
+    coil,
+    pick,
+    resampled,
+    rim,
+    ring,
+    runs,
+    screw,
+    wander,
+)
 
 
 def book(rng: np.random.Generator) -> Item:
@@ -221,8 +232,9 @@ def watch(rng: np.random.Generator) -> Item:
         path = np.concatenate([path, [(between(rng, -30, 30), s * (d * 0.5 + 85))]])
         path = smooth(path, 3, closed=False)
         if links:
-            widths = np.where(np.arange(len(path)) % 2, d * 0.5, d * 0.3)
-            parts.append(Part(stroke(path, widths), metal, 2.6))
+            path = resampled(path, 2.5)
+            widths = np.where(np.arange(len(path)) % 3, d * 0.5, d * 0.42)
+            parts.append(Part(stroke(path, widths), metal, 1.3))
         else:
             parts.append(Part(stroke(path, d * 0.48), pick(rng, "leather", "rubber"), 3.2))
     end = rounded_rectangle(d * 0.6, 14, 3, *path[-1])
@@ -333,8 +345,8 @@ def brush(rng: np.random.Generator) -> Item:
     parts = [Part(smooth(handle, 2), pick(rng, "plastic", "wood"), 12, "bevel", 5)]
     bristle = pick(rng, "nylon", "steel", "plastic")
     for x in np.linspace(0.06, 0.44, 7):
-        for y in np.linspace(-18, 18, 5):
-            parts.append(Part(ellipse(3, 3, x * length, y, 8), bristle, 12))
+        row = np.stack([np.full(15, x * length), np.linspace(-19, 19, 15)], 1)
+        parts.append(Part(stroke(row, np.resize([0.2, 3, 3], 15)), bristle, 12))
     return Item("brush", tuple(parts))
 
 

@@ -56,7 +56,7 @@ def folded_clothes(rng: np.random.Generator) -> Item:
     hem = resampled(closed_path(parts[0].outline * 0.96), 12)[: int(rng.integers(15, 50))]
     parts.append(Part(stroke(hem, between(rng, 3, 7)), "cotton", 9.0))
     lying = pick(rng, 0, 90, None)
-    parts += creases(rng, int(rng.integers(6, 13)), w * 0.95, h * 0.95, "cotton", 32, lying)
+    parts += creases(rng, int(rng.integers(9, 22)), w * 0.95, h * 0.95, "cotton", 32, lying)
     for _ in range(int(rng.integers(0, 3))):
         # The knitted rib of a cuff or collar.
         rib = turned(wander(rng, between(rng, 50, 150), 0.4, 12), between(rng, 0, 180))
@@ -85,7 +85,7 @@ def rolled_clothes(rng: np.random.Generator) -> Item:
     for t in (0.75, 0.5):
         turn = blob(rng, length * 0.98, d * t, 0.1, 0.7)
         parts.append(Part(turn, "cotton", d * 0.2, "bevel", 2.0, (), 0.2, 5))
-    parts += creases(rng, 9, length, d, "cotton", 32, 0)
+    parts += creases(rng, 12, length, d, "cotton", 32, 0)
     return Item("rolled_clothes", tuple(parts))
 
 
@@ -105,7 +105,7 @@ def heap_of_cloth(rng: np.random.Generator) -> Item:
         )
         for k, s in enumerate((1, 0.8, 0.9))
     ]
-    parts += creases(rng, int(rng.integers(14, 24)), w, h, "cotton", 36)
+    parts += creases(rng, int(rng.integers(15, 30)), w, h, "cotton", 36)
     if rng.random() < 0.5:
         path = turned(wander(rng, h * 0.9, 1.2), between(rng, 0, 180))
         parts.append(zip_track(path, 6, pick(rng, "brass", "aluminium", "nylon")))
@@ -160,10 +160,14 @@ def shoe(rng: np.random.Generator) -> Item:
     ]
     tread = int(rng.integers(2))
     pitch = between(rng, 8, 14)
-    for x in np.arange(-0.42, 0.45, pitch / length) * length:
-        reach = width * 0.82 * np.sqrt(max(0.05, 1 - (2.1 * x / length) ** 2))
-        bar = np.array([[x, -reach / 2], [x + pitch * 0.4 * tread, 0], [x, reach / 2]])
-        parts.append(Part(stroke(bar, pitch * 0.4), "rubber", between(rng, 3, 5)))
+    x = np.arange(-0.44, 0.45, pitch / length / 2) * length
+    reach = width * 0.41 * np.sqrt(np.clip(1 - (2.05 * x / length) ** 2, 0.05, 1))
+    bars = np.stack([x, reach * np.where(np.arange(len(x)) % 2, 1, -1)], 1)
+    if tread:
+        bars = np.stack(
+            [np.repeat(x, 2), np.repeat(reach, 2) * np.resize([-1, 1, 1, -1], 2 * len(x))], 1
+        )
+    parts.append(Part(stroke(bars, pitch * 0.3), "rubber", between(rng, 3, 6)))
     if rng.random() < 0.5:
         shank = rounded_rectangle(length * 0.36, 14, 5, length * 0.08)
         parts.append(Part(shank, "steel", 1.3))

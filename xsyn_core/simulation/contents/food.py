@@ -76,7 +76,7 @@ def can(rng: np.random.Generator) -> Item:
     """A tin or drink can, from aside or on end."""
     d, h = between(rng, 52, 86), between(rng, 60, 130)
     metal, wall = pick(rng, ("steel", 0.5), ("aluminium", 0.5))
-    if rng.random() < 0.3:
+    if rng.random() < 0.15:
         outline = ellipse(d, d)
         parts = [
             Part(outline, pick(rng, "water", "food"), h * 0.9),
