@@ -48,7 +48,7 @@ def test_rod_has_the_chords_of_a_cylinder():
     chord = 2 * np.sqrt(np.maximum(15**2 - y**2, 0))
     middle = np.s_[:, 60:140]
     assert mm[middle] == pytest.approx(chord[middle], abs=2.0)  # half a pixel of the rim
-    assert mm[middle].sum() == pytest.approx(chord[middle].sum(), rel=0.02)
+    assert mm[middle].sum() == pytest.approx(chord[middle].sum(), rel=0.03)
 
 
 def test_ball_has_the_chords_of_a_sphere():
