@@ -17,9 +17,18 @@ from xsyn_core.training import architectures
 from xsyn_core.training.data import MASK_SIDE, SIDE, Shard, shards
 from xsyn_core.training.loop import Plan, autocast, pick_device, train
 
-POINTS = 16
-# label of a padding point in SAM's prompt encoder
-NOT_A_POINT = -1
+# (with a box, foreground points, background points) and how often. A batch has prompts of one
+# kind: padding them to one length would show the decoder tokens that it never meets in use.
+KINDS = (
+    (True, 0, 0),
+    (False, 1, 0),
+    (False, 3, 1),
+    (True, 1, 1),
+    (True, 3, 1),
+    (True, 7, 1),
+    (True, 15, 1),
+)
+SHARES = (0.34, 0.28, 0.06, 0.06, 0.06, 0.06, 0.14)
 
 
 def heat_map(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -41,90 +50,75 @@ def heat_map(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.repeat((fine / max(fine.max(), 1e-6) * 255).astype(np.uint8)[..., None], 3, 2)
 
 
-def prompt(mask: np.ndarray, box: np.ndarray, rng: np.random.Generator):
+def prompt(
+    mask: np.ndarray, box: np.ndarray, kind: tuple[bool, int, int], rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A random prompt for an object.
 
     Args:
         mask: bool (S, S), not empty.
         box: float (4,), pixels of a SIDE x SIDE image.
+        kind: one of `KINDS`.
 
     Returns:
-        box float32 (4,) or NaNs for none, points float32 (POINTS, 2), labels int (POINTS,), and
-        whether it is ambiguous (a single point).
+        box float32 (4,), points float32 (k, 2) as x, y, labels float32 (k,); all in pixels of a
+        SIDE x SIDE image.
     """
-    kind = rng.choice(["box", "point", "points", "box and points"], p=[0.35, 0.25, 0.1, 0.3])
-    points = np.zeros((POINTS, 2), np.float32)
-    labels = np.full(POINTS, NOT_A_POINT, np.int64)
-    prompt_box = np.full(4, np.nan, np.float32)
+    boxed, inside, outside = kind
     scale = SIDE / mask.shape[0]
-    if "box" in kind:
-        w, h = box[2] - box[0], box[3] - box[1]
-        # tight for a known label, loose as a grounding box is
-        spread = rng.choice([0.04, 0.2])
-        shift = rng.normal(0, spread, 4).clip(-2 * spread, 2 * spread)
-        grow = 0.0 if spread < 0.1 else 0.15
-        prompt_box = box + (shift + (-grow, -grow, grow, grow)) * (w, h, w, h)
-        prompt_box = np.clip(prompt_box, 0, SIDE).astype(np.float32)
-    if "point" in kind:
-        ys, xs = np.nonzero(mask)
-        count = 1 if kind == "point" else int(rng.choice([1, 3, 7, 15]))
-        if kind == "point":
-            # a click lands well inside more often than on the rim
-            depth = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3)[ys, xs]
-            chosen = rng.choice(len(xs), 1, p=depth / depth.sum())
-        else:
-            chosen = rng.choice(len(xs), count)
-        jitter = rng.uniform(0, 1, (count, 2))
-        points[:count] = (np.stack([xs[chosen], ys[chosen]], 1) + jitter) * scale
-        labels[:count] = 1
-        if kind != "point":
-            outside = np.argwhere(~mask)
-            if len(outside):
-                if "box" in kind:
-                    y, x = (outside + 0.5).T * scale
-                    x1, y1, x2, y2 = prompt_box
-                    within = (x > x1) & (x < x2) & (y > y1) & (y < y2)
-                    outside = outside[within] if within.any() else outside
-                y, x = outside[rng.integers(len(outside))]
-                last = min(count, POINTS - 1)
-                points[last] = (np.array([x, y]) + 0.5) * scale
-                labels[last] = 0
-    return prompt_box, points, labels, kind == "point"
+    w, h = box[2] - box[0], box[3] - box[1]
+    # tight for a known label, loose as a grounding box is
+    spread, grow = (0.04, 0.0) if rng.random() < 0.5 else (0.2, 0.15)
+    shift = rng.normal(0, spread, 4).clip(-2 * spread, 2 * spread)
+    loose = np.clip(box + (shift + (-grow, -grow, grow, grow)) * (w, h, w, h), 0, SIDE)
+    ys, xs = np.nonzero(mask)
+    if inside == 1:
+        # a click lands well inside more often than on the rim
+        depth = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 3)
+        depth = depth[ys + 1, xs + 1].astype(np.float64)
+        chosen = rng.choice(len(xs), 1, p=depth / depth.sum())
+    else:
+        chosen = rng.choice(len(xs), inside)
+    points = [np.stack([xs[chosen], ys[chosen]], 1)]
+    if outside:
+        y, x = np.nonzero(~mask)
+        if boxed:
+            x1, y1, x2, y2 = loose / scale
+            within = (x > x1) & (x < x2) & (y > y1) & (y < y2)
+            if within.any():
+                x, y = x[within], y[within]
+        k = rng.integers(len(x)) if len(x) else None
+        points.append(np.array([[x[k], y[k]]]) if k is not None else np.zeros((1, 2)))
+    xy = np.concatenate(points).astype(np.float32)
+    xy = (xy + rng.uniform(0, 1, xy.shape)) * scale
+    labels = np.array([1] * inside + [0] * outside, np.float32)
+    return loose.astype(np.float32), xy.astype(np.float32), labels
 
 
-def low_resolution_masks(
-    sam: Sam, embeddings: torch.Tensor, boxes: torch.Tensor, points, labels
+def decode(
+    sam: Sam, embeddings: torch.Tensor, boxes: torch.Tensor, points, labels, kind
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Decode P prompts for each of B images in one batch.
+    """Decode P prompts of one kind for each of B images in one batch.
 
     Args:
         embeddings: (B, C, g, g).
-        boxes: (B, P, 4), NaN for none. points: (B, P, K, 2). labels: (B, P, K).
+        boxes: (B, P, 4). points: (B, P, k, 2). labels: (B, P, k).
 
     Returns:
         logits (B * P, 4, 4g, 4g) and predicted IoU (B * P, 4); the first of the four is the
         single-mask output.
     """
-    count, prompts = boxes.shape[:2]
-    encoder, decoder = sam.prompt_encoder, sam.mask_decoder
-    # a box is two points with labels 2 and 3; padding embeds as "not a point"
-    corners = torch.nan_to_num(boxes).reshape(count * prompts, 2, 2)
-    corner_labels = torch.where(
-        boxes[..., :1].isnan(),
-        torch.full((1, 2), NOT_A_POINT, device=boxes.device),
-        torch.tensor([[2, 3]], device=boxes.device),
-    ).reshape(count * prompts, 2)
-    xy = torch.cat([points.reshape(count * prompts, -1, 2), corners], 1) + 0.5
-    kind = torch.cat([labels.reshape(count * prompts, -1), corner_labels], 1)
-    sparse = encoder.pe_layer.forward_with_coords(xy, encoder.input_image_size)
-    sparse = torch.where((kind == NOT_A_POINT)[..., None], torch.zeros_like(sparse), sparse)
-    table = torch.cat(
-        [encoder.not_a_point_embed.weight, *(e.weight for e in encoder.point_embeddings)]
+    prompts = boxes.shape[1]
+    decoder = sam.mask_decoder
+    sparse, _ = sam.prompt_encoder(
+        (points.flatten(0, 1), labels.flatten(0, 1)) if points.shape[2] else None,
+        boxes.flatten(0, 1) if kind[0] else None,
+        None,
     )
-    sparse = sparse + table[kind + 1]
-    dense = encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
-    source = embeddings.repeat_interleave(prompts, 0) + dense
-    position = encoder.get_dense_pe().expand(len(source), -1, -1, -1)
+    # SAM's own decoder takes one image at a time
+    source = embeddings.repeat_interleave(prompts, 0)
+    source = source + sam.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
+    position = sam.prompt_encoder.get_dense_pe().expand(len(source), -1, -1, -1)
     output_tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight], 0)
     tokens = torch.cat([output_tokens.expand(len(sparse), -1, -1), sparse], 1)
     hidden, source = decoder.transformer(source, position, tokens)
@@ -150,10 +144,12 @@ def mask_losses(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     return 20 * focal + dice
 
 
-def sample(data: list[Shard], images: int, prompts: int, rng: np.random.Generator) -> tuple:
-    """A batch: images uint8 (B, SIDE, SIDE, 3), boxes, points, labels, ambiguous (B, P), and
-    masks bool (B, P, MASK_SIDE, MASK_SIDE)."""
-    rows: list[list] = [[] for _ in range(6)]
+def sample(
+    data: list[Shard], images: int, prompts: int, kind, rng: np.random.Generator
+) -> tuple[np.ndarray, ...]:
+    """A batch: images uint8 (B, SIDE, SIDE, 3), boxes (B, P, 4), points (B, P, k, 2), labels
+    (B, P, k), masks bool (B, P, MASK_SIDE, MASK_SIDE)."""
+    rows: list[list] = [[] for _ in range(5)]
     while len(rows[0]) < images:
         shard = data[rng.integers(len(data))]
         index = int(rng.integers(len(shard.images)))
@@ -162,7 +158,7 @@ def sample(data: list[Shard], images: int, prompts: int, rng: np.random.Generato
         if not len(present):
             continue
         image, boxes = shard.images[index], np.array(shard.boxes[index])
-        if rng.random() < 0.12:
+        if kind[0] and rng.random() < 0.2:
             present = present[[rng.integers(len(present))]]
             image = heat_map(masks[present[0]], rng)
         if rng.random() < 0.5:
@@ -171,11 +167,11 @@ def sample(data: list[Shard], images: int, prompts: int, rng: np.random.Generato
         if rng.random() < 0.5:
             image, masks, boxes = image.swapaxes(0, 1), masks.swapaxes(1, 2), boxes[:, [1, 0, 3, 2]]
         chosen = rng.choice(present, prompts)
-        asked = [prompt(masks[k], boxes[k], rng) for k in chosen]
+        asked = [prompt(masks[k], boxes[k], kind, rng) for k in chosen]
         rows[0].append(image)
-        for column, values in zip(rows[1:5], zip(*asked, strict=True), strict=True):
+        for column, values in zip(rows[1:4], zip(*asked, strict=True), strict=True):
             column.append(np.stack(values))
-        rows[5].append(masks[chosen])
+        rows[4].append(masks[chosen])
     return tuple(np.stack(r) for r in rows)
 
 
@@ -199,12 +195,13 @@ def main(
     sam = architectures.build_sam().to(where)
 
     def step(k: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        batch = sample(pictures, images, prompts, rng)
-        image, boxes, points, labels, single, masks = (torch.from_numpy(b).to(where) for b in batch)
+        kind = KINDS[rng.choice(len(KINDS), p=SHARES)]
+        batch = sample(pictures, images, prompts, kind, rng)
+        image, boxes, points, labels, masks = (torch.from_numpy(b).to(where) for b in batch)
         pixels = (image.permute(0, 3, 1, 2).float() - sam.pixel_mean) / sam.pixel_std
         with autocast(where):
             embeddings = sam.image_encoder(pixels)
-            logits, predicted = low_resolution_masks(sam, embeddings, boxes, points, labels)
+            logits, predicted = decode(sam, embeddings, boxes, points, labels, kind)
         # judged on the grid that masks are cut at, finer than the logits
         logits = F.interpolate(logits, (MASK_SIDE, MASK_SIDE), mode="bilinear")
         truth = masks.flatten(0, 1)[:, None]
@@ -213,18 +210,15 @@ def main(
             on = logits > 0
             both = (on & truth).sum((2, 3)).float()
             iou = both / (on | truth).sum((2, 3)).clamp(min=1)
-        single = single.flatten()
-        # one point may mean a part or the whole: the best of three masks learns from it
-        best = losses[:, 1:].min(1).values
-        mask_loss = torch.where(single, (best + losses[:, 0]) / 2, losses[:, 0]).mean()
         iou_loss = (predicted - iou).square().mean()
-        return {
-            "loss": mask_loss + iou_loss,
-            "iou_box": iou[~single, 0].mean(),
-            "iou_point": iou[single, 1:].max(1).values.mean()
-            if single.any()
-            else iou.new_zeros(()),
-        }
+        if kind == (False, 1, 0):
+            # one point may mean a part or the whole: the best of three masks learns from it
+            mask_loss = (losses[:, 1:].min(1).values + losses[:, 0]).mean() / 2
+            shown = {"iou_point": iou[:, 0].mean(), "iou_best": iou[:, 1:].max(1).values.mean()}
+        else:
+            mask_loss = losses[:, 0].mean()
+            shown = {"iou_box" if kind[0] else "iou_points": iou[:, 0].mean()}
+        return {"loss": mask_loss + iou_loss, **shown}
 
     def on_save(average: Sam, done: int) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
