@@ -16,7 +16,7 @@ from xsyn_core.boxes import area as box_area
 
 WINDOW_SCALE = 1.6
 WINDOW_LIMIT = 2.2
-MIN_WINDOW = 32
+MIN_WINDOW = 48
 FEATHER = 6.0
 
 IntBox = tuple[int, int, int, int]

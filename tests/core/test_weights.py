@@ -1,0 +1,100 @@
+"""Loading models, and saying what is wrong with those that cannot be loaded."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from xsyn_core.errors import XsynError
+from xsyn_core.weights import NEEDED, fingerprint, load_models
+
+
+@pytest.fixture
+def broken(tiny_files, tmp_path):
+    """A copy of the diffusers folder's configurations, with links to its weights."""
+    folder = tmp_path / "model"
+    for file in tiny_files[0].rglob("*"):
+        target = folder / file.relative_to(tiny_files[0])
+        if file.is_dir():
+            target.mkdir(parents=True)
+        elif file.suffix == ".json":
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, target)
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.symlink_to(file)
+    return folder
+
+
+def edit(file, **changes):
+    config = json.loads(file.read_text())
+    file.write_text(json.dumps({**config, **changes}))
+
+
+def refused(diffusion, sam, device="cpu"):
+    with pytest.raises(XsynError) as caught:
+        load_models(diffusion, sam, device)
+    return str(caught.value)
+
+
+def test_models_are_frozen_and_whole(tiny_models):
+    parts = tiny_models.diffusion
+    for part in (parts.unet, parts.vae, parts.text_encoder):
+        assert not part.training
+        assert not any(p.requires_grad for p in part.parameters())
+        assert all(p.dtype == torch.float32 for p in part.parameters())
+
+
+def test_the_fingerprint_follows_the_weights(tiny_files, tiny_models, broken):
+    folder, sam = tiny_files
+    assert tiny_models.fingerprint == fingerprint(folder, sam) == fingerprint(broken, sam)
+    edit(broken / "scheduler" / "scheduler_config.json", prediction_type="epsilon")
+    assert fingerprint(broken, sam) != tiny_models.fingerprint
+
+
+def test_a_unet_without_grounding_is_named(broken, tiny_files):
+    edit(broken / "unet" / "config.json", attention_type="default")
+    message = refused(broken, tiny_files[1])
+    assert "attention_type 'default'" in message and NEEDED in message
+
+
+def test_a_unet_for_generation_is_named(broken, tiny_files):
+    edit(broken / "unet" / "config.json", in_channels=8)
+    message = refused(broken, tiny_files[1])
+    assert "takes 8 input channels, not 17" in message
+
+
+def test_parts_that_do_not_fit(broken, tiny_files):
+    edit(broken / "scheduler" / "scheduler_config.json", prediction_type="sample")
+    assert "predicts 'sample'" in refused(broken, tiny_files[1])
+    shutil.rmtree(broken / "vae")
+    assert "has no vae" in refused(broken, tiny_files[1])
+    (broken / "unet" / "config.json").write_text("{")
+    assert "has no vae" in refused(broken, tiny_files[1])
+
+
+def test_damaged_weights_are_told(broken, tiny_files):
+    (weights,) = (broken / "unet").glob("*.safetensors")
+    weights.unlink()
+    weights.write_bytes(b"nothing")
+    assert "cannot be read" in refused(broken, tiny_files[1])
+
+
+def test_original_checkpoints_are_recognised(tmp_path, tiny_files):
+    pickled = tmp_path / "diffusion_pytorch_model.bin"
+    pickled.write_bytes(b"\x80\x02")
+    message = refused(pickled, tiny_files[1])
+    assert "GLIGEN" in message and "diffusers folder" in message
+
+
+def test_what_is_not_there(tmp_path, tiny_files):
+    assert "There is no folder" in refused(tmp_path / "nowhere", tiny_files[1])
+    assert "There is no file" in refused(tiny_files[0], tmp_path / "sam.pth")
+    assert "device" in refused(*tiny_files, "abacus")
+
+
+def test_a_hub_id_without_a_network(tiny_files, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    message = refused("owner/some-model-that-is-not-here", tiny_files[1])
+    assert "hub" in message and "path" in message
