@@ -1,0 +1,38 @@
+"""The canvas component: a `gr.HTML` whose one HTML5 canvas holds every layer.
+
+Its value is what the operator drew: {"scan": id, "boxes": [{"box": [4], "category": name}]}, as
+unvalidated as anything from a browser (`incoming` checks it). What the server shows travels in
+props:
+
+- scene: scan, regions, painting under review (`scene.scene`); {} before a session has begun.
+- live: progress of a painting with its preview, or the newest occluded crop; {} when idle.
+- shelf, records, models, dialog: example scans, decided samples, state of the models, a dialog.
+
+It triggers open, example, failed, inspect and export with the data that the handler of the
+same purpose reads.
+"""
+
+from pathlib import Path
+
+import gradio as gr
+
+STATIC = Path(__file__).parent / "static"
+SCRIPTS = ("canvas.js", "editing.js", "panels.js")
+STYLES = (STATIC / "page.css", STATIC / "controls.css")
+
+
+def make_canvas() -> gr.HTML:
+    """The component, to be placed once in the page."""
+    return gr.HTML(
+        value={"scan": None, "boxes": []},
+        html_template=(STATIC / "page.html").read_text("utf-8"),
+        js_on_load="\n".join((STATIC / name).read_text("utf-8") for name in SCRIPTS),
+        apply_default_css=False,
+        elem_id="xs-page",
+        scene={},
+        live={},
+        shelf=[],
+        records={"counts": {}, "items": []},
+        models={"state": "loading", "text": "Loading models"},
+        dialog={},
+    )

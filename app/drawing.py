@@ -1,0 +1,96 @@
+"""Pictures and outlines for the canvas: PNG bytes, heat maps, contours, thumbnails."""
+
+import base64
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from xsyn_core.boxes import Box, outward
+
+THUMB = (132, 92)
+_INK = (155, 17, 228)  # magenta of the refined box, as OpenCV's BGR
+
+
+def png(pixels: np.ndarray, level: int = 1) -> bytes:
+    """Lossless PNG of RGB or RGBA pixels uint8 (H, W, 3 or 4); `level` 0 to 9 trades speed."""
+    order = cv2.COLOR_RGB2BGR if pixels.shape[2] == 3 else cv2.COLOR_RGBA2BGRA
+    done, data = cv2.imencode(
+        ".png", cv2.cvtColor(pixels, order), [cv2.IMWRITE_PNG_COMPRESSION, level]
+    )
+    if not done:
+        raise RuntimeError("PNG encoding failed")
+    return data.tobytes()
+
+
+def data_uri(data: bytes, kind: str = "png") -> str:
+    """An image as an address that needs no further request."""
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def changed_box(before: np.ndarray, after: np.ndarray) -> tuple[int, int, int, int] | None:
+    """The smallest box that holds every pixel in which two images (H, W, 3) differ, or None."""
+    differs = (before != after).any(2)
+    rows, columns = np.flatnonzero(differs.any(1)), np.flatnonzero(differs.any(0))
+    if not len(rows):
+        return None
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def patch(before: np.ndarray, after: np.ndarray) -> dict | None:
+    """What the canvas lays over the scan to show `after`: {x, y, url}, or None if all is equal."""
+    box = changed_box(before, after)
+    if box is None:
+        return None
+    x1, y1, x2, y2 = box
+    return {"x": x1, "y": y1, "url": data_uri(png(after[y1:y2, x1:x2]))}
+
+
+def heat(attention: np.ndarray) -> np.ndarray:
+    """A cross-attention map float (h, w) as RGBA uint8 (h, w, 4): the hotter, the more opaque."""
+    low, high = float(attention.min()), float(attention.max())
+    level = (attention - low) / max(high - low, 1e-9)
+    colour = cv2.applyColorMap((level * 255).astype(np.uint8), cv2.COLORMAP_MAGMA)
+    opacity = np.clip(level * 1.6 - 0.15, 0, 0.82)
+    return np.dstack([colour[..., ::-1], (opacity * 255).astype(np.uint8)])
+
+
+def rings(mask: np.ndarray, box: Box, smooth: float = 0.6) -> list[list[list[float]]]:
+    """The contours of a bool mask (h, w) that covers `box` of the scan, in pixels of the scan.
+
+    Holes come as rings of their own, for the even-odd rule. `smooth` is the largest deviation
+    in mask pixels.
+    """
+    h, w = mask.shape
+    sx, sy = (box[2] - box[0]) / w, (box[3] - box[1]) / h
+    found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    out = []
+    for contour in found:
+        points = cv2.approxPolyDP(contour, smooth, True)[:, 0]
+        if len(points) >= 3:
+            out.append(
+                [
+                    [round(box[0] + (x + 0.5) * sx, 1), round(box[1] + (y + 0.5) * sy, 1)]
+                    for x, y in points.tolist()
+                ]
+            )
+    return out
+
+
+def thumbnail(image: np.ndarray, boxes: Sequence[Box] = (), size: tuple[int, int] = THUMB) -> str:
+    """A small JPEG of an image (H, W, 3) with its boxes, no larger than `size` (width, height)."""
+    h, w = image.shape[:2]
+    scale = min(size[0] / w, size[1] / h, 1.0)
+    small = cv2.resize(
+        cv2.cvtColor(image, cv2.COLOR_RGB2BGR),
+        (max(1, round(w * scale)), max(1, round(h * scale))),
+        interpolation=cv2.INTER_AREA,
+    )
+    for box in boxes:
+        x1, y1, x2, y2 = outward([v * scale for v in box])
+        cv2.rectangle(small, (x1, y1), (x2 - 1, y2 - 1), _INK, 1)
+    _, data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 88])
+    return data_uri(data.tobytes(), "jpeg")
+
+
+BLANK = thumbnail(np.full((8, 8, 3), 200, np.uint8))

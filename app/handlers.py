@@ -1,0 +1,451 @@
+"""What each control of the page does. One method an event; every value is checked first."""
+
+import functools
+import html
+import inspect
+import logging
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from app import incoming
+from app.drawing import png, thumbnail
+from app.engine import Engine
+from app.exporting import BUSY, Exports
+from app.records import Records
+from app.scene import annotation, crop, occlusion, patch, result, scene
+from app.session import Decided, Session, Sessions, served_folder
+from xsyn_core.categories import CATALOGS, catalog
+from xsyn_core.errors import XsynError
+from xsyn_core.scan import Scan, read_scan
+
+log = logging.getLogger(__name__)
+
+IDLE: dict[str, Any] = {}
+
+
+def guarded(method: Callable) -> Callable:
+    """Show an `XsynError` as a message; log anything else and say that it happened."""
+
+    def told(error: Exception) -> gr.Error:
+        if isinstance(error, gr.Error):
+            return error
+        if isinstance(error, XsynError):
+            return gr.Error(html.escape(str(error)), title="", print_exception=False, duration=8)
+        log.error("A handler of the page failed", exc_info=error)
+        return gr.Error(
+            "Something went wrong here, not with what you did. The server's log has the details; "
+            "your work is still here.",
+            title="",
+            print_exception=False,
+        )
+
+    if inspect.isgeneratorfunction(method):
+
+        @functools.wraps(method)
+        def steps(*args: Any, **kwargs: Any) -> Iterator[Any]:
+            try:
+                yield from method(*args, **kwargs)
+            except Exception as error:
+                raise told(error) from None
+
+        return steps
+
+    @functools.wraps(method)
+    def once(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(*args, **kwargs)
+        except Exception as error:
+            raise told(error) from None
+
+    return once
+
+
+def canvas(**props: Any) -> Any:
+    """An update of the canvas."""
+    return gr.HTML(**props)
+
+
+def boxes_of(session: Session, items: list[dict[str, Any]]) -> dict[str, Any]:
+    """The canvas's value: boxes of the open scan."""
+    return {"scan": session.scan_id, "boxes": items}
+
+
+class Handlers:
+    """The page's events.
+
+    Args:
+        engine: the models.
+        records: the workspace's samples.
+        sessions: what each browser works on.
+        exports: writes datasets.
+        examples: folder of example scans.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        records: Records,
+        sessions: Sessions,
+        exports: Exports,
+        examples: Path,
+    ):
+        self.engine = engine
+        self.records = records
+        self.sessions = sessions
+        self.exports = exports
+        self.examples = {path.name: path for path in sorted(examples.glob("*.png"))}
+        self._shelf: list[dict[str, str]] | None = None
+
+    # ---- the page ----
+    @guarded
+    def load(self) -> tuple[str, Any]:
+        """A browser opened the page: (session id, canvas)."""
+        self.engine.start()
+        key = self.sessions.new()
+        session = self.sessions.get(key)
+        return key, canvas(
+            scene=scene(session),
+            shelf=self.shelf(),
+            records=self.records.listing(),
+            models=self.models(),
+        )
+
+    def models(self) -> dict[str, str]:
+        """State of the models for the top bar."""
+        return {"state": self.engine.state, "text": self.engine.text, "why": self.engine.problem}
+
+    def tick(self) -> tuple[Any, Any]:
+        """While models load: (canvas, timer)."""
+        return canvas(models=self.models()), gr.Timer(active=self.engine.state == "loading")
+
+    def shelf(self) -> list[dict[str, str]]:
+        """The example scans with thumbnails."""
+        if self._shelf is None:
+            self._shelf = [
+                {"name": name, "thumb": thumbnail(read_scan(path).pixels)}
+                for name, path in self.examples.items()
+            ]
+        return self._shelf
+
+    # ---- opening ----
+    @guarded
+    def open_upload(self, key: str, event: gr.EventData) -> Any:
+        """A file was dropped or chosen."""
+        path = incoming.uploaded(event.path, served_folder())
+        return self._open(key, read_scan(path, name=str(event.name)[:120]), None)
+
+    @guarded
+    def open_example(self, key: str, event: gr.EventData) -> Any:
+        """An example was clicked."""
+        path = self.examples.get(str(event.name))
+        if path is None:
+            raise XsynError("There is no such example. Choose one from the list.")
+        return self._open(key, read_scan(path), path.name)
+
+    @guarded
+    def failed(self, event: gr.EventData) -> None:
+        """The browser could not send a file."""
+        raise XsynError(
+            f"{str(event.name)[:120]} could not be sent. Files may be up to 100 MB; "
+            "check the file and the connection, then try again."
+        )
+
+    def _open(self, key: str, scan: Scan, example: str | None) -> Any:
+        session = self.sessions.get(key)
+        session.stop.set()
+        session.open(scan, example)
+        session.scan_url = session.keep(png(scan.pixels))
+        return canvas(value=boxes_of(session, []), scene=scene(session, self._finding()), live=IDLE)
+
+    def _finding(self) -> str:
+        return (
+            "Waiting for the models …"
+            if self.engine.state == "loading"
+            else "Looking for idle regions …"
+        )
+
+    @guarded
+    def find_regions(self, key: str) -> Any:
+        """Idle regions of the open scan (Eq. 3)."""
+        session = self.sessions.get(key)
+        scan, wanted = session.need_scan(), (session.scan_id, session.catalog)
+        try:
+            with self.engine.use() as synthesizer:
+                found = synthesizer.idle(scan, session.catalog)
+        except XsynError as error:
+            gr.Warning(html.escape(str(error)), title="")
+            found = []
+        if wanted != (session.scan_id, session.catalog):
+            return gr.skip()
+        session.regions = found
+        return canvas(scene=scene(session))
+
+    # ---- boxes ----
+    @guarded
+    def change_catalog(self, key: str, value: Any, name: str) -> Any:
+        """Another catalogue: categories that it lacks are replaced by ones that fit."""
+        session = self.sessions.get(key)
+        session.catalog = catalog(name).key
+        update = {"scene": scene(session, self._finding() if session.scan else None)}
+        items = value.get("boxes") if isinstance(value, dict) else None
+        if session.scan is not None and items:
+            update["value"] = boxes_of(session, [self._fitting(session, item) for item in items])
+        return canvas(**update)
+
+    def _fitting(self, session: Session, item: dict[str, Any]) -> dict[str, Any]:
+        names = CATALOGS[session.catalog]
+        try:
+            return {**item, "category": names.find(str(item.get("category")))}
+        except XsynError:
+            x1, y1, x2, y2 = item["box"]
+            return {**item, "category": names.candidates((x2 - x1) * (y2 - y1))[0]}
+
+    @guarded
+    def change_variant(self, key: str, variant: str) -> Any:
+        """Xsyn-M starts from the scan's annotations, Xsyn-A from no boxes."""
+        session = self.sessions.get(key)
+        if session.scan is None:
+            return gr.skip()
+        if variant == "add":
+            return canvas(value=boxes_of(session, []))
+        known = [annotation(a) for a in session.scan.annotations]
+        if not known:
+            gr.Info("This scan has no annotations yet. Load a file with them.", title="")
+        return canvas(value=boxes_of(session, [self._fitting(session, item) for item in known]))
+
+    @guarded
+    def propose(self, key: str, value: Any) -> Any:
+        """Xsyn-A's own choice: a random idle region with a category of its area group."""
+        session = self.sessions.get(key)
+        scan = session.need_scan()
+        with self.engine.use() as synthesizer:
+            found = synthesizer.propose(scan, session.catalog, secrets.randbits(32))
+        own = isinstance(value, dict) and value.get("scan") == session.scan_id
+        items = list(value.get("boxes") or []) if own else []
+        item = {"category": found.category, "box": [round(v) for v in found.box]}
+        return canvas(value=boxes_of(session, [*items, item]))
+
+    # ---- painting ----
+    @guarded
+    def begin(self, key: str, value: Any, *controls: Any) -> Any:
+        """Check the request before it waits for the models."""
+        session = self.sessions.get(key)
+        self._request(session, value, controls)
+        session.stop.clear()
+        waiting = "Waiting for the models …" if self.engine.state == "loading" else "Starting …"
+        return canvas(live={"painting": True, "step": 0, "steps": 0, "text": waiting})
+
+    def _request(self, session: Session, value: Any, controls: tuple[Any, ...]) -> Any:
+        scan = session.need_scan()
+        boxes = incoming.groundings(value, scan, session.scan_id, session.catalog)
+        variant, *rest = controls
+        return incoming.request(
+            boxes, variant, session.catalog, *rest, session.occluder, session.placement
+        )
+
+    @guarded
+    def generate(self, key: str, value: Any, *controls: Any) -> Iterator[Any]:
+        """Paint, refine, occlude; a generator of canvas updates."""
+        session = self.sessions.get(key)
+        try:
+            yield from self._paint(session, self._request(session, value, controls))
+        except Exception:
+            yield canvas(live=IDLE)
+            raise
+        yield canvas(scene=scene(session), live=IDLE)
+
+    def _paint(self, session: Session, asked: Any) -> Iterator[Any]:
+        scan, scan_id = session.need_scan(), session.scan_id
+        begun, crop_shown, painting = time.monotonic(), None, None
+        with self.engine.use() as synthesizer, closing(synthesizer.paint(scan, asked)) as steps:
+            for progress in steps:
+                if session.stop.is_set():
+                    return
+                if progress.preview is not None:
+                    crop_shown = crop(session, progress.preview)
+                painting = progress.result or painting
+                text = f"Step {progress.step} of {progress.steps}"
+                yield canvas(
+                    live={
+                        "painting": True,
+                        "step": progress.step,
+                        "steps": progress.steps,
+                        "text": f"{text} · {time.monotonic() - begun:.1f} s",
+                        "patch": crop_shown,
+                    }
+                )
+            painting = synthesizer.refine(painting)
+            sample = synthesizer.occlude(
+                painting,
+                asked.alpha,
+                asked.occluder,
+                asked.placement,
+                asked.occlusion,
+                asked.occlude,
+            )
+        if session.scan_id == scan_id:
+            session.clear()
+            session.painting = painting
+            self._show(session, sample)
+
+    def _show(self, session: Session, sample: Any) -> None:
+        session.sample = sample
+        session.result = result(session, sample)
+
+    def stop(self, key: str) -> None:
+        """End the painting at its next step."""
+        self.sessions.get(key).stop.set()
+
+    @staticmethod
+    def next_seed(seed: Any) -> int:
+        """The seed after this one."""
+        try:
+            return (int(seed) + 1) % (incoming.MAX_SEED + 1)
+        except (TypeError, ValueError):
+            return 0
+
+    # ---- label and occlusion ----
+    @guarded
+    def refine(self, key: str, points: str, divisions: Any, *controls: Any) -> Any:
+        """Other points: CAR once more (Section IV-B)."""
+        session = self.sessions.get(key)
+        if session.painting is None:
+            return gr.skip()
+        painting = session.painting
+        with self.engine.use() as synthesizer:
+            refined = synthesizer.refine(
+                painting,
+                incoming.whole(divisions, 0, 4, "Divisions"),
+                incoming.choice(points, ("median", "topk"), "The point sampling"),
+            )
+            sample = self._occluded(session, synthesizer, refined, controls)
+        if session.painting is not painting:
+            return gr.skip()
+        session.clear()
+        session.painting = refined
+        self._show(session, sample)
+        return canvas(scene=scene(session), live=IDLE)
+
+    @guarded
+    def occlude(self, key: str, *controls: Any) -> Any:
+        """Another alpha, or BOM on or off: no denoising, only the changed crop goes out."""
+        session = self.sessions.get(key)
+        if session.painting is None:
+            return gr.skip()
+        painting = session.painting
+        with self.engine.use() as synthesizer:
+            sample = self._occluded(session, synthesizer, painting, controls)
+        if session.painting is not painting:
+            return gr.skip()
+        undecided = session.record is None
+        session.record = session.decision = None
+        session.sample = sample
+        live = {"patch": patch(session, sample), "occlusion": occlusion(sample)}
+        session.result = {**session.result, **live, "notes": list(sample.notes)}
+        return canvas(live=live) if undecided else canvas(live=live, scene=scene(session))
+
+    @staticmethod
+    def _occluded(session: Session, synthesizer: Any, painting: Any, controls: Any) -> Any:
+        enabled, alpha, mode = controls
+        return synthesizer.occlude(
+            painting,
+            incoming.number(alpha, 0, 1, "Alpha"),
+            session.occluder,
+            session.placement,
+            incoming.choice(mode, ("latent", "every-step", "pixel"), "The occlusion"),
+            bool(enabled),
+        )
+
+    @guarded
+    def next_occluder(self, key: str, *controls: Any) -> Any:
+        """The next candidate in line."""
+        self.sessions.get(key).occluder += 1
+        return self.occlude(key, *controls)
+
+    @guarded
+    def next_placement(self, key: str, *controls: Any) -> Any:
+        """Another random overlap (Eq. 9)."""
+        self.sessions.get(key).placement += 1
+        return self.occlude(key, *controls)
+
+    # ---- decisions ----
+    def decide(self, decision: str) -> Callable[[str], Any]:
+        """The handler of one decision on the sample under review."""
+
+        @guarded
+        def handle(key: str) -> Any:
+            session = self.sessions.get(key)
+            sample = session.need_sample()
+            if session.record is not None and session.decision == decision:
+                return gr.skip()
+            record = self.records.decide(sample, session.record, decision, key)
+            session.record, session.decision = record, decision
+            session.decided.append(Decided(record, sample.scan, session.painting, sample))
+            del session.decided[:-12]
+            return canvas(scene=scene(session), records=self.records.listing())
+
+        return handle
+
+    @guarded
+    def undo(self, key: str) -> Any:
+        """Take back the latest decision; its sample returns to the canvas."""
+        session = self.sessions.get(key)
+        undone = self.records.undo(key)
+        last = session.decided.pop() if session.decided else None
+        if last is None or last.record != undone.id:
+            sample = self.records.workspace.load(undone.id)
+            last = Decided(undone.id, sample.scan, None, sample)
+        decision = None if undone.now == "pending" else undone.now
+        gr.Info(f"Took back: {undone.decision}.", title="", duration=3)
+        return self._return(session, last, decision)
+
+    @guarded
+    def inspect(self, key: str, event: gr.EventData) -> Any:
+        """A sample of the strip was clicked: it returns to the canvas, to be decided anew."""
+        session = self.sessions.get(key)
+        number = incoming.whole(event.id, 1, 2**53, "The sample")
+        state = {r.id: r.decision for r in self.records.workspace.records()}.get(number)
+        sample = self.records.workspace.load(number)
+        for own in session.decided:
+            if own.record == number:
+                return self._return(session, own, state)
+        return self._return(session, Decided(number, sample.scan, None, sample), state)
+
+    def _return(self, session: Session, last: Decided, decision: str | None) -> Any:
+        if session.scan is None or session.scan.sha256 != last.scan.sha256:
+            name = last.scan.name
+            session.open(last.scan, name if name in self.examples else None)
+            session.scan_url = session.keep(png(last.scan.pixels))
+        session.clear()
+        session.painting, session.record = last.painting, last.record
+        session.decision = decision
+        self._show(session, last.sample)
+        asked = [
+            {"category": g.category, "box": [round(v, 1) for v in g.box]}
+            for g in last.sample.request.groundings
+        ]
+        return canvas(
+            scene=scene(session),
+            value=boxes_of(session, asked),
+            live=IDLE,
+            records=self.records.listing(),
+        )
+
+    # ---- export ----
+    @guarded
+    def export(self, key: str) -> Iterator[Any]:
+        """Write the accepted samples as a dataset and report on it."""
+        session = self.sessions.get(key)
+        yield canvas(dialog=BUSY)
+        try:
+            dialog = self.exports.run(session)
+        except Exception:
+            yield canvas(dialog=IDLE)
+            raise
+        yield canvas(dialog=dialog)

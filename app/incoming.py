@@ -1,0 +1,133 @@
+"""Checks of everything a browser sends: it arrives unvalidated."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from xsyn_core.boxes import validated
+from xsyn_core.categories import catalog
+from xsyn_core.errors import XsynError
+from xsyn_core.sample import Grounding, Request
+from xsyn_core.scan import Scan
+
+MAX_BOXES = 30
+MAX_SEED = 2**31 - 1
+
+
+def groundings(value: Any, scan: Scan, scan_id: str, catalog_key: str) -> tuple[Grounding, ...]:
+    """The boxes of the canvas as G.
+
+    Args:
+        value: what the canvas sent, {"scan": id, "boxes": [{"box": [4], "category": name}]}.
+        scan_id: the id the session gave the open scan; boxes of another scan are refused.
+
+    Raises:
+        XsynError: no boxes, too many, boxes of another scan, a box or category that is not one.
+    """
+    items = value.get("boxes") if isinstance(value, Mapping) else None
+    if not isinstance(items, list) or not items:
+        raise XsynError("There is no box yet. Click an idle region or draw a box on the scan.")
+    if value.get("scan") != scan_id:
+        raise XsynError("These boxes belong to another scan. Draw them again on this one.")
+    if len(items) > MAX_BOXES:
+        raise XsynError(f"At most {MAX_BOXES} boxes can be painted at once; delete some.")
+    names = catalog(catalog_key)
+    out = []
+    for number, item in enumerate(items, 1):
+        if not isinstance(item, Mapping) or not isinstance(item.get("category"), str):
+            raise XsynError(f"Box {number} has no category. Choose one.")
+        box = item.get("box")
+        if not isinstance(box, list):
+            raise XsynError(f"Box {number} is not a box. Delete it and draw it again.")
+        out.append(Grounding(names.find(item["category"]), validated(box, scan.size)))
+    return tuple(out)
+
+
+def number(value: Any, low: float, high: float, what: str) -> float:
+    """A finite number within [low, high].
+
+    Raises:
+        XsynError: it is not one.
+    """
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        raise XsynError(f"{what} needs a number from {low:g} to {high:g}.") from None
+    if not math.isfinite(found) or not low <= found <= high:
+        raise XsynError(f"{what} needs a number from {low:g} to {high:g}, not {found:g}.")
+    return found
+
+
+def whole(value: Any, low: int, high: int, what: str) -> int:
+    """A whole number within [low, high]; see `number`."""
+    found = number(value, low, high, what)
+    if found != int(found):
+        raise XsynError(f"{what} needs a whole number, not {found:g}.")
+    return int(found)
+
+
+def choice(value: Any, allowed: tuple[str, ...], what: str) -> str:
+    """One of the allowed words.
+
+    Raises:
+        XsynError: another value.
+    """
+    if value not in allowed:
+        raise XsynError(f"{what} needs one of {', '.join(allowed)}.")
+    return value
+
+
+def request(
+    boxes: tuple[Grounding, ...],
+    variant: Any,
+    catalog_key: str,
+    seed: Any,
+    steps: Any,
+    guidance: Any,
+    sampler: Any,
+    frame: Any,
+    points: Any,
+    divisions: Any,
+    occlude: Any,
+    alpha: Any,
+    occlusion: Any,
+    occluder: int,
+    placement: int,
+) -> Request:
+    """A checked `Request` from the values of the page's controls.
+
+    Raises:
+        XsynError: a value outside its range.
+    """
+    return Request(
+        groundings=boxes,
+        variant=choice(variant, ("add", "modify"), "The variant"),
+        catalog=catalog_key,
+        seed=whole(seed, 0, MAX_SEED, "The seed"),
+        steps=whole(steps, 1, 1000, "Steps"),
+        guidance=number(guidance, 0, 30, "Guidance"),
+        sampler=choice(sampler, ("ddim", "dpm++"), "The sampler"),
+        frame=choice(frame, ("window", "whole"), "The frame"),
+        points=choice(points, ("median", "topk"), "The point sampling"),
+        divisions=whole(divisions, 0, 4, "Divisions"),
+        occlude=bool(occlude),
+        alpha=number(alpha, 0, 1, "Alpha"),
+        occlusion=choice(occlusion, ("latent", "every-step", "pixel"), "The occlusion"),
+        occluder=occluder,
+        placement=placement,
+    )
+
+
+def uploaded(value: Any, folder: str | Path) -> Path:
+    """The path of a file that the browser uploaded, inside the upload folder.
+
+    Raises:
+        XsynError: a path that leads elsewhere, or no file.
+    """
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise XsynError("No file arrived. Try to open it again.")
+    path = Path(value).resolve()
+    if not path.is_relative_to(Path(folder).resolve()) or not path.is_file():
+        raise XsynError("That file was not uploaded through this page. Open it here.")
+    return path

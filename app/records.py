@@ -1,0 +1,80 @@
+"""The strip of decided samples, and what one operator may take back."""
+
+import threading
+from typing import Any
+
+from app import drawing
+from xsyn_core.curation.workspace import Decision, Record, Undone, Workspace
+from xsyn_core.errors import XsynError
+from xsyn_core.sample import Sample
+
+SHOWN = 40
+
+
+class Records:
+    """A workspace as the page shows it. Safe to share between threads."""
+
+    def __init__(self, workspace: Workspace):
+        self.workspace = workspace
+        self._thumbs: dict[int, str] = {}
+        self._deciders: list[str] = []
+        self._lock = threading.Lock()
+
+    def decide(self, sample: Sample, record: int | None, decision: Decision, by: str) -> int:
+        """Store a sample, unless it is already `record`, and the decision on it; its id."""
+        if record is None:
+            record = self.workspace.add(sample)
+            self._thumbs[record] = _thumb(sample)
+        with self._lock:
+            self.workspace.decide(record, decision)
+            self._deciders.append(by)
+        return record
+
+    def undo(self, by: str) -> Undone:
+        """Take back the latest decision.
+
+        Raises:
+            XsynError: there is none, or another browser made it since this page was opened.
+        """
+        with self._lock:
+            if self._deciders and self._deciders[-1] != by:
+                raise XsynError(
+                    "The latest decision was made in another browser, so it stays. To change one "
+                    "of yours, click it in the strip below and decide anew."
+                )
+            undone = self.workspace.undo()
+            if undone is None:
+                raise XsynError("There is no decision to undo.")
+            if self._deciders:
+                self._deciders.pop()
+        return undone
+
+    def listing(self) -> dict[str, Any]:
+        """Counts and the newest samples of each decision, newest first."""
+        items: list[dict[str, Any]] = []
+        for decision in ("accept", "skip", "reject"):
+            found = self.workspace.records(decision)[-SHOWN:]
+            items += [self._item(record) for record in reversed(found)]
+        return {"counts": self.workspace.counts(), "items": items}
+
+    def _item(self, record: Record) -> dict[str, Any]:
+        names = ", ".join(name.replace("_", " ") for name in record.categories)
+        return {
+            "id": record.id,
+            "decision": record.decision,
+            "label": names,
+            "title": f"#{record.id} · {names} · {record.name}",
+            "thumb": self._thumb(record),
+        }
+
+    def _thumb(self, record: Record) -> str:
+        if record.id not in self._thumbs:
+            try:
+                self._thumbs[record.id] = _thumb(self.workspace.load(record.id))
+            except XsynError:
+                self._thumbs[record.id] = drawing.BLANK
+        return self._thumbs[record.id]
+
+
+def _thumb(sample: Sample) -> str:
+    return drawing.thumbnail(sample.image, [item.refined for item in sample.objects])

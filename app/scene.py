@@ -1,0 +1,133 @@
+"""What the canvas shows, as JSON: the open scan, its regions, the painting under review."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from app import drawing
+from app.session import Session
+from xsyn_core.boxes import Box, iou
+from xsyn_core.categories import catalog
+from xsyn_core.sample import PaintedObject, Sample
+from xsyn_core.scan import Annotation
+
+if TYPE_CHECKING:  # the page is up before torch is imported
+    from xsyn_core.segmentation import Segment
+
+
+def scene(session: Session, finding: str | None = None) -> dict[str, Any]:
+    """Everything the canvas needs for one session; `finding` says that regions are searched."""
+    scan = session.scan
+    names = catalog(session.catalog)
+    return {
+        "catalog": {
+            "key": names.key,
+            "names": list(names.names),
+            "groups": [list(group) for group in names.groups],
+            "boundaries": list(names.boundaries),
+        },
+        "scan": scan
+        and {
+            "id": session.scan_id,
+            "name": scan.name,
+            "example": session.example,
+            "height": scan.size[0],
+            "width": scan.size[1],
+            "url": session.scan_url,
+            "annotations": [annotation(a) for a in scan.annotations],
+        },
+        "regions": {
+            "state": "finding" if finding else "ready",
+            "text": finding,
+            "items": [region(s) for s in session.regions or []],
+        },
+        "result": session.result,
+        "decided": session.decision,
+    }
+
+
+def annotation(known: Annotation) -> dict[str, Any]:
+    """A known object as the canvas draws it."""
+    return {"category": known.category, "box": rounded(known.box)}
+
+
+def region(segment: "Segment") -> dict[str, Any]:
+    """An idle region: its outline for hovering, its box for clicking."""
+    x1, y1, x2, y2 = (int(v) for v in segment.box)
+    crop = segment.mask[y1:y2, x1:x2]
+    return {
+        "box": rounded(segment.box),
+        "area": int(segment.area),
+        "rings": drawing.rings(crop, segment.box, smooth=1.0),
+    }
+
+
+def result(session: Session, sample: Sample) -> dict[str, Any]:
+    """A sample with its label and how the label came about."""
+    return {
+        "seed": sample.request.seed,
+        "objects": [painted(session, item) for item in sample.objects],
+        "kept": [annotation(a) for a in sample.kept],
+        "patch": patch(session, sample),
+        "occlusion": occlusion(sample),
+        "notes": list(sample.notes),
+    }
+
+
+def patch(session: Session, sample: Sample) -> dict[str, Any] | None:
+    """The part of the image in which a sample differs from its scan."""
+    return crop(session, sample.image)
+
+
+def crop(session: Session, image: np.ndarray) -> dict[str, Any] | None:
+    """The part of `image` (H, W, 3) in which it differs from the open scan."""
+    found = drawing.patch(session.need_scan().pixels, image)
+    return found and {**found, "scan": session.scan_id}
+
+
+def occlusion(sample: Sample) -> dict[str, Any] | None:
+    """What BOM did, as the canvas draws it."""
+    done = sample.occlusion
+    return done and {
+        "occluder": rounded(done.occluder),
+        "occluded": [rounded(box) for box in done.occluded],
+    }
+
+
+def painted(session: Session, item: PaintedObject) -> dict[str, Any]:
+    """One painted item: boxes, heat map, active region, points with their division, mask."""
+    h, w = item.mask.shape if item.mask is not None else (0, 0)
+    return {
+        "category": item.category,
+        "grounding": rounded(item.grounding),
+        "refined": rounded(item.refined),
+        "iou": iou(item.grounding, item.refined),
+        "heat": {
+            "box": rounded(item.window),
+            "url": session.keep(drawing.png(drawing.heat(item.attention))),
+        },
+        "active": {"rings": drawing.rings(item.region, item.window)},
+        "mask": None if item.mask is None else {"rings": drawing.rings(item.mask, (0, 0, w, h))},
+        "points": [
+            [round(float(x), 1), round(float(y), 1), level]
+            for (x, y), level in zip(item.points, levels(item.labels), strict=True)
+        ],
+        "flags": list(item.flags),
+    }
+
+
+def levels(labels: np.ndarray) -> list[int]:
+    """The division in which each point of `median_points` was found, 1 up; 0 for background.
+
+    Division k adds 2**(k - 1) medians, in order.
+    """
+    found, count = [], 0
+    for label in labels.tolist():
+        count += int(label == 1)
+        found.append(count.bit_length() if label == 1 else 0)
+    return found
+
+
+def rounded(box: Box) -> list[float]:
+    """A box with whole or tenth pixels, for JSON."""
+    return [round(float(v), 1) for v in box]

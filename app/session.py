@@ -1,0 +1,162 @@
+"""What one browser is working on, kept on the server under an id that cannot be guessed."""
+
+import secrets
+import shutil
+import tempfile
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gradio.utils import get_upload_folder
+
+from xsyn_core.errors import XsynError
+from xsyn_core.sample import Sample
+from xsyn_core.scan import Scan
+
+if TYPE_CHECKING:  # the page is up before torch is imported
+    from xsyn_core.segmentation import Segment
+    from xsyn_core.synthesis import Painting
+
+MAX_SESSIONS = 24
+IDLE_SECONDS = 4 * 3600
+
+
+def served_folder() -> Path:
+    """The folder whose files Gradio serves and into which it puts uploads."""
+    folder = Path(get_upload_folder())
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder.resolve()
+
+
+@dataclass
+class Decided:
+    """A decision that this operator can take back: with what was on the canvas at the time."""
+
+    record: int
+    scan: Scan
+    painting: "Painting | None"
+    sample: Sample
+
+
+@dataclass
+class Session:
+    """One operator's work: open scan, its regions, the painting under review, decisions."""
+
+    id: str
+    folder: Path
+    used: float = field(default_factory=time.monotonic)
+    catalog: str = "pidray"
+    scan: Scan | None = None
+    scan_id: str = ""
+    scan_url: str = ""
+    example: str | None = None
+    regions: "list[Segment] | None" = None
+    painting: "Painting | None" = None
+    sample: Sample | None = None
+    result: dict | None = None
+    occluder: int = 0
+    placement: int = 0
+    record: int | None = None
+    decision: str | None = None
+    decided: list[Decided] = field(default_factory=list)
+    stop: threading.Event = field(default_factory=threading.Event)
+    files: int = 0
+
+    def open(self, scan: Scan, example: str | None = None) -> None:
+        """Make `scan` the open one; its results start empty, decisions stay."""
+        self.scan = scan
+        self.scan_id = secrets.token_hex(4)
+        self.example = example
+        self.regions = None
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the painting under review."""
+        self.painting = self.sample = self.result = self.record = self.decision = None
+
+    def need_scan(self) -> Scan:
+        """The open scan.
+
+        Raises:
+            XsynError: none is open.
+        """
+        if self.scan is None:
+            raise XsynError("Open a scan first.")
+        return self.scan
+
+    def need_sample(self) -> Sample:
+        """The sample under review.
+
+        Raises:
+            XsynError: nothing has been painted.
+        """
+        if self.sample is None:
+            raise XsynError("Nothing has been painted yet. Choose Generate first.")
+        return self.sample
+
+    def keep(self, data: bytes, suffix: str = ".png") -> str:
+        """Write a file that this browser may fetch, until the session ends; its address."""
+        self.files += 1
+        path = self.folder / f"{self.files}{suffix}"
+        path.write_bytes(data)
+        return self.address(path)
+
+    @staticmethod
+    def address(path: Path) -> str:
+        """Where the browser finds a file of the session's folder, relative to the page."""
+        return f"gradio_api/file={path.as_posix()}"
+
+
+class Sessions:
+    """The sessions of all browsers; the longest unused go first.
+
+    Args:
+        root: folder for the files that browsers fetch, one folder a session.
+    """
+
+    def __init__(self, root: str | Path | None = None):
+        self._root = Path(root or tempfile.mkdtemp(prefix="studio-", dir=served_folder()))
+        self._all: OrderedDict[str, Session] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def new(self) -> str:
+        """Start a session; its id."""
+        key = secrets.token_urlsafe(16)
+        folder = self._root / key
+        folder.mkdir(parents=True)
+        with self._lock:
+            self._all[key] = Session(key, folder)
+            now = time.monotonic()
+            stale = [k for k, s in self._all.items() if now - s.used > IDLE_SECONDS]
+            surplus = [k for k in self._all if k != key][: max(0, len(self._all) - MAX_SESSIONS)]
+        for old in {*stale, *surplus}:
+            self.drop(old)
+        return key
+
+    def get(self, key: str | None) -> Session:
+        """The session of an id.
+
+        Raises:
+            XsynError: it is over, or the page has not finished loading.
+        """
+        with self._lock:
+            session = self._all.get(key or "")
+            if session is None:
+                raise XsynError(
+                    "This page was left alone for too long and its scan was put away. "
+                    "Reload the page; everything decided so far is kept."
+                )
+            session.used = time.monotonic()
+            self._all.move_to_end(session.id)
+        return session
+
+    def drop(self, key: str | None) -> None:
+        """End a session and delete its files."""
+        with self._lock:
+            session = self._all.pop(key or "", None)
+        if session is not None:
+            session.stop.set()
+            shutil.rmtree(session.folder, ignore_errors=True)

@@ -1,0 +1,328 @@
+// Everything around the canvas: top bar, shelf of scans, layers, records, dialogs, keyboard.
+function escape(text) {
+  return String(text).replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
+}
+const byId = (id) => document.getElementById(id);
+const press = (id) => {
+  const button = byId(id);
+  if (button && !button.disabled) button.click();
+};
+
+// ---- opening ----
+async function send(file, event) {
+  if (!file) return;
+  say("Opening " + file.name + " …");
+  try {
+    const { path } = await upload(file);
+    trigger(event, { path, name: file.name });
+  } catch (error) {
+    trigger("failed", { name: file.name });
+  }
+  say(null);
+}
+for (const [box, event] of [["file", "open"], ["labels", "annotate"]]) {
+  $(box).addEventListener("change", (e) => { send(e.target.files[0], event); e.target.value = ""; });
+}
+const root = element.querySelector(".xs");
+let inside = 0;
+root.addEventListener("dragenter", (e) => { e.preventDefault(); inside += 1; root.classList.add("dropping"); });
+root.addEventListener("dragover", (e) => e.preventDefault());
+root.addEventListener("dragleave", () => { inside -= 1; if (inside <= 0) root.classList.remove("dropping"); });
+root.addEventListener("drop", (e) => {
+  e.preventDefault();
+  inside = 0;
+  root.classList.remove("dropping");
+  const file = e.dataTransfer.files[0];
+  if (file) send(file, /\.(json|xml|txt)$/i.test(file.name) ? "annotate" : "open");
+});
+
+function listShelf() {
+  const open = scene().scan && scene().scan.example;
+  $("shelf").innerHTML = (props.shelf || []).map((item) =>
+    `<button data-example="${escape(item.name)}" class="${item.name === open ? "on" : ""}" title="${escape(item.name)}"><img alt="" src="${item.thumb}"></button>`).join("");
+}
+$("shelf").addEventListener("click", (e) => {
+  const item = e.target.closest("[data-example]");
+  if (item) trigger("example", { name: item.dataset.example });
+});
+
+// ---- layers ----
+function listLayers() {
+  const out = Boolean(scene().result);
+  $("layers").innerHTML = LAYERS.map((layer, i) => {
+    const idle = layer.key === "regions" ? !scene().scan || out : layer.key !== "boxes" && !out;
+    return `<button class="xs-tool" data-layer="${layer.key}" aria-pressed="${S.layers[layer.key]}" ${idle ? "disabled" : ""} title="${layer.name} (${i + 1})"><i style="background:${layer.swatch}"></i>${layer.name}</button>`;
+  }).join("");
+  $("legend").hidden = !(result() && S.layers.points);
+  $("legend").innerHTML = LEVELS.slice(0, levels()).map((c, i) => `<span><i style="background:${c}"></i>Division ${i + 1}</span>`).join("") + '<span><i class="minus">×</i>Background</span>';
+}
+const levels = () => Math.max(0, ...((result() || { objects: [] }).objects.flatMap((o) => o.points.map((p) => p[2]))));
+function toggleLayer(key) {
+  S.layers[key] = !S.layers[key];
+  listLayers();
+  draw();
+}
+$("layers").addEventListener("click", (e) => {
+  const button = e.target.closest("[data-layer]");
+  if (button) toggleLayer(button.dataset.layer);
+});
+function toggleCompare() {
+  S.compare = !S.compare;
+  element.querySelector('[data-do="compare"]').setAttribute("aria-pressed", S.compare);
+  draw();
+}
+
+// ---- boxes in the side panel ----
+function listBoxes() {
+  const list = byId("xs-boxes");
+  if (!list) return;
+  const scan = scene().scan;
+  if (!scan) { list.innerHTML = '<p class="hint">Open a scan first.</p>'; return; }
+  if (!S.boxes.length) {
+    const again = S.last.length ? `<button class="xs-link" data-act="reuse">Use the last ${S.last.length > 1 ? S.last.length + " boxes" : "box"} again</button>` : "";
+    list.innerHTML = `<p class="hint">Click an idle region or draw a box.</p>${again}`;
+    return;
+  }
+  const names = scene().catalog.names;
+  list.innerHTML = S.boxes.map(({ box, category }, i) => {
+    const fitting = candidates(box);
+    const option = (n) => `<option value="${escape(n)}" ${n === category ? "selected" : ""}>${escape(plain(n))}</option>`;
+    return `<div class="row ${i === S.selected ? "on" : ""}" data-row="${i}"><b>${i + 1}</b><select aria-label="Category of box ${i + 1}"><optgroup label="Fits this size">${fitting.map(option).join("")}</optgroup><optgroup label="Other">${names.filter((n) => !fitting.includes(n)).map(option).join("")}</optgroup></select><span>${box[2] - box[0]} × ${box[3] - box[1]}</span><button data-act="delete" title="Delete" aria-label="Delete box ${i + 1}">×</button></div>`;
+  }).join("");
+}
+document.addEventListener("click", (e) => {
+  const list = byId("xs-boxes");
+  if (!list || !list.contains(e.target)) return;
+  const row = e.target.closest("[data-row]");
+  const act = e.target.closest("[data-act]");
+  if (act && act.dataset.act === "reuse") return reuse();
+  if (!row) return;
+  if (act) return removeBox(Number(row.dataset.row));
+  S.selected = Number(row.dataset.row);
+  list.querySelectorAll(".row").forEach((r) => r.classList.toggle("on", r === row));
+  draw();
+});
+document.addEventListener("change", (e) => {
+  const list = byId("xs-boxes");
+  if (!list || !list.contains(e.target)) return;
+  labelBox(Number(e.target.closest("[data-row]").dataset.row), e.target.value);
+});
+
+// ---- what the sample says about itself ----
+function listFindings() {
+  const panel = byId("xs-findings");
+  if (!panel) return;
+  const out = result();
+  if (!out) { panel.innerHTML = '<p class="hint">After painting, the label is refined here.</p>'; return; }
+  const size = (b) => `${Math.round(b[2] - b[0])} × ${Math.round(b[3] - b[1])}`;
+  panel.innerHTML = out.objects.map((o) =>
+    `<div class="found"><b>${escape(plain(o.category))}</b><span>${size(o.grounding)}<em>→</em>${size(o.refined)} px</span><span class="iou" title="Intersection over union of grounding box and refined box">IoU ${o.iou.toFixed(2)}</span></div>` +
+    o.flags.map((f) => `<p class="flag">${escape(f)}</p>`).join("")).join("") +
+    out.notes.map((n) => `<p class="flag">${escape(n)}</p>`).join("");
+}
+
+// ---- status ----
+let spoken = null;
+function say(text) { spoken = text; showStatus(); }
+function showStatus() {
+  const now = live();
+  const finding = scene().regions && scene().regions.state === "finding";
+  const text = spoken || (painting() ? now.text : finding ? scene().regions.text : null);
+  $("status").hidden = !text;
+  $("status").textContent = text || "";
+  $("bar").style.width = painting() && now.steps ? (100 * now.step) / now.steps + "%" : "0";
+  root.classList.toggle("waiting", Boolean(finding || (painting() && !now.step)));
+  document.body.classList.toggle("xs-painting", painting());
+  const decided = !painting() && scene().decided;
+  $("corner").hidden = !decided && !(result() && comparing());
+  $("corner").className = "xs-corner " + (decided || "");
+  $("corner").textContent = { accept: "Accepted", reject: "Rejected", skip: "Skipped" }[decided] || "";
+  for (const id of ["xs-accept", "xs-reject", "xs-skip"]) toggleButton(id, Boolean(result()) && !decided);
+  toggleButton("xs-generate", Boolean(scene().scan) && !painting());
+  toggleButton("xs-next", Boolean(scene().scan) && !painting());
+  toggleButton("xs-propose", Boolean(scene().scan) && !painting());
+}
+function toggleButton(id, on) {
+  const button = byId(id);
+  if (button) button.classList.toggle("off", !on);
+}
+
+// ---- records ----
+const TABS = [["accept", "Accepted"], ["skip", "Skipped"], ["reject", "Rejected"]];
+S.tab = "accept";
+function listRecords() {
+  const records = props.records || { counts: {}, items: [] };
+  $("tabs").innerHTML = TABS.map(([key, title]) =>
+    `<button role="tab" data-tab="${key}" aria-selected="${key === S.tab}">${title}<b data-count="${key}">${records.counts[key] || 0}</b></button>`).join("");
+  const items = records.items.filter((r) => r.decision === S.tab);
+  const empty = { accept: "Accepted samples gather here, ready for export.", skip: "Skipped samples wait here for a second look.", reject: "Rejected samples are kept here and never exported." }[S.tab];
+  $("records").innerHTML = items.length
+    ? items.map((r) => `<button data-record="${escape(r.id)}" title="${escape(r.title)}"><img alt="" src="${r.thumb}"><span>${escape(r.label)}</span></button>`).join("")
+    : `<p>${empty}</p>`;
+}
+$("tabs").addEventListener("click", (e) => {
+  const tab = e.target.closest("[data-tab]");
+  if (tab) { S.tab = tab.dataset.tab; listRecords(); }
+});
+$("records").addEventListener("click", (e) => {
+  const item = e.target.closest("[data-record]");
+  if (item) trigger("inspect", { id: item.dataset.record });
+});
+
+// ---- dialogs ----
+function openSheet(html, kind) {
+  $("sheet").innerHTML = html;
+  $("sheet").dataset.kind = kind;
+  $("modal").hidden = false;
+}
+function closeSheet() { $("modal").hidden = true; }
+$("modal").addEventListener("click", (e) => { if (e.target === $("modal")) closeSheet(); });
+const KEYS = [
+  ["Decide", [["A", "Accept"], ["R", "Reject"], ["S", "Skip"], ["U", "Undo the last decision"]]],
+  ["Paint", [["G", "Generate, or stop"], ["N", "Next seed"], ["P", "Propose a place"]]],
+  ["Boxes", [["Del", "Delete"], ["Ctrl Z", "Undo an edit"], ["Ctrl Y", "Redo"], ["Arrows", "Nudge by 1 px (Shift: 10)"], ["Tab", "Select the next box"], ["L", "Label"], ["Shift drag", "Draw inside a box"], ["Esc", "Deselect"]]],
+  ["View", [["1 – 8", "Layers"], ["B", "Hold: the scan as it came"], ["C", "Compare slider"], ["F", "Fit"], ["+  −  wheel", "Zoom"], ["Space drag", "Pan"], ["?", "This help"]]],
+];
+function help() {
+  openSheet('<header><h2>Keyboard</h2><button class="xs-x" data-do="close" aria-label="Close">×</button></header><div class="keys">' + KEYS.map(([title, rows]) =>
+    `<section><h3>${title}</h3>${rows.map(([k, t]) => `<div><span>${k.split(" ").map((x) => (["–", "−", "+"].includes(x) && k.length < 6 ? x : `<kbd>${x}</kbd>`)).join(" ")}</span>${t}</div>`).join("")}</section>`).join("") + "</div>", "help");
+}
+function showDialog() {
+  const dialog = props.dialog;
+  if (dialog && dialog.html) openSheet(dialog.html, dialog.kind);
+  else closeSheet();
+}
+$("sheet").addEventListener("click", (e) => {
+  const button = e.target.closest("[data-decide]");
+  if (button) { trigger("redecide", { id: button.dataset.record, decision: button.dataset.decide }); closeSheet(); }
+});
+
+// ---- actions ----
+const ACTIONS = {
+  browse: () => $("file").click(), labels: () => $("labels").click(),
+  export: () => trigger("export", {}), help, close: closeSheet,
+  compare: toggleCompare, fit, "zoom-in": () => zoom(1.25), "zoom-out": () => zoom(0.8),
+  menu: () => ($("menu").hidden ? openMenu() : closeMenu()), remove: () => removeBox(S.selected),
+};
+root.addEventListener("click", (e) => {
+  const button = e.target.closest("[data-do]");
+  if (button) ACTIONS[button.dataset.do]();
+});
+document.addEventListener("click", (e) => {
+  if (e.target.closest && e.target.closest("#xs-load")) ACTIONS.labels();
+  if (e.target.closest && e.target.closest("#xs-dice")) dice();
+});
+function dice() {
+  const field = document.querySelector("#xs-seed input");
+  if (!field) return;
+  field.value = crypto.getRandomValues(new Uint32Array(1))[0] >>> 1;
+  field.dispatchEvent(new Event("input", { bubbles: true }));
+}
+
+const typing = (target) => target.closest &&
+  target.closest("textarea, select, [contenteditable], [role=listbox], input:not([type=range]):not([type=checkbox]):not([type=radio])");
+const LETTERS = {
+  a: () => press("xs-accept"), r: () => press("xs-reject"), s: () => press("xs-skip"), u: () => press("xs-undo"),
+  n: () => press("xs-next"), g: () => press(painting() ? "xs-stop" : "xs-generate"), p: () => press("xs-propose"),
+  c: toggleCompare, f: fit, l: () => ($("menu").hidden ? openMenu() : closeMenu()),
+  "?": help, "+": () => zoom(1.25), "=": () => zoom(1.25), "-": () => zoom(0.8),
+};
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+function onKey(e) {
+  if (!element.isConnected) return document.removeEventListener("keydown", onKey);
+  if (e.key === "Escape") {
+    if (!$("modal").hidden) return closeSheet();
+    if (!$("menu").hidden) return closeMenu();
+    if (typing(e.target)) return e.target.blur();
+    S.drag = null;
+    S.selected = -1;
+    listBoxes();
+    return draw();
+  }
+  if (typing(e.target) || !$("modal").hidden) return;
+  const key = e.key.length === 1 ? e.key.toLowerCase() : e.key;
+  if ((e.ctrlKey || e.metaKey) && (key === "z" || key === "y")) {
+    e.preventDefault();
+    return undoEdit(key === "z" && !e.shiftKey);
+  }
+  if (e.ctrlKey || e.metaKey || e.altKey) return;
+  if (key === "b") { if (!S.before) { S.before = true; draw(); } return; }
+  if (key === " " && !["BUTTON", "INPUT"].includes(e.target.tagName)) {
+    e.preventDefault();
+    S.space = true;
+    canvas.style.cursor = "grab";
+    return;
+  }
+  if (key === "Delete" || key === "Backspace") return removeBox(S.selected);
+  if (ARROWS[key] && S.boxes[S.selected] && e.target.type !== "range") {
+    e.preventDefault();
+    const step = e.shiftKey ? 10 : 1;
+    return nudge(ARROWS[key][0] * step, ARROWS[key][1] * step);
+  }
+  if (key === "Tab" && e.target === canvas && S.boxes.length) {
+    e.preventDefault();
+    S.selected = (S.selected + 1) % S.boxes.length;
+    listBoxes();
+    return draw();
+  }
+  if (/^[1-8]$/.test(key)) return toggleLayer(LAYERS[Number(key) - 1].key);
+  if (LETTERS[key] && !e.repeat) LETTERS[key]();
+}
+document.addEventListener("keydown", onKey);
+document.addEventListener("keyup", (e) => {
+  if (e.key.toLowerCase() === "b") { S.before = false; draw(); }
+  if (e.key === " ") { S.space = false; canvas.style.cursor = "crosshair"; }
+});
+window.addEventListener("blur", () => { S.before = false; S.space = false; draw(); });
+
+// ---- what the server says ----
+let openScan = null;
+function onScene() {
+  const scan = scene().scan;
+  if ((scan && scan.id) !== openScan) {
+    openScan = scan && scan.id;
+    S.past = [];
+    S.future = [];
+    S.selected = -1;
+    S.shape.clear();
+    fit();
+  }
+  $("empty").hidden = Boolean(scan);
+  $("title").textContent = scan ? scan.name : "No scan open";
+  $("size").textContent = scan ? `${scan.width} × ${scan.height}` : "";
+  S.shape = new Map();
+  listShelf();
+  refresh();
+}
+function refresh() {
+  listLayers();
+  listBoxes();
+  listFindings();
+  showStatus();
+  draw();
+}
+function onBoxes() {
+  const value = props.value || {};
+  S.boxes = copy(value.boxes || []);
+  S.selected = -1;
+  if (S.boxes.length) S.last = copy(S.boxes);
+  refresh();
+}
+function onModels() {
+  const models = props.models || {};
+  $("models").dataset.state = models.state || "loading";
+  $("models-text").textContent = models.text || "Loading models";
+}
+watch("scene", onScene);
+watch("live", () => { showStatus(); listFindings(); listLayers(); draw(); });
+watch("value", onBoxes);
+watch("shelf", listShelf);
+watch("records", listRecords);
+watch("dialog", showDialog);
+watch("models", onModels);
+new ResizeObserver(() => (S.view.fitted ? fit() : draw())).observe($("view"));
+onScene();
+listRecords();
+onModels();
+// The side panel is another component and may be mounted later than this one.
+const waiting = setInterval(() => { if (byId("xs-boxes") && byId("xs-findings")) { clearInterval(waiting); refresh(); } }, 60);
