@@ -269,6 +269,7 @@ def denoise(
     generator: torch.Generator,
     maps: AttentionMaps | None = None,
     after: Callable[[torch.Tensor, float], torch.Tensor] | None = None,
+    skip: int = 0,
 ) -> Iterator[Step]:
     """Repaint frames; yields after every step, the last step holds z_0.
 
@@ -288,6 +289,8 @@ def denoise(
         maps: where to sum cross-attention, or None.
         after: called with the noisy latents and the signal's share alpha-bar (1 at the end) after
             every step; what it returns goes on (for BOM's rival inside the loop).
+        skip: leave out this many steps and start from the noised images themselves, so that an
+            item which is already there stays while its attention is measured.
 
     Raises:
         XsynError: steps or sampler out of range, or too many objects in a frame.
@@ -307,8 +310,11 @@ def denoise(
     noise = randn_tensor(original.shape, generator=generator, device=torch.device("cpu"))
     noise = noise.to(device)
     latents = noise
+    if skip:
+        share = signal[int(scheduler.timesteps[skip])]
+        latents = share**0.5 * original + (1 - share) ** 0.5 * noise
 
-    for number, timestep in enumerate(scheduler.timesteps, start=1):
+    for number, timestep in enumerate(scheduler.timesteps[skip:], start=1 + skip):
         share = signal[int(timestep)]
         noised = share**0.5 * original + (1 - share) ** 0.5 * noise
         latents = latents * (1 - masks) + noised * masks
