@@ -65,6 +65,7 @@ def case(category: str, index: int, side: int) -> Case:
         )
         alone = attenuation([item], view, (side, side), np.random.default_rng(index))
         look, exposure = random_look(rng), int(rng.integers(2**31))
+        pitch = (view[2] - view[0]) / side
         image, benign = (
             expose(
                 maps, look, np.random.default_rng(exposure), mm_per_px=(view[2] - view[0]) / side
