@@ -61,7 +61,7 @@ def _plain(name: str) -> str:
 
 
 def phrase(name: str) -> str:
-    """How a category is written in a prompt: lower case words ("Utility_Knife": "utility knife")."""
+    """How a category is written in a prompt: "Utility_Knife" is "utility knife"."""
     return name.replace("_", " ").replace("-", " ").lower()
 
 

@@ -67,9 +67,7 @@ def case(category: str, index: int, side: int) -> Case:
         look, exposure = random_look(rng), int(rng.integers(2**31))
         pitch = (view[2] - view[0]) / side
         image, benign = (
-            expose(
-                maps, look, np.random.default_rng(exposure), mm_per_px=(view[2] - view[0]) / side
-            )
+            expose(maps, look, np.random.default_rng(exposure), mm_per_px=pitch)
             for maps in (rest + alone, rest)
         )
         return Case(category, image, benign, mask, box, loosened(box, side, rng))
