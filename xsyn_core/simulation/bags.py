@@ -161,14 +161,14 @@ def handbag(rng: np.random.Generator) -> Bag:
             path = smooth(arch, 3, closed=False)
             parts.append(Part(stroke(path, between(rng, 8, 16)), skin, 9.0, "round"))
         for x in (-side, side):
-            parts.append(ring(x + shift[0] * k, -h * 0.36, 30, 4, metal, 4))
+            parts.append(ring(x + shift[0] * k, -h * 0.36, 30, 4, metal, 2.3))
             for y in (-0.28, -0.22):
                 dot = ellipse(7, 7, x + shift[0] * k, y * h + shift[1] * k, 12)
-                parts.append(Part(dot, metal, 4, "round"))
+                parts.append(Part(dot, metal, 2.3, "round"))
     if rng.random() < 0.5:
         path = blob(rng, w * 0.8, h * 0.9, 0.3)[: int(rng.integers(18, 40))]
         p = resampled(path, 3.0)
-        parts.append(Part(stroke(p, np.where(np.arange(len(p)) % 3, 7.0, 2.5)), metal, 3.5))
+        parts.append(Part(stroke(p, np.where(np.arange(len(p)) % 3, 7.0, 2.5)), metal, 2.0))
     edge = closed_path(body * (0.92, 0.84))[len(body) // 2 :]
     parts.append(zip_track(edge, 5, metal))
     parts += _sliders(rng, resampled(edge, 8), int(rng.integers(1, 3)))
@@ -176,10 +176,10 @@ def handbag(rng: np.random.Generator) -> Bag:
     parts.append(zip_track(inner, 4, metal))
     parts += _sliders(rng, resampled(inner, 8), 1, 0.8)
     clasp = rounded_rectangle(28, 22, 6, between(rng, -10, 10), -h * 0.3)
-    parts.append(Part(clasp, metal, 5, "bevel", 3))
+    parts.append(Part(clasp, metal, 2.7, "bevel", 3))
     for x in (-0.4, 0.4):
         for y in (0.36, 0.44):
-            parts.append(Part(ellipse(10, 10, x * w, y * h, 14), metal, 6, "round"))
+            parts.append(Part(ellipse(10, 10, x * w, y * h, 14), metal, 3.1, "round"))
     parts += _wrinkles(rng, body, int(rng.integers(8, 16)), skin, 6.0)
     parts += creases(rng, 10, w * 0.8, h * 0.7, "cotton", 16.0)
     return oblique(Bag("handbag", tuple(parts), body * (0.9, 0.84)), rng, 1.2)
@@ -204,14 +204,14 @@ def briefcase(rng: np.random.Generator) -> Bag:
         for x in (-0.33, 0.33):
             latch = rounded_rectangle(46, 24, 4, x * w, h * 0.47)
             parts += [
-                Part(latch, "steel", 3.0),
-                Part(rectangle(20, 14, x * w, h * 0.47), "zinc", 7.0),
+                Part(latch, "steel", 1.8),
+                Part(rectangle(20, 14, x * w, h * 0.47), "zinc", 3.5),
             ]
             parts += [
-                Part(ellipse(6, 6, x * w + s * 15, h * 0.47, 12), "steel", 5) for s in (-1, 1)
+                Part(ellipse(6, 6, x * w + s * 15, h * 0.47, 12), "steel", 2.7) for s in (-1, 1)
             ]
             hinge = rectangle(60, 8, x * w, -h * 0.49)
-            parts.append(Part(hinge, "steel", 4, "round"))
+            parts.append(Part(hinge, "steel", 2.3, "round"))
         path = np.array([(-60, 0.48 * h), (-52, 0.58 * h), (52, 0.58 * h), (60, 0.48 * h)])
         parts.append(Part(stroke(smooth(path, 2, closed=False), 16), "plastic", 14, "round"))
     else:
@@ -233,7 +233,7 @@ def briefcase(rng: np.random.Generator) -> Bag:
         parts.append(Part(stroke(strap, 30), "nylon", 2.5))
         parts += buckle(rng, *strap[12], between(rng, 0, 180), 42)
         for s in (-1, 1):
-            parts.append(ring(s * w * 0.48, -h * 0.44, 32, 4, "zinc", 4))
+            parts.append(ring(s * w * 0.48, -h * 0.44, 32, 4, "zinc", 2.3))
             handle = np.array([(-58, -0.4), (-50, -0.6), (50, -0.6), (58, -0.4)]) * (1, h)
             parts.append(
                 Part(
@@ -360,7 +360,7 @@ def duffel(rng: np.random.Generator) -> Bag:
         parts.append(Part(stroke(smooth(path, 2, closed=False), 32), "nylon", 2.6))
         seam = np.array([(0.36, -0.46), (0.4, 0), (0.36, 0.46)]) * (s * w, h)
         parts.append(Part(stroke(smooth(seam, 2, closed=False), 6), "pvc", 4, "round"))
-        parts.append(ring(s * w * 0.44, between(rng, -0.2, 0.2) * h, 36, 5, "zinc", 4))
+        parts.append(ring(s * w * 0.44, between(rng, -0.2, 0.2) * h, 36, 5, "zinc", 2.3))
         parts += buckle(rng, s * w * 0.3, between(rng, -0.3, 0.3) * h, between(rng, 0, 180), 34)
     parts.append(_turned_strap(rng, w * 0.6, h * 0.6))
     pocket = rounded_rectangle(w * 0.42, h * 0.4, 14, between(rng, -0.1, 0.1) * w, h * 0.2)

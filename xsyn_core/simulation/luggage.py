@@ -50,10 +50,10 @@ def _wheel(rng, x, y, side):
             parts.append(Part(half, "rubber", d * 0.45, "bevel", 4.0))
     tilt = between(rng, -15, 15)
     axle = rectangle(d * between(rng, 0.5, 0.95), 6)
-    parts.append(Part(turned(axle, tilt, x, y), "steel", 6, "round"))
-    parts.append(Part(turned(rectangle(5, 11, d * 0.3), tilt, x, y), "steel", 8))
+    parts.append(Part(turned(axle, tilt, x, y), "steel", 3.1, "round"))
+    parts.append(Part(turned(rectangle(5, 11, d * 0.3), tilt, x, y), "steel", 3.9))
     pivot = rounded_rectangle(13, between(rng, 18, 28), 4, x, y - side * d * 0.62)
-    parts.append(Part(pivot, "steel", 11, "round"))
+    parts.append(Part(pivot, "steel", 5.2, "round"))
     for sx in (-1, 1):
         for sy in (0.45, 0.95):
             at = (x + sx * d * 0.34, y - side * d * sy)
@@ -94,7 +94,7 @@ def _rods(rng, w, h):
     parts.append(Part(grip, pick(rng, "plastic", "rubber", "plastic"), 18, "shell", 4))
     if rng.random() < 0.6:
         bar = rectangle(2 * gap, 6, 0, grip_y)
-        parts.append(Part(bar, "steel", 5, "round"))
+        parts.append(Part(bar, "steel", 2.7, "round"))
     return parts
 
 
@@ -119,12 +119,12 @@ def _lock(rng, x, y, angle):
     """A combination lock or latch: die-cast body, dials, hasp."""
     width, height = between(rng, 36, 60), between(rng, 18, 28)
     parts = [
-        Part(turned(rounded_rectangle(width, height, 5), angle, x, y), "zinc", 5, "bevel", 3),
-        Part(turned(rectangle(12, 10, width * 0.3), angle, x, y), "steel", 6),
+        Part(turned(rounded_rectangle(width, height, 5), angle, x, y), "zinc", 2.7, "bevel", 3),
+        Part(turned(rectangle(12, 10, width * 0.3), angle, x, y), "steel", 3.1),
     ]
     for k in (-0.28, -0.1, 0.08):
         dial = rectangle(4.5, height * 0.7, k * width, 0)
-        parts.append(Part(turned(dial, angle, x, y), "brass", 5, "round"))
+        parts.append(Part(turned(dial, angle, x, y), "brass", 2.7, "round"))
     return parts
 
 
@@ -251,7 +251,7 @@ def soft_suitcase(rng: np.random.Generator) -> Bag:
     for t in (0.05, 0.95):
         parts.append(rim(_level(body * 0.985, t, shift), between(rng, 2.0, 3.2), "steel", 2.5))
     for t in (0.0, 0.2, 0.8, 1.0):
-        parts.append(rim(_level(body, t, shift), between(rng, 4, 10), "pvc", 6))
+        parts.append(rim(_level(body, t, shift), between(rng, 5, 16), "pvc", 6))
     for t in (0.3, 0.7)[: int(rng.integers(1, 3))]:
         track = _level(body * 0.99, t, shift)
         parts.append(zip_track(closed_path(track), 5, pick(rng, "nylon", "aluminium", "brass")))
@@ -266,6 +266,6 @@ def soft_suitcase(rng: np.random.Generator) -> Bag:
         ]
         parts += _sliders(rng, pocket, 1)
     if rng.random() < 0.4:
-        parts.append(ring(w * 0.4, h * 0.4, 30, 4, "zinc", 4))
+        parts.append(ring(w * 0.4, h * 0.4, 30, 4, "zinc", 2.3))
     parts += _common(rng, w, h, body, shift)
     return Bag("soft_suitcase", tuple(parts), _level(body * 0.92, 0.5, shift))

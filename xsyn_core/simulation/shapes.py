@@ -150,7 +150,7 @@ def zip_slider(
     swing = angle + between(rng, -70, 70)
     body = turned(_SLIDER_BODY * size, angle, x, y)
     return (
-        Part(body, metal, 5.0 * size, "bevel", 1.5),
+        Part(body, metal, 2.7 * size, "bevel", 1.5),
         Part(
             turned(tab, swing, x, y),
             metal,
@@ -169,11 +169,11 @@ def screw(rng: np.random.Generator, x: float, y: float, angle: float, size: floa
     """A screw or rivet: from aside a T, obliquely a head with a stub."""
     if rng.random() < 0.6:
         shape = _SCREW * (size * between(rng, 0.8, 1.2), size * between(rng, 0.5, 1.2))
-        return Part(turned(shape, angle, x, y), "steel", 3.0 * size)
+        return Part(turned(shape, angle, x, y), "steel", 1.8 * size)
     if rng.random() < 0.5:
         d = between(rng, 5, 9) * size
         return ring(x, y, d, d * 0.28, "steel", 1.6)
-    return Part(ellipse(5.5 * size, 4.5 * size, x, y, 14), "steel", 4.0 * size, "round")
+    return Part(ellipse(5.5 * size, 4.5 * size, x, y, 14), "steel", 2.3 * size, "round")
 
 
 def buckle(
@@ -201,8 +201,8 @@ def buckle(
     tongue = rectangle(width * 0.95, 3.0, 0, height * between(rng, -0.1, 0.1))
     metal = pick(rng, "steel", "zinc")
     return (
-        Part(turned(frame, angle, x, y), metal, 3.5, holes=(turned(hole, angle, x, y),)),
-        Part(turned(tongue, angle, x, y), metal, 3.0, "round"),
+        Part(turned(frame, angle, x, y), metal, 2.0, holes=(turned(hole, angle, x, y),)),
+        Part(turned(tongue, angle, x, y), metal, 1.8, "round"),
     )
 
 

@@ -66,7 +66,7 @@ def _board(rng, w, h, density=1.0, x=0.0, y=0.0):
         elif kind == 2:
             parts.append(Part(rectangle(size, size * 0.5, cx, cy), "steel", 1.0))
         else:
-            parts.append(ring(cx, cy, size, size * 0.3, "copper", 4))
+            parts.append(ring(cx, cy, size, size * 0.3, "copper", 2.3))
     return parts
 
 
@@ -107,12 +107,12 @@ def charger(rng: np.random.Generator) -> Item:
     core = rounded_rectangle(min(26, w * 0.4), h * 0.5, 2, between(rng, -0.2, 0.2) * w)
     middle = core.mean(0)
     parts += [
-        Part(core, "steel", between(rng, 6, 14)),
-        Part((core - middle) * 0.6 + middle, "copper", 7),
+        Part(core, "steel", between(rng, 3, 7)),
+        Part((core - middle) * 0.6 + middle, "copper", 3.5),
     ]
     for s in (-1, 1):
         prong = pick(rng, rectangle(19, 2.2), rounded_rectangle(19, 4.5, 2))
-        parts.append(Part(prong - (w / 2 + 9, s * 8), "brass", 5))
+        parts.append(Part(prong - (w / 2 + 9, s * 8), "brass", 2.7))
     if rng.random() < 0.7:
         path = wander(rng, between(rng, 200, 500), 3.5, 50)
         path = path - path[0] + (w / 2, 0)
@@ -128,7 +128,7 @@ def extension_lead(rng: np.random.Generator) -> Item:
     for s in (-1, 1):
         parts.append(Part(rectangle(w * 0.86, 5, 0, s * 9), "brass", 1.6))
         for k in range(n):
-            parts.append(Part(rectangle(7, 10, (k - (n - 1) / 2) * 42, s * 9), "brass", 5))
+            parts.append(Part(rectangle(7, 10, (k - (n - 1) / 2) * 42, s * 9), "brass", 2.7))
     parts += [screw(rng, s * w * 0.45, between(rng, -12, 12), 0, 0.8) for s in (-1, 1)]
     path = spiral_loops(rng, between(rng, 110, 170), between(rng, 60, 100), between(rng, 2, 4))
     path = path + (between(rng, -0.2, 0.4) * w, between(rng, 20, 60))
@@ -143,7 +143,7 @@ def headphones(rng: np.random.Generator) -> Item:
         for end in (path[0], path[4] + (8, 12)):
             parts += [
                 Part(blob(rng, 18, 16, 0.1) + end, "plastic", 8, "shell", 2),
-                Part(ellipse(9, 9, *end, 14), "steel", 4),
+                Part(ellipse(9, 9, *end, 14), "steel", 2.3),
             ]
         return Item("headphones", tuple(parts + _plug(path, rng)))
     w = between(rng, 140, 180)
@@ -156,8 +156,8 @@ def headphones(rng: np.random.Generator) -> Item:
         parts += [
             Part(cup, "plastic", 6, "shell", 3),
             Part(ellipse(36, 36, *at), "steel", 1.2),
-            Part(ellipse(22, 22, *at), "steel", 3),
-            ring(*at, 30, 4, "copper", 3),
+            Part(ellipse(22, 22, *at), "steel", 1.8),
+            ring(*at, 30, 4, "copper", 1.8),
             Part(blob(rng, 74, 88, 0.04) + at, "foam", 20, "bevel", 10),
         ]
     return Item("headphones", tuple(parts))
@@ -172,12 +172,12 @@ def camera(rng: np.random.Generator) -> Item:
         Part(body, pick(rng, "plastic", "aluminium"), 4, "shell", 3),
         *_board(rng, w * 0.8, h * 0.7),
         Part(rectangle(w * 0.16, h * 0.7, -w * 0.38), "lithium_cell", 10),
-        ring(w * 0.1, 0, d, 4, "aluminium", 30),
-        ring(w * 0.1, 0, d * 0.8, 3, "steel", 8),
-        Part(ellipse(d * 0.7, d * 0.7, w * 0.1), "glass", 22, "round"),
-        ring(w * 0.1, 0, d * 0.5, 3, "brass", 6),
+        ring(w * 0.1, 0, d, 3, "aluminium", 14),
+        ring(w * 0.1, 0, d * 0.8, 3, "steel", 3.9),
+        Part(ellipse(d * 0.7, d * 0.7, w * 0.1), "glass", 14, "round"),
+        ring(w * 0.1, 0, d * 0.5, 3, "brass", 3.1),
         Part(rectangle(w * 0.3, 14, w * 0.1, -h * 0.5), "plastic", 20, "shell", 2),
-        Part(rectangle(20, 8, w * 0.1, -h * 0.54), "steel", 3),
+        Part(rectangle(20, 8, w * 0.1, -h * 0.54), "steel", 1.8),
     ]
     strap = wander(rng, 260, 3.0, 40)
     parts.append(Part(stroke(strap - strap[0] + (w / 2, -h * 0.3), 9), "nylon", 2.5))
@@ -192,15 +192,15 @@ def hair_dryer(rng: np.random.Generator) -> Item:
     parts = [
         Part(smooth(barrel, 2), "plastic", 5, "shell", 3),
         Part(grip, "plastic", 6, "shell", 3),
-        Part(rounded_rectangle(34, 30, 4, 30), "steel", 13, "round"),
-        Part(rectangle(16, 20, 30), "copper", 6),
+        Part(rounded_rectangle(34, 30, 4, 30), "steel", 6.0, "round"),
+        Part(rectangle(16, 20, 30), "copper", 3.1),
         ring(54, 0, 70, 3, "plastic", 12),
         Part(stroke(heater, 1.4), "steel", 1.4),
         Part(rectangle(60, 30, -42), "ceramic", 1.6),
         Part(rectangle(60, 3, -42), "ceramic", 26),
     ]
     cx, cy = grip.mean(0)
-    parts.append(Part(rounded_rectangle(12, 26, 2, cx, cy), "brass", 3))
+    parts.append(Part(rounded_rectangle(12, 26, 2, cx, cy), "brass", 1.8))
     path = wander(rng, between(rng, 300, 600), 3.2, 60)
     return Item("hair_dryer", tuple(parts + _cord(path - path[0] + (cx, cy + 55), rng, 6)))
 
@@ -212,13 +212,13 @@ def shaver(rng: np.random.Generator) -> Item:
     parts = [
         Part(body, "plastic", 5, "shell", 3),
         Part(rounded_rectangle(50, 14.5, 2, -length * 0.22, 3), "lithium_cell", 14, "round"),
-        Part(rounded_rectangle(34, 22, 4, length * 0.16), "steel", 9, "round"),
+        Part(rounded_rectangle(34, 22, 4, length * 0.16), "steel", 4.4, "round"),
         Part(rectangle(length * 0.7, 9, 0, -d * 0.3), "pcb", 1.8, "slab", 0, (), 0.6, 3),
     ]
     for y in pick(rng, (-12, 12), (0,), (-14, 0, 14)):
         parts += [
-            ring(length * 0.45, y * d / 50, 22, 3, "steel", 4),
-            Part(rectangle(26, 4, length * 0.3, y * d / 50), "steel", 4),
+            ring(length * 0.45, y * d / 50, 22, 3, "steel", 2.3),
+            Part(rectangle(26, 4, length * 0.3, y * d / 50), "steel", 2.3),
         ]
     return Item("shaver", tuple(parts))
 
@@ -233,9 +233,9 @@ def batteries(rng: np.random.Generator) -> Item:
         cell = rounded_rectangle(length, d, 2)
         parts += [
             Part(turned(cell, a, x, y), "steel", 0.9, "shell", 0.8),
-            Part(turned(cell * 0.94, a, x, y), "zinc", d * 0.22, "round"),
+            Part(turned(cell * 0.94, a, x, y), "zinc", d * 0.14, "round"),
             Part(turned(rectangle(length * 0.7, 1.6), a, x, y), "brass", 1.6),
-            Part(turned(rectangle(3, 5, length / 2 + 1), a, x, y), "steel", 4),
+            Part(turned(rectangle(3, 5, length / 2 + 1), a, x, y), "steel", 2.3),
         ]
     return Item("batteries", tuple(parts))
 
@@ -252,14 +252,14 @@ def gadget(rng: np.random.Generator) -> Item:
         at = (between(rng, -0.2, 0.2) * w, between(rng, -0.15, 0.15) * h)
         parts += [
             Part(ellipse(h * 0.55, h * 0.55, *at), "aluminium", 4),
-            ring(*at, h * 0.3, 4, "steel", 4),
+            ring(*at, h * 0.3, 4, "steel", 2.3),
         ]
     if rng.random() < 0.4:
         at = (between(rng, -0.2, 0.2) * w, between(rng, -0.2, 0.2) * h)
         parts.append(Part(rectangle(w * 0.35, h * 0.4, *at), "lithium_cell", between(rng, 4, 9)))
     for x in (-0.44, 0.44):
         for y in (-0.4, 0.4):
-            parts.append(Part(ellipse(4.5, 4.5, x * w, y * h, 10), "steel", 6))
+            parts.append(Part(ellipse(4.5, 4.5, x * w, y * h, 10), "steel", 3.1))
     return Item("gadget", tuple(parts))
 
 
@@ -300,7 +300,7 @@ def mouse(rng: np.random.Generator) -> Item:
         Part(rectangle(22, 7, -32), "rubber", 18),
     ]
     if rng.random() < 0.5:
-        parts.append(Part(rounded_rectangle(50, 14, 2, 14, 4), "zinc", 5, "round"))
+        parts.append(Part(rounded_rectangle(50, 14, 2, 14, 4), "zinc", 2.7, "round"))
     else:
         path = wander(rng, 420, 3.2, 60)
         parts += _cord(path - path[0] - (54, 0), rng, 3.5)
@@ -312,9 +312,9 @@ def fan_motor(rng: np.random.Generator) -> Item:
     d = between(rng, 70, 120)
     parts = [
         Part(blob(rng, d * 1.3, d * 1.1, 0.05, 0.4), "plastic", 5, "shell", 3),
-        Part(ellipse(d * 0.5, d * 0.45), "steel", 12, "round"),
-        ring(0, 0, d * 0.42, d * 0.08, "copper", 10),
-        Part(rectangle(d * 0.9, 6), "steel", 6, "round"),
+        Part(ellipse(d * 0.5, d * 0.45), "steel", 5.6, "round"),
+        ring(0, 0, d * 0.42, d * 0.08, "copper", 4.8),
+        Part(rectangle(d * 0.9, 6), "steel", 3.1, "round"),
         ring(0, 0, d, 2, "steel", 2),
     ]
     parts += _board(rng, d * 0.5, d * 0.22, 0.5, 0, d * 0.4)

@@ -63,7 +63,7 @@ def wallet(rng: np.random.Generator) -> Item:
         x, y = between(rng, -28, 28), between(rng, 0, 28)
         metal = pick(rng, "copper", "brass", "zinc")
         parts.append(Part(ellipse(d, d * between(rng, 0.8, 1), x, y, 20), metal, 1.8))
-    parts.append(Part(ellipse(12, 12, w * 0.36, 0, 14), "brass", 3))
+    parts.append(Part(ellipse(12, 12, w * 0.36, 0, 14), "brass", 1.8))
     return Item("wallet", tuple(parts))
 
 
@@ -83,7 +83,7 @@ def coins(rng: np.random.Generator) -> Item:
 def keys(rng: np.random.Generator) -> Item:
     """A bunch of keys on a split ring, with a fob."""
     d = between(rng, 22, 34)
-    parts = [ring(0, 0, d, 2.6, "steel", 3.2)]
+    parts = [ring(0, 0, d, 2.6, "steel", 1.9)]
     for _ in range(int(rng.integers(2, 6))):
         length, bow = between(rng, 26, 42), between(rng, 18, 26)
         metal = pick(rng, "brass", "brass", "steel", "zinc")
@@ -133,7 +133,7 @@ def glasses(rng: np.random.Generator) -> Item:
         path = np.array([hinge, ((hinge[0] + tip[0]) / 2, hinge[1] + between(rng, -6, 6)), tip])
         path = smooth(np.concatenate([path, [(tip[0] - s * 16, tip[1] + 18)]]), 2, closed=False)
         parts.append(Part(stroke(path, width), frame, thick))
-        parts.append(Part(rectangle(7, 5, *hinge), "steel", 3))
+        parts.append(Part(rectangle(7, 5, *hinge), "steel", 1.8))
     bridge = smooth(np.array([(-10, 0), (-4, -6), (4, -6), (10, 0)]), 2, closed=False)
     parts.append(Part(stroke(bridge, width), frame, thick))
     if rng.random() < 0.35:
@@ -202,7 +202,7 @@ def jewellery(rng: np.random.Generator) -> Item:
         x, y = rng.normal(size=2) * 25
         d = between(rng, 15, 24)
         band = ellipse(d, d * between(rng, 0.3, 1), x, y, 20)
-        parts.append(rim(band, 2, metal, 3))
+        parts.append(rim(band, 2, metal, 1.8))
     drop = blob(rng, between(rng, 14, 30), between(rng, 18, 36), 0.15) + path[60]
     parts.append(Part(drop, pick(rng, metal, "glass", "ceramic"), 4, "bevel", 3))
     return Item("jewellery", tuple(parts))
@@ -220,11 +220,11 @@ def watch(rng: np.random.Generator) -> Item:
     d = between(rng, 28, 44)
     metal = pick(rng, "steel", "brass", "zinc")
     parts = [
-        Part(ellipse(d, d), metal, 3),
-        ring(0, 0, d, 3.5, metal, 6),
+        Part(ellipse(d, d), metal, 1.8),
+        ring(0, 0, d, 3.5, metal, 3.1),
         Part(ellipse(d * 0.55, d * 0.5, 1, 2), "brass", 2.5, "slab", 0, (), 0.6, 3),
         Part(ellipse(9, 9, d * 0.16, -d * 0.14, 14), "steel", 2.6),
-        Part(rectangle(5, 5, d * 0.54), metal, 4),
+        Part(rectangle(5, 5, d * 0.54), metal, 2.3),
     ]
     links = rng.random() < 0.5
     for s in (-1, 1):
@@ -259,12 +259,12 @@ def toy(rng: np.random.Generator) -> Item:
         ]
         parts = [
             Part(smooth(np.array(shape) * k, 1), pick(rng, "plastic", "zinc"), 4, "shell", 3),
-            Part(rectangle(74, 4, 0, 9) * k, "steel", 8),
+            Part(rectangle(74, 4, 0, 9) * k, "steel", 3.9),
         ]
         for x in (-24, 26):
             parts += [
                 Part(ellipse(18 * k, 18 * k, x * k, 12 * k, 20), "rubber", 16),
-                Part(ellipse(4 * k, 4 * k, x * k, 12 * k, 10), "steel", 26),
+                Part(ellipse(4 * k, 4 * k, x * k, 12 * k, 10), "steel", 11.5),
             ]
         return Item("toy", tuple(parts))
     if kind == 1:
@@ -331,9 +331,8 @@ def hanger(rng: np.random.Generator) -> Item:
     hook = np.stack([np.cos(a) * 20, np.sin(a) * 20 - 95], 1)
     hook = np.concatenate([[(0, -55)], hook])
     body = pick(rng, ("steel", 2.6, 2.4), ("plastic", 10, 5.0))
-    return Item(
-        "hanger", (Part(stroke(path, body[1]), body[0], body[2]), Part(stroke(hook, 3), "steel", 3))
-    )
+    wire = Part(stroke(path, body[1]), body[0], body[2])
+    return Item("hanger", (wire, Part(stroke(hook, 3), "steel", 1.8)))
 
 
 def brush(rng: np.random.Generator) -> Item:

@@ -134,9 +134,9 @@ def bra(rng: np.random.Generator) -> Item:
 
 def _sole(rng, length, width):
     """A sole seen from below, toe to the left."""
-    t = np.linspace(0, 1, 26)
-    half = np.sin(np.pi * np.clip(t, 0.004, 0.996)) ** 0.42
-    half *= 0.5 * (1 - 0.26 * np.exp(-(((t - 0.6) / 0.17) ** 2)) - 0.12 * t)
+    t = (1 - np.cos(np.linspace(0, np.pi, 26))) / 2  # closer at the ends, so that they are round
+    half = np.sin(np.pi * np.clip(t, 0.004, 0.996)) ** 0.36
+    half *= 0.5 * (1 - 0.2 * np.exp(-(((t - 0.6) / 0.17) ** 2)) - 0.12 * t)
     bend = 0.06 * np.sin(t * 2.4)
     x = (t - 0.5) * length
     upper = np.stack([x, (bend - half) * width], 1)
@@ -149,10 +149,11 @@ def shoe(rng: np.random.Generator) -> Item:
     width = length * between(rng, 0.34, 0.4)
     sole = _sole(rng, length, width)
     skin = pick(rng, "leather", "nylon", "leather", "pvc")
+    rubber = pick(rng, "rubber", "pvc")
     parts = [
-        Part(sole, "rubber", between(rng, 9, 16), "shell", 4.0)
+        Part(sole, rubber, between(rng, 9, 16), "shell", 4.0)
         if rng.random() < 0.3
-        else Part(sole, "rubber", between(rng, 9, 18), "slab", 0, (), 0.15, 9),
+        else Part(sole, rubber, between(rng, 8, 16), "slab", 0, (), 0.15, 9),
         Part(sole * (0.97, 0.92), "foam", 20),
         Part(sole * (0.96, 0.95), skin, between(rng, 3, 6), "shell", 4, (), 0.3, 14),
         Part(blob(rng, length * 0.45, width * 0.8, 0.08) - (length * 0.22, 0), skin, 4.0),
@@ -167,7 +168,7 @@ def shoe(rng: np.random.Generator) -> Item:
         bars = np.stack(
             [np.repeat(x, 2), np.repeat(reach, 2) * np.resize([-1, 1, 1, -1], 2 * len(x))], 1
         )
-    parts.append(Part(stroke(bars, pitch * 0.3), "rubber", between(rng, 3, 6)))
+    parts.append(Part(stroke(bars, pitch * 0.3), rubber, between(rng, 3, 6)))
     if rng.random() < 0.5:
         shank = rounded_rectangle(length * 0.36, 14, 5, length * 0.08)
         parts.append(Part(shank, "steel", 1.3))
@@ -199,7 +200,7 @@ def high_heel(rng: np.random.Generator) -> Item:
         Part(stroke(sole[6:-4], 4), "steel", 1.5),
         Part(upper, "leather", 5.0, "shell", 4),
         Part(heel, "plastic", between(rng, 12, 30), "bevel", 4),
-        Part(stroke(pin, 5), "steel", 5, "round"),
+        Part(stroke(pin, 5), "steel", 2.7, "round"),
     ]
     parts += buckle(rng, 60 * k, -70 * k, between(rng, 0, 90), 14)
     return Item("high_heel", tuple(parts))
@@ -226,8 +227,8 @@ def belt(rng: np.random.Generator) -> Item:
     metal = pick(rng, "steel", "zinc", "brass")
     prong = rectangle(width * 1.1, 4)
     parts += [
-        Part(turned(frame, angle, x, y), metal, 4.5, "bevel", 2, (turned(hole, angle, x, y),)),
-        Part(turned(prong, angle + between(rng, -15, 15), x, y), metal, 3.5, "round"),
+        Part(turned(frame, angle, x, y), metal, 2.5, "bevel", 2, (turned(hole, angle, x, y),)),
+        Part(turned(prong, angle + between(rng, -15, 15), x, y), metal, 2.0, "round"),
     ]
     return Item("belt", tuple(parts))
 
@@ -266,7 +267,7 @@ def umbrella(rng: np.random.Generator) -> Item:
         Part(rectangle(length * 0.6, 6.5, -length * 0.1), "steel", 1.6, "shell", 1.0),
         Part(rounded_rectangle(60, 30, 8, length * 0.55), "plastic", 24, "round"),
         Part(rounded_rectangle(16, 18, 3, -length * 0.45), "plastic", 14, "round"),
-        Part(rounded_rectangle(22, 15, 3, length * 0.22), "zinc", 4),
+        Part(rounded_rectangle(22, 15, 3, length * 0.22), "zinc", 2.3),
     ]
     for _ in range(int(rng.integers(6, 10))):
         y0, y1 = rng.uniform(-0.42, 0.42, 2) * d

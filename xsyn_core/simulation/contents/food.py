@@ -80,7 +80,7 @@ def can(rng: np.random.Generator) -> Item:
         outline = ellipse(d, d)
         parts = [
             Part(outline, pick(rng, "water", "food"), h * 0.9),
-            rim(outline, 2.5, metal, 6),
+            rim(outline, 2.5, metal, 3.1),
             Part(outline, metal, wall * 2),
             ring(0, 0, d * 0.86, 2, metal, 1.5),
         ]
@@ -91,7 +91,7 @@ def can(rng: np.random.Generator) -> Item:
         Part(body, metal, wall * 1.6, "shell", 1.6),
     ]
     for s in (-1, 1):
-        parts.append(Part(rectangle(3, d * 1.02, s * h * 0.49), metal, 3.0))
+        parts.append(Part(rectangle(3, d * 1.02, s * h * 0.49), metal, 1.8))
     return Item("can", tuple(parts))
 
 
