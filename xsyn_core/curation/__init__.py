@@ -1,0 +1,1 @@
+"""What happens to finished samples: decisions kept in a workspace, datasets out and in."""

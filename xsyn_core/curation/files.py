@@ -1,0 +1,117 @@
+"""Files that are whole or not there: written beside, synced, then renamed into place."""
+
+import ctypes
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from xsyn_core.errors import XsynError
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """Write a file and wait until it is on disk."""
+    with open(path, "wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the entries of a folder (names, renames) are on disk."""
+    # Windows cannot open folders; its renames are journalled by the file system.
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def writable(folder: Path, purpose: str) -> Iterator[None]:
+    """Turn failures of the file system into one clear message.
+
+    Raises:
+        XsynError: the folder cannot be written, or the disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise XsynError(
+            f"{folder} cannot be written ({reason}). Choose another folder for {purpose}, "
+            "or make this one writable and free some space."
+        ) from error
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """A fresh folder to fill, which takes the place of `folder` when the block ends well.
+
+    Until then `folder` stays as it was, whatever happens. What processes that died left beside
+    it is removed.
+    """
+    parent = folder.parent
+    parent.mkdir(parents=True, exist_ok=True)
+    _remove_strays(folder)
+    fresh = parent / f".{folder.name}.xsyn-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    fresh.mkdir()
+    try:
+        yield fresh
+        for inner, _, _ in os.walk(fresh):
+            sync_folder(Path(inner))
+        if folder.exists():
+            _exchange(fresh, folder)
+        else:
+            fresh.rename(folder)
+        sync_folder(parent)
+    finally:
+        # After an exchange this is the old folder.
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _remove_strays(folder: Path) -> None:
+    for stray in folder.parent.glob(f".{folder.name}.xsyn-*-*"):
+        owner = stray.name.rsplit("-", 2)[1]
+        if not (owner.isdigit() and _alive(int(owner))):
+            shutil.rmtree(stray, ignore_errors=True)
+
+
+def _alive(process: int) -> bool:
+    # On Windows signal 0 would not merely ask, so there strays are left to the operator.
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _exchange(fresh: Path, folder: Path) -> None:
+    """Swap two folders, in one step where the system can."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if _LINUX else None
+    if rename is not None:
+        names = os.fsencode(fresh), os.fsencode(folder)
+        if rename(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0:
+            return
+    aside = fresh.with_name(f"{fresh.name}-old")
+    folder.rename(aside)
+    try:
+        fresh.rename(folder)
+    except OSError:
+        aside.rename(folder)
+        raise
+    aside.rename(fresh)
+
+
+_LINUX = os.uname().sysname == "Linux" if hasattr(os, "uname") else False
