@@ -18,12 +18,13 @@ import numpy as np
 
 from xsyn_core.errors import XsynError
 
-from .palettes import FAMILIES, LEVELS, NUMBERS, measured
+from .palettes import FAMILIES, LEVELS, NUMBERS, THREE, measured
 from .physics import PHOTO_BARN, PHOTO_POWER, klein_nishina, transmission
 
 FLOOR = 3e-4  # of the transmission: what electronics still tell from darkness
 _LEVELS, _RATIOS = 160, 112  # of the look-up table of colours
 _DEEPEST = 9.0  # -log of the high-energy transmission at the table's end
+_EDGE_LIMIT = 0.4  # of edge enhancement, in -log of transmission
 _RATIO_RANGE = (0.75, 4.5)
 
 
@@ -36,9 +37,14 @@ class Look:
         other, blend: a second palette and its share, 0 to 1.
         pixel_mm: pitch of the scanner's pixels.
         gamma: grey level is the transmission (mean of both logarithms) to this power.
-        black: transmission-to-the-gamma shown as black; contrast beyond it is lost.
+        black: transmission-to-the-gamma shown as black, contrast beyond it being lost; if negative,
+            the grey level at which the most opaque matter ends.
         number_scale: factor on the atomic numbers at which colours change.
         softness: 0: hard colour bands by atomic number; 1: colours blend all the way.
+        three: only the first, middle and last hue of the palette are used, with hard bands.
+        hue_blur: deviation of the smoothing of the atomic number, in scanner pixels.
+        hue_noise: of the atomic number, as a deviation of the logarithm of the channels' ratio.
+        air: absorption that is still shown as open air, in -log of transmission.
         prior: how much thin matter is drawn to `prior_ratio`, in -log of transmission.
         prior_ratio: the ratio of low to high logarithms shown where there is almost nothing.
         saturation, hue, brightness: of the palette: factor, degrees, factor.
@@ -60,6 +66,10 @@ class Look:
     black: float = 0.02
     number_scale: float = 1.0
     softness: float = 0.5
+    three: bool = False
+    hue_blur: float = 0.7
+    hue_noise: float = 0.0
+    air: float = 0.015
     prior: float = 0.03
     prior_ratio: float = 1.3
     saturation: float = 1.0
@@ -74,7 +84,7 @@ class Look:
     streak: float = 0.0
     dither: float = 0.0
     depth: int = 256
-    jpeg: int = 0
+    jpeg: int = 85
 
 
 @cache
@@ -135,6 +145,8 @@ def _table(look: Look) -> np.ndarray:
     grey = np.clip((grey - look.black) / (1 - look.black), 0, 1) * 255
     column = np.interp(grey, LEVELS, np.arange(len(LEVELS)))
     row = np.interp(number, NUMBERS, np.arange(len(NUMBERS)))
+    if look.three:
+        row = np.round(row / 2) * 2
     # Harder bands: push the fraction between two rows towards 0 or 1.
     base = np.floor(row)
     fraction = (row - base - 0.5) / max(look.softness, 1e-3)
@@ -143,11 +155,17 @@ def _table(look: Look) -> np.ndarray:
     return cv2.remap(colours, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
-def _colour(low: np.ndarray, high: np.ndarray, look: Look) -> np.ndarray:
-    """(H, W, 3) float32 RGB of -log transmissions."""
+def _colour(logs: np.ndarray, look: Look, scale: float, rng: np.random.Generator) -> np.ndarray:
+    """(H, W, 3) float32 RGB of -log transmissions (2, H, W)."""
+    low, high = logs
     ratio = (low + look.prior * look.prior_ratio) / (high + look.prior)
     a, b = math.log(_RATIO_RANGE[0]), math.log(_RATIO_RANGE[1])
-    x = (cv2.log(ratio) - a) * ((_RATIOS - 1) / (b - a))
+    ratio = cv2.log(ratio)
+    if look.hue_blur * scale > 0.3:
+        ratio = cv2.GaussianBlur(ratio, (0, 0), look.hue_blur * scale)
+    if look.hue_noise:
+        ratio += rng.standard_normal(ratio.shape, np.float32) * np.float32(look.hue_noise * scale)
+    x = (ratio - a) * ((_RATIOS - 1) / (b - a))
     y = cv2.sqrt(high * (1 / _DEEPEST)) * (_LEVELS - 1)
     return cv2.remap(_table(look), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
@@ -218,33 +236,53 @@ def expose(
     if look.edge:
         sigma = max(look.edge_width * scale, 0.4)
         for channel in logs:
-            channel += look.edge * (channel - cv2.GaussianBlur(channel, (0, 0), sigma))
+            detail = channel - cv2.GaussianBlur(channel, (0, 0), sigma)
+            # Thick metal would draw outlines of pure black.
+            channel += look.edge * np.tanh(detail / _EDGE_LIMIT) * _EDGE_LIMIT
+    logs -= look.air
     np.maximum(logs, 0, out=logs)
-    picture = _colour(logs[0], logs[1], look)
+    picture = _colour(logs, look, scale, rng)
     if look.dither or look.depth < 256:
         picture = _dither(picture, look)
     picture = np.clip(np.round(picture), 0, 255).astype(np.uint8)
     if look.jpeg:
         # OpenCV takes BGR; the channels' order matters to JPEG's colour transform.
-        coded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, look.jpeg])[1]
+        how = [cv2.IMWRITE_JPEG_QUALITY, look.jpeg]
+        if look.three:
+            # Hues by the pixel would be lost to the usual halving of the colours' resolution.
+            how += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+        coded = cv2.imencode(".jpg", picture[..., ::-1], how)[1]
         picture = cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1]
     if picture.shape[:2] != (height, width):
         picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_CUBIC)
     return np.ascontiguousarray(picture)
 
 
+_BASES = (
+    Look("sixray", pixel_mm=0.7, gamma=0.5, black=-0.14, edge=1.0, noise=0.014),
+    Look("opixray", pixel_mm=1.0, gamma=0.6, black=-0.12, edge=1.2, noise=0.009),
+    Look("pixray", pixel_mm=1.0, gamma=0.55, edge=2.2, edge_width=1.0, noise=0.022, hue_blur=2.5),
+    Look("parcel", pixel_mm=1.0, gamma=0.55, black=-0.06, edge=1.8, noise=0.015, jpeg=75),
+    Look("deep", pixel_mm=1.1, gamma=0.75, black=-0.1, edge=1.2, noise=0.012),
+    Look("tray", pixel_mm=1.0, gamma=0.6, black=0.03, edge=0.4, noise=0.004),
+    Look("yellow", pixel_mm=0.9, gamma=0.55, black=0.0, edge=0.3, noise=0.005, jpeg=90),
+    Look("pale", pixel_mm=0.9, gamma=0.4, black=0.0, edge=0.4, noise=0.008, jpeg=90),
+    Look("orange", pixel_mm=1.1, gamma=0.8, black=-0.06, edge=1.5, noise=0.01, jpeg=75),
+    Look(
+        "grey",
+        pixel_mm=1.0,
+        gamma=0.55,
+        number_scale=0.9,
+        edge=1.6,
+        noise=0.03,
+        hue_blur=0.0,
+        hue_noise=0.14,
+    ),
+    Look("green", pixel_mm=1.3, gamma=0.65, number_scale=0.8, edge=0.5, noise=0.01, hue_noise=0.02),
+)
+# The looks of `palettes`, each in a typical setting.
 LOOKS: dict[str, Look] = {
-    "sixray": Look("sixray", pixel_mm=0.7, gamma=0.45, edge=1.2, noise=0.012, jpeg=85),
-    "opixray": Look("opixray", pixel_mm=1.0, gamma=0.6, edge=1.0, noise=0.008, jpeg=85),
-    "pixray": Look("pixray", pixel_mm=1.0, gamma=0.6, black=0.06, edge=1.6, noise=0.012, jpeg=80),
-    "parcel": Look("parcel", pixel_mm=1.0, gamma=0.6, edge=1.0, noise=0.01, jpeg=80),
-    "deep": Look("deep", pixel_mm=1.1, gamma=0.75, edge=1.0, noise=0.01, jpeg=85),
-    "tray": Look("tray", pixel_mm=1.0, gamma=0.7, black=0.05, edge=0.6, noise=0.004, jpeg=85),
-    "yellow": Look("yellow", pixel_mm=0.9, gamma=0.55, edge=0.4, noise=0.008, jpeg=90),
-    "pale": Look("pale", pixel_mm=0.9, gamma=0.4, edge=0.4, noise=0.006, jpeg=90),
-    "orange": Look("orange", pixel_mm=1.1, gamma=0.8, edge=1.2, noise=0.008, jpeg=75),
-    "grey": Look("grey", pixel_mm=1.0, gamma=0.6, black=0.1, edge=1.6, noise=0.03, jpeg=85),
-    "green": Look("green", pixel_mm=1.3, gamma=0.7, black=0.08, edge=0.5, noise=0.008, jpeg=85),
+    look.family: replace(look, other=look.family, three=look.family in THREE) for look in _BASES
 }
 
 
@@ -266,14 +304,17 @@ def random_look(rng: np.random.Generator, family: str | None = None) -> Look:
     return replace(
         base,
         other=str(rng.choice(FAMILIES)),
-        blend=float(rng.uniform(0.1, 0.6)) if rng.random() < 0.25 else 0.0,
+        blend=float(rng.uniform(0.1, 0.6)) if rng.random() < 0.25 and not base.three else 0.0,
         pixel_mm=about(base.pixel_mm, 0.15),
         gamma=about(base.gamma, 0.15),
-        black=float(np.clip(base.black + rng.normal(0, 0.02), 0, 0.15)),
-        number_scale=about(1, 0.05),
+        black=float(np.clip(base.black + rng.normal(0, 0.03), -0.2, 0.12)),
+        number_scale=about(base.number_scale, 0.05),
         softness=float(rng.uniform(0.3, 1)),
         prior=about(base.prior, 0.4),
         prior_ratio=float(base.prior_ratio + rng.normal(0, 0.08)),
+        air=about(base.air, 0.4),
+        hue_blur=about(base.hue_blur, 0.4),
+        hue_noise=about(base.hue_noise, 0.6) * float(rng.random() < 0.7),
         saturation=about(base.saturation, 0.12),
         hue=float(rng.normal(0, 4)),
         brightness=about(1, 0.04),

@@ -3,7 +3,8 @@
 For each family of scanners, five rows of colours: of organic, mixed light, inorganic, mixed heavy
 and metallic matter (orange, olive, green, teal, blue on most of them). A row holds the
 median colour (RGB, hexadecimal) of pixels of that hue in real scans, at the
-luminances of `LEVELS` out of 255, from opaque to air. Where a family's scans show no such pixel the
+luminances of `LEVELS` out of 255, from opaque to air. Families that know three hues only (`THREE`)
+hold means in the rows between. Where a family's scans show no such pixel the
 neighbouring hues or levels fill in.
 """
 
@@ -13,6 +14,9 @@ LEVELS = (0, 8, 16, 32, 48, 72, 96, 120, 144, 168, 192, 216, 236, 255)
 
 # Effective atomic number at the middle of each row.
 NUMBERS = (7.2, 9.2, 12.5, 16.5, 21.0)
+
+# Scanners that give each pixel one of three hues, orange, green or blue, with nothing between.
+THREE = ("pixray", "grey", "green")
 
 _MEASURED: dict[str, str] = {
     "sixray": """
@@ -30,11 +34,11 @@ _MEASURED: dict[str, str] = {
 010204 04090f 08121e 10243c 193658 234c94 2d6baa 5081ad 8292a2 98a8bd b5c0cf d1d8e1 e9ecf0 fafafa
 """,
     "pixray": """
-020301 080c05 1b120b 2a1e16 3f2d1d 5c432a 795b36 977244 bf8847 df9d5a ecb77b f4d2a4 fae7c8 fffefe
-010301 060c04 131209 252410 353318 504a24 686432 827f38 9f954a b7ac69 d1c28a e6dab1 fbefd9 fffefe
-000401 020e04 031105 0b310a 164211 2d5f21 3f7925 5b923f 74a65c 8fbd7b a9d29e c8e5c2 e1f4df fffefe
-010404 03100e 031211 102926 163a36 295751 416a68 5b867e 6f9d9a 8cb5b0 a7ccc6 c6e1dc deefec fffefe
-000307 020b1b 031125 062148 093483 21528b 3562ab 527fb6 6795c6 8caedc a9c5ea c6daf1 e4edf7 fffefe
+010000 040100 1d0700 4e1300 601c00 853507 a74e0c be651e d38234 df9951 ecb474 f7d09c fde6c3 fefefe
+010100 020200 0e0e00 2a2202 383005 584c0e 726416 8a7c2b a09844 b0af60 c3c881 d6e0a5 e5f2c7 fefefe
+000100 000400 001400 063204 11450a 2c6315 3e7a20 559238 6cad53 82c56f 9adc8e b5efae cdfecb fefefe
+000101 000202 001624 032a34 0b3c4c 1f5667 326c79 4e868c 68a0a1 82b7b4 9ecec4 bce3d6 d7f5e5 fefefe
+000002 000005 001749 002365 05348d 124ab9 255fd2 477ae0 6392ef 81a9f8 a3c0fa c2d7fd e1ecfe fefefe
 """,
     "parcel": """
 030202 0a0a09 141312 292625 3b2920 574535 7c5a38 bf671e e6792d e99958 eab585 efd4b6 f7e9da fefffe
@@ -79,18 +83,18 @@ _MEASURED: dict[str, str] = {
 020406 080e1a 081327 0d2340 14375b 1e5082 3269a5 4680bb 659cd2 83aad4 b2c4d5 cfdae5 e8edf2 ffffff
 """,
     "grey": """
-010201 050904 11110d 1f211a 372e29 53463d 6e5d4f 8f7455 b38854 c4a173 dabe9d e9d8c2 f9efe5 fefefe
-010201 060904 13110c 24221a 353428 4e4c36 666438 817b50 9c9460 b4a977 ccc69e dfdbbe f2eedf fefefe
-000200 020902 030b04 192319 2a372a 40513d 566c48 68855f 819d77 9bb68b b8cba0 d3e0c4 e6eedb fefefe
-010202 030907 0a1413 162625 243738 394f4e 506865 68807c 7e9694 98aeac b4c5c2 cbd8d8 e6ecec fefefe
-010306 050d17 091323 132032 263142 3e4a57 56626e 6d7a87 8592a0 9ea9b4 b8c0ca d2d9e2 e9ecf1 fefefe
+020000 050100 200d00 3f1800 5e2200 893303 a34811 e55708 ff6e24 fe8e51 fdb182 fbceac fde5d2 fefefe
+010100 020200 101100 212500 343603 504e0a 65681a 947a21 b48f3c bcac61 cec68a dedcb2 ebeed3 fefefe
+000100 000300 001500 033201 094a06 166a12 278723 429d3a 69b055 7ac971 9fda93 c0eab7 d9f6d4 fefefe
+000001 000202 00151d 042a2c 0c3e3c 1c5a54 327467 4c8b7c 6ca093 83b9a9 a5cec0 c4e1d6 dbf0e8 fefefe
+000002 000005 00153a 052256 0f3273 234a95 3c62ab 5679bf 7091d1 8ca9e1 abc1ec c8d8f6 dde9fd fefefe
 """,
     "green": """
-020300 090e02 141404 1d240a 243e16 3e5527 636633 7c7e49 949564 acad82 c5c49f ded9be f5e9db ffffff
-020400 0a0e02 1a1603 221f05 383712 4d4f1e 63672b 7d803f 959659 acae79 c5c696 dbddb3 f2f1dc ffffff
-020400 071102 081302 132708 1f4413 315d27 447530 5d8f48 73a65e 8cc06d afd492 cce4b9 e8f3dc ffffff
-000202 020607 0b1819 132b2c 1c3d3e 2d5352 436a6b 5f8580 769a96 95b0ac b2c7c4 cfdedd e8efee ffffff
-000205 020913 041433 0b224d 153262 2a4c71 426687 5f7f98 7b96aa 98adbd b4c3cf d1dae1 e8edf1 ffffff
+000100 010400 0b1200 1f2200 353a03 7e3607 9b4c16 b36220 c37f3e d49c5b e3b681 efd3ac f8e6d0 fefefe
+000100 010500 081500 162600 284003 564b0e 6e611e 857a2d 999647 adb060 c4c785 d9dead eaeed0 fefefe
+000200 000600 051800 0e2a00 1b4704 2d6014 417626 57913a 6fac50 86c466 a4d889 c3e8ae ddf5d0 fefefe
+000202 000606 04161a 0a2428 163b38 2a5450 406b66 57847a 729e8e 8ab6a0 a8ccb8 c6e0d0 e1f0e4 fefefe
+000204 00050d 021334 071f4f 122f6b 26478c 3e60a6 5778ba 7490cd 8ea7db adc1e6 cad7f1 e5ecf8 fefefe
 """,
 }
 
