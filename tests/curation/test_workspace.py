@@ -176,7 +176,7 @@ KILLED = """
     from xsyn_core.curation.workspace import Workspace
     workspace = Workspace({folder!r})
     workspace.decide(workspace.add(made_sample(0)), "accept")
-    def die(*_):
+    def die(*_, **__):
         os.kill(os.getpid(), signal.SIGKILL)
     {patch}
     workspace.add(made_sample(1))

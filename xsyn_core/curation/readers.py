@@ -1,0 +1,399 @@
+"""Datasets in: COCO (PIDray too), OPIXray, HiXray, YOLO and VOC, all as scans with annotations."""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image
+
+from xsyn_core import boxes
+from xsyn_core.boxes import Box
+from xsyn_core.categories import CATALOGS
+from xsyn_core.categories import catalog as catalog_of
+from xsyn_core.curation import formats, masks
+from xsyn_core.curation.formats import Labelled, Listed, Problems
+from xsyn_core.errors import XsynError
+from xsyn_core.scan import Annotation, Scan, read_scan
+
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An image file of a dataset, its (height, width) and its objects as labelled."""
+
+    image: Path
+    size: tuple[int, int]
+    objects: tuple[Labelled, ...]
+
+
+class Dataset:
+    """A dataset on disk, in a stable order. Iterating gives (image path, annotations).
+
+    Masks are decoded as an image's turn comes. Categories are in the catalogue's spelling; those
+    it lacks stay as they are, so that idle regions keep clear of them.
+
+    Attributes:
+        entries: the images.
+        catalog: key of the catalogue.
+    """
+
+    def __init__(self, entries: Sequence[Entry], catalog: str, problems: Problems) -> None:
+        self.entries = tuple(entries)
+        self.catalog = catalog
+        self._problems = problems
+        self._spelling = _spelling(catalog, {o.category for e in entries for o in e.objects})
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """A sentence, with a count, for all that was left out or is not of the catalogue."""
+        names = Counter(o.category for e in self.entries for o in e.objects)
+        title = catalog_of(self.catalog).title
+        foreign = tuple(
+            f"Annotations of {name!r}, which is no category of {title}, kept under that name: "
+            f"{count}."
+            for name, count in sorted(names.items())
+            if name not in self._spelling
+        )
+        return (*self._problems.notes, *foreign)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __iter__(self) -> Iterator[tuple[Path, tuple[Annotation, ...]]]:
+        for index, entry in enumerate(self.entries):
+            yield entry.image, self.annotations(index)
+
+    def annotations(self, index: int) -> tuple[Annotation, ...]:
+        """The annotations of one image."""
+        entry = self.entries[index]
+        return _annotations(
+            entry.objects, entry.size, self._spelling, self._problems, entry.image.name
+        )
+
+    def scan(self, index: int) -> Scan:
+        """One image with its annotations.
+
+        Raises:
+            XsynError: it cannot be read, or is of another size than its labels say.
+        """
+        entry = self.entries[index]
+        scan = read_scan(entry.image, annotations=self.annotations(index))
+        if scan.size != entry.size:
+            (h, w), (height, width) = entry.size, scan.size
+            raise XsynError(
+                f"{entry.image} is {width} x {height} pixels, but its labels were made for "
+                f"{w} x {h}. Use the image that was labelled."
+            )
+        return scan
+
+
+def read_dataset(path: str | Path, catalog: str | None = None) -> Dataset:
+    """Read a dataset, whichever of the known formats it is in.
+
+    Args:
+        path: folder of a COCO, PIDray, OPIXray, HiXray, YOLO or VOC dataset, or one COCO file
+            (its images are looked for beside it, or beside its folder `annotations`).
+        catalog: key of `categories.CATALOGS`; None takes the one that knows most of the names.
+
+    Raises:
+        XsynError: nothing of a known format, a broken label file, or not one image found.
+    """
+    path = Path(path).expanduser()
+    problems = Problems()
+    if path.is_file():
+        inner = path.parent.name.lower() == "annotations"
+        root = path.parent.parent if inner else path.parent
+        entries = _coco([path], root, problems)
+    elif path.is_dir():
+        entries = _read_folder(path, problems)
+    else:
+        raise XsynError(f"There is no file or folder {path}. Check the path.")
+    if not entries:
+        raise XsynError(" ".join([f"{path}: not one labelled image was found.", *problems.notes]))
+    key = catalog_of(catalog).key if catalog else _best_catalog(entries)
+    return Dataset(entries, key, problems)
+
+
+def read_annotations(
+    file: str | Path, scan_name: str, size: tuple[int, int], catalog: str = "pidray"
+) -> tuple[tuple[Annotation, ...], tuple[str, ...]]:
+    """The annotations of one scan, and notes on what had to be left out.
+
+    Args:
+        file: COCO .json (which may list many images), VOC .xml, or OPIXray or YOLO .txt (with its
+            class names in a data.yaml or classes.txt beside it or one folder up).
+        scan_name: file name of the scan, by which COCO files list it.
+        size: (height, width) of the scan.
+        catalog: whose spelling categories get.
+
+    Raises:
+        XsynError: the file is missing or broken, does not list the scan, was made for another
+            size, or holds nothing that can be used.
+    """
+    file = Path(file).expanduser()
+    problems = Problems()
+    listed = _listed_of_scan(_parse(file, problems), scan_name, file)
+    if listed.size is not None and listed.size != tuple(size):
+        (h, w), (height, width) = listed.size, size
+        raise XsynError(
+            f"{file} was made for an image of {w} x {h} pixels, but {scan_name} is {width} x "
+            f"{height}. Use the scan that was labelled."
+        )
+    spelling = _spelling(catalog, {found.category for found in listed.objects})
+    known = _annotations(listed.objects, size, spelling, problems, scan_name)
+    if not known and problems.notes:
+        raise XsynError(" ".join([f"{file} has no annotation that can be used.", *problems.notes]))
+    return known, problems.notes
+
+
+def _parse(file: Path, problems: Problems) -> list[Listed]:
+    suffix = file.suffix.lower()
+    if suffix == ".json":
+        return formats.read_coco(file, problems)
+    if suffix == ".xml":
+        return formats.read_voc(file, problems)
+    if suffix != ".txt":
+        raise XsynError(
+            f"{file} is of no known kind. Give COCO .json, VOC .xml, or YOLO or OPIXray .txt."
+        )
+    if not formats.looks_like_yolo(file):
+        return formats.read_opixray(file, problems)
+    return formats.read_yolo(file, _names([file.parent, file.parent.parent], file), problems)
+
+
+def _names(folders: Iterable[Path], needed_by: Path) -> list[str]:
+    names = formats.yolo_names(folders)
+    if names is None:
+        raise XsynError(
+            f"{needed_by} has class numbers but no names. Put a classes.txt (a name a line, "
+            "in the order of the numbers) or YOLO's data.yaml beside it."
+        )
+    return names
+
+
+def _listed_of_scan(images: list[Listed], scan_name: str, file: Path) -> Listed:
+    if len(images) == 1 and file.suffix.lower() != ".json":
+        return images[0]
+    same = [image for image in images if _file(image) == scan_name]
+    stem = Path(scan_name).stem
+    same = same or [image for image in images if Path(_file(image)).stem == stem]
+    if len(same) == 1:
+        return same[0]
+    problem = "lists several images of that name" if same else "does not list it"
+    some = ", ".join(_file(image) for image in images[:3])
+    raise XsynError(
+        f"{file} holds no annotations for {scan_name}: it {problem}. It has {len(images)} images"
+        + (f", such as {some}." if some else ".")
+    )
+
+
+def _file(image: Listed) -> str:
+    return _parts(image.file_name)[-1]
+
+
+def _spelling(catalog: str, names: Iterable[str]) -> dict[str, str]:
+    """The catalogue's spelling of those names that it knows."""
+    known = {}
+    for name in names:
+        try:
+            known[name] = catalog_of(catalog).find(name)
+        except XsynError:
+            continue
+    return known
+
+
+def _best_catalog(entries: Sequence[Entry]) -> str:
+    names = {found.category for entry in entries for found in entry.objects}
+    return max(CATALOGS, key=lambda key: len(set(_spelling(key, names).values())))
+
+
+def _annotations(
+    objects: Sequence[Labelled],
+    size: tuple[int, int],
+    spelling: dict[str, str],
+    problems: Problems,
+    image: str,
+) -> tuple[Annotation, ...]:
+    known = []
+    for found in objects:
+        box = boxes.clip(_scaled(found.box, size) if found.relative else found.box, size)
+        if boxes.area(box) == 0:
+            problems.add("Annotations outside their image, left out", image)
+            continue
+        category = spelling.get(found.category, found.category)
+        known.append(Annotation(category, box, _mask(found, size, problems, image), found.iscrowd))
+    return tuple(known)
+
+
+def _scaled(box: Box, size: tuple[int, int]) -> Box:
+    h, w = size
+    return box[0] * w, box[1] * h, box[2] * w, box[3] * h
+
+
+def _mask(
+    found: Labelled, size: tuple[int, int], problems: Problems, image: str
+) -> np.ndarray | None:
+    segmentation = found.segmentation
+    if segmentation is None:
+        return None
+    try:
+        if found.relative:
+            h, w = size
+            segmentation = [
+                [v * (h if i % 2 else w) for i, v in enumerate(polygon)] for polygon in segmentation
+            ]
+        mask = masks.decode(segmentation, size)
+    except (ValueError, TypeError) as error:
+        problems.add(f"Masks that cannot be used, while their boxes are ({error})", image)
+        return None
+    return mask if mask.any() else None
+
+
+def _read_folder(root: Path, problems: Problems) -> list[Entry]:
+    files = _files(root)
+    coco = [f for f in files if f.suffix.lower() == ".json" and _looks_like_coco(f)]
+    if coco:
+        return _coco(coco, root, problems)
+    images = _ImageIndex(root, files)
+    voc = [f for f in files if f.suffix.lower() == ".xml"]
+    if voc:
+        listed = [(formats.read_voc(file, problems)[0], file) for file in voc]
+        return _beside(listed, images, problems)
+    texts = [f for f in files if f.suffix.lower() == ".txt"]
+    opixray = [f for f in texts if "annotation" in f.parent.name.lower()]
+    if opixray:
+        listed = [(formats.read_opixray(file, problems)[0], file) for file in opixray]
+        return _beside(listed, images, problems)
+    return _yolo(root, images, problems)
+
+
+def _files(root: Path) -> list[Path]:
+    """All files, sorted; hidden ones and macOS's `._*` companions left out."""
+    found = []
+    for folder, inner, names in os.walk(root):
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        found += [Path(folder, name) for name in names if not name.startswith(".")]
+    return sorted(found)
+
+
+def _looks_like_coco(file: Path) -> bool:
+    with open(file, encoding="utf-8", errors="replace") as stream:
+        head = stream.read(1 << 16)
+    # Beside COCO's own files lie the JSON files of other tools; the lists may come in any order.
+    return any(f'"{part}"' in head for part in ("images", "annotations", "categories"))
+
+
+class _ImageIndex:
+    """Finds image files below a folder by the names that label files use."""
+
+    def __init__(self, root: Path, files: Sequence[Path]) -> None:
+        self.root = root
+        self.images = [f for f in files if f.suffix.lower() in IMAGE_SUFFIXES]
+        self._known = set(self.images)
+        self._by_name: dict[str, list[Path]] = {}
+        self._by_stem: dict[str, list[Path]] = {}
+        for file in self.images:
+            self._by_name.setdefault(file.name, []).append(file)
+            self._by_stem.setdefault(file.stem, []).append(file)
+
+    def find(self, name: str, label_file: Path) -> Path | None:
+        """The image of a name: by its relative path, else its name, else its stem.
+
+        Names that lie in several folders are told apart by the label file: `xray_test_hard.json`
+        and `test/test_annotation/a.txt` mean the images in `hard/` and in `test/`.
+        """
+        parts = _parts(name)
+        for base in (self.root, self.root / "images", label_file.parent):
+            if base.joinpath(*parts) in self._known:
+                return base.joinpath(*parts)
+        for found in (self._by_name.get(parts[-1]), self._by_stem.get(Path(parts[-1]).stem)):
+            if found and len(found) == 1:
+                return found[0]
+            if found:
+                return self._nearest(found, label_file)
+        return None
+
+    def _nearest(self, found: list[Path], label_file: Path) -> Path | None:
+        hints = set(label_file.stem.lower().split("_")) | {
+            part.lower() for part in label_file.relative_to(self.root).parent.parts
+        }
+        score = [
+            len(hints & {part.lower() for part in file.relative_to(self.root).parent.parts})
+            for file in found
+        ]
+        best = max(score)
+        return found[score.index(best)] if score.count(best) == 1 else None
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    """The parts of a file name as label files write it, without drive, root and `..`."""
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    return tuple(p for p in parts if p not in ("/", "..") and not p.endswith(":")) or (name,)
+
+
+def _coco(files: Sequence[Path], root: Path, problems: Problems) -> list[Entry]:
+    images = _ImageIndex(root, _files(root))
+    listed = [(image, file) for file in files for image in formats.read_coco(file, problems)]
+    return _beside(listed, images, problems)
+
+
+def _beside(
+    listed: Sequence[tuple[Listed, Path]], images: _ImageIndex, problems: Problems
+) -> list[Entry]:
+    """Entries of those listed images whose files exist, each file once."""
+    entries: dict[Path, Entry] = {}
+    for image, label_file in listed:
+        path = images.find(image.file_name, label_file)
+        case = f"{image.file_name} of {label_file.name}"
+        if path is None:
+            problems.add("Listed images that are not there, or not by one name, left out", case)
+            continue
+        if path in entries:
+            if entries[path].objects != image.objects:
+                problems.add("Images listed twice with unlike labels, the first ones kept", case)
+            continue
+        size = image.size or _size(path, problems)
+        if size is not None:
+            entries[path] = Entry(path, size, image.objects)
+    return list(entries.values())
+
+
+def _yolo(root: Path, images: _ImageIndex, problems: Problems) -> list[Entry]:
+    labels = {path: _yolo_label(path, root) for path in images.images}
+    if not any(label.is_file() for label in labels.values()):
+        raise XsynError(
+            f"{root} holds no dataset of a known format. Give a folder in the layout of COCO, "
+            "PIDray, OPIXray, HiXray, YOLO (images/, labels/, data.yaml) or VOC."
+        )
+    names = _names([root, root / "labels", root.parent], root)
+    entries = []
+    for path, label in labels.items():
+        size = _size(path, problems)
+        if size is None:
+            continue
+        # An image without a label file is YOLO's way to say: no object.
+        listed = formats.read_yolo(label, names, problems)[0].objects if label.is_file() else ()
+        entries.append(Entry(path, size, listed))
+    return entries
+
+
+def _yolo_label(image: Path, root: Path) -> Path:
+    parts = list(image.relative_to(root).parts)
+    for i in range(len(parts) - 2, -1, -1):
+        if parts[i] == "images":
+            parts[i] = "labels"
+            break
+    return root.joinpath(*parts).with_suffix(".txt")
+
+
+def _size(path: Path, problems: Problems) -> tuple[int, int] | None:
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except (OSError, SyntaxError, ValueError):
+        problems.add("Images that cannot be read, left out", path.name)
+        return None
