@@ -14,7 +14,8 @@ CROP = 128
 
 
 def crops(data: list[Shard], batch: int, rng: np.random.Generator) -> torch.Tensor:
-    """Random squares, turned and flipped: half cut at native size, half whole pictures shrunk.
+    """Random squares, turned and flipped: cut at native size, or windows shrunk to the size that
+    is painted. Whole scans are never shrunk: no window shows that much in so few pixels.
 
     Returns:
         float32 (batch, 3, CROP, CROP) in [-1, 1].
@@ -22,8 +23,9 @@ def crops(data: list[Shard], batch: int, rng: np.random.Generator) -> torch.Tens
     out = np.empty((batch, CROP, CROP, 3), np.uint8)
     for k in range(batch):
         shard = data[rng.integers(len(data))]
-        image = shard.images[rng.integers(len(shard.images))]
-        if rng.random() < 0.5:
+        index = rng.integers(len(shard.images))
+        image = shard.images[index]
+        if shard.whole[index] or rng.random() < 0.4:
             x, y = rng.integers(0, SIDE - CROP + 1, 2)
             piece = image[y : y + CROP, x : x + CROP]
         else:
