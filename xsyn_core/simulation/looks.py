@@ -3,7 +3,7 @@
 The chain is a scanner's own: transmission of both channels, blur and noise of the detector,
 edge enhancement on the logarithms, then a colour by two numbers: grey level (how much is
 absorbed) and effective atomic number (from the ratio of the two channels), then what
-displaying and storing do: dithering, a colour depth, JPEG.
+storing does.
 
 A scanner has its own pixel pitch. A view finer than that is computed at the scanner's pitch and
 enlarged, so that a zoomed window is as soft and noisy as a crop of a real scan.
@@ -54,7 +54,6 @@ class Look:
         edge: strength of edge enhancement, and `edge_width` its scale in scanner pixels.
         shading: relative fall of the beam to the sides of the detector.
         streak: relative gain error of detector rows.
-        dither: amplitude of ordered dithering, 0 to 1, and `depth` the levels a channel has.
         jpeg: quality of the JPEG pass, 0 for none.
     """
 
@@ -82,8 +81,6 @@ class Look:
     edge_width: float = 1.2
     shading: float = 0.0
     streak: float = 0.0
-    dither: float = 0.0
-    depth: int = 256
     jpeg: int = 85
 
 
@@ -170,17 +167,6 @@ def _colour(logs: np.ndarray, look: Look, scale: float, rng: np.random.Generator
     return cv2.remap(_table(look), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
-_BAYER = np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]], np.float32)
-
-
-def _dither(picture: np.ndarray, look: Look) -> np.ndarray:
-    """Round to the look's levels a channel, with an ordered pattern."""
-    h, w = picture.shape[:2]
-    step = 255 / (look.depth - 1)
-    pattern = np.tile((_BAYER + 0.5) / 16 - 0.5, (h // 4 + 1, w // 4 + 1))[:h, :w, None]
-    return np.round((picture + pattern * (look.dither * step)) / step) * step
-
-
 def _detect(beam: np.ndarray, look: Look, scale: float, rng: np.random.Generator) -> np.ndarray:
     """Blur, shading and noise of the detector, on (2, h, w) transmissions."""
     _, h, w = beam.shape
@@ -242,8 +228,6 @@ def expose(
     logs -= look.air
     np.maximum(logs, 0, out=logs)
     picture = _colour(logs, look, scale, rng)
-    if look.dither or look.depth < 256:
-        picture = _dither(picture, look)
     picture = np.clip(np.round(picture), 0, 255).astype(np.uint8)
     if look.jpeg:
         # OpenCV takes BGR; the channels' order matters to JPEG's colour transform.
@@ -261,7 +245,7 @@ def expose(
 _BASES = (
     Look("sixray", pixel_mm=0.7, gamma=0.5, black=-0.14, edge=1.0, noise=0.014),
     Look("opixray", pixel_mm=1.0, gamma=0.6, black=-0.12, edge=1.2, noise=0.009),
-    Look("pixray", pixel_mm=1.0, gamma=0.55, edge=2.2, edge_width=1.0, noise=0.022, hue_blur=2.5),
+    Look("pixray", pixel_mm=1.0, gamma=0.55, edge=2.0, air=0.04, noise=0.018, hue_blur=1.5),
     Look("parcel", pixel_mm=1.0, gamma=0.55, black=-0.06, edge=1.8, noise=0.015, jpeg=75),
     Look("deep", pixel_mm=1.1, gamma=0.75, black=-0.1, edge=1.2, noise=0.012),
     Look("tray", pixel_mm=1.0, gamma=0.6, black=0.03, edge=0.4, noise=0.004),
@@ -274,6 +258,7 @@ _BASES = (
         gamma=0.55,
         number_scale=0.9,
         edge=1.6,
+        air=0.04,
         noise=0.03,
         hue_blur=0.0,
         hue_noise=0.14,
@@ -325,7 +310,5 @@ def random_look(rng: np.random.Generator, family: str | None = None) -> Look:
         edge_width=about(base.edge_width, 0.2),
         shading=float(rng.uniform(0, 0.03)) if rng.random() < 0.3 else 0.0,
         streak=about(0.003, 0.6) if rng.random() < 0.4 else 0.0,
-        dither=base.dither * float(rng.uniform(0.3, 1)),
-        depth=base.depth,
         jpeg=int(rng.integers(60, 97)) if rng.random() < 0.7 else 0,
     )

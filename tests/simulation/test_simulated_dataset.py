@@ -1,0 +1,61 @@
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from xsyn_core.categories import CATALOGS
+from xsyn_core.curation.masks import decode
+from xsyn_core.errors import XsynError
+from xsyn_core.simulation.dataset import simulate
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    files = [p for p in folder.rglob("*") if p.is_file()]
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in files}
+
+
+def test_dataset_is_coco_and_repeatable(tmp_path):
+    seen = []
+    path = simulate(
+        5, 3, tmp_path / "a", size=(96, 128), progress=lambda done, count: seen.append(done)
+    )
+    data = json.loads(path.read_text())
+    assert seen == [1, 2, 3, 4, 5]
+    names = [c["name"] for c in data["categories"]]
+    assert tuple(names) == CATALOGS["pidray"].names
+    assert [c["id"] for c in data["categories"]] == list(range(1, 13))
+    assert [a["id"] for a in data["annotations"]] == list(range(1, len(data["annotations"]) + 1))
+    assert data["annotations"]
+    for image in data["images"]:
+        pixels = cv2.imread(str(tmp_path / "a" / image["file_name"]))
+        assert pixels.shape == (image["height"], image["width"], 3) == (96, 128, 3)
+    for a in data["annotations"]:
+        mask = decode(a["segmentation"], (96, 128))
+        ys, xs = np.nonzero(mask)
+        assert a["bbox"] == [
+            xs.min(),
+            ys.min(),
+            xs.max() + 1 - xs.min(),
+            ys.max() + 1 - ys.min(),
+        ]
+        assert a["area"] == mask.sum() and a["iscrowd"] == 0
+    simulate(5, 3, tmp_path / "b", size=(96, 128), workers=2)
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+    simulate(5, 4, tmp_path / "b", size=(96, 128))
+    assert content(tmp_path / "a") != content(tmp_path / "b")
+
+
+def test_values_that_make_no_sense(tmp_path):
+    with pytest.raises(XsynError, match="count"):
+        simulate(0, 0, tmp_path / "x")
+    with pytest.raises(XsynError, match="too small"):
+        simulate(1, 0, tmp_path / "x", size=(8, 8))
+    with pytest.raises(XsynError, match="sixray"):
+        simulate(1, 0, tmp_path / "x", look="nonesuch")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("keep")
+    with pytest.raises(XsynError, match="something else"):
+        simulate(1, 0, tmp_path / "mine")
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "keep"
