@@ -53,7 +53,8 @@ class Frame:
     def unit(self, box: Sequence[float]) -> Box:
         """From scan pixels to shares of the frame, 0 to 1: what the grounding tokens take."""
         (x1, y1, x2, y2), (h, w) = self.to_frame(box), self.size
-        return tuple(min(max(v, 0.0), 1.0) for v in (x1 / w, y1 / h, x2 / w, y2 / h))
+        x1, y1, x2, y2 = (min(max(v, 0.0), 1.0) for v in (x1 / w, y1 / h, x2 / w, y2 / h))
+        return x1, y1, x2, y2
 
     def cells(self, box: Sequence[float], factor: int) -> IntBox:
         """From scan pixels to latent cells of `factor` model pixels: outward, clipped to the
@@ -138,7 +139,7 @@ def windows(
     Returns:
         Frames with the indices of their boxes, in the order of their first boxes.
     """
-    groups = [((i,), tuple(box)) for i, box in enumerate(boxes)]
+    groups: list[tuple[tuple[int, ...], Box]] = [((i,), box) for i, box in enumerate(boxes)]
 
     def extent(box: Sequence[float]) -> float:
         return max(box[2] - box[0], box[3] - box[1])
