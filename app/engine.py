@@ -27,7 +27,7 @@ class Engine:
     def __init__(self, load: "Callable[[], Synthesizer]", name: str = "embedded"):
         self._load = load
         self._name = name
-        self._synthesizer: "Synthesizer | None" = None
+        self._synthesizer: Synthesizer | None = None
         self._problem = ""
         self._started = False
         self._start_lock = threading.Lock()

@@ -53,7 +53,7 @@ def sheet(report: ExportReport, session: Session, packed: Path, name: str) -> st
     title = html.escape(catalog(session.catalog).title)
     return (
         f'<header><h2>{title} dataset exported</h2><button class="xs-x" data-do="close" '
-        f'aria-label="Close">×</button></header><div class="tiles">{tiles}</div>{notes}'
+        f'aria-label="Close">&times;</button></header><div class="tiles">{tiles}</div>{notes}'
         f'<p class="path">COCO, written to<code>{html.escape(str(report.path))}</code></p>'
         f'<footer><a class="xs-btn primary" download="{name}" '
         f'href="{session.address(packed)}">Download zip · {size:.1f} MB</a></footer>'

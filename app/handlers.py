@@ -19,14 +19,20 @@ from app.engine import Engine
 from app.exporting import BUSY, Exports
 from app.records import Records
 from app.scene import annotation, crop, occlusion, patch, result, scene
-from app.session import Decided, Session, Sessions, served_folder
+from app.session import Decided, Session, Sessions, Upload, served_folder
 from xsyn_core.categories import CATALOGS, catalog
 from xsyn_core.errors import XsynError
+from xsyn_core.sample import Request, Sample
 from xsyn_core.scan import Scan, read_scan
 
 log = logging.getLogger(__name__)
 
 IDLE: dict[str, Any] = {}
+# Fields of `Request` that have a control of the same name.
+SETTINGS = (
+    *("variant", "catalog", "seed", "steps", "guidance", "sampler", "frame"),
+    *("points", "divisions", "occlude", "alpha", "occlusion"),
+)
 
 
 def guarded(method: Callable) -> Callable:
@@ -111,7 +117,7 @@ class Handlers:
         session = self.sessions.get(key)
         return key, canvas(
             scene=scene(session),
-            shelf=self.shelf(),
+            shelf=self.shelf(session),
             records=self.records.listing(),
             models=self.models(),
         )
@@ -124,29 +130,51 @@ class Handlers:
         """While models load: (canvas, timer)."""
         return canvas(models=self.models()), gr.Timer(active=self.engine.state == "loading")
 
-    def shelf(self) -> list[dict[str, str]]:
-        """The example scans with thumbnails."""
+    def shelf(self, session: Session) -> list[dict[str, str]]:
+        """What this browser sent, newest first, then the example scans, with thumbnails."""
         if self._shelf is None:
             self._shelf = [
-                {"name": name, "thumb": thumbnail(read_scan(path).pixels)}
+                {"place": name, "name": name, "thumb": thumbnail(read_scan(path).pixels)}
                 for name, path in self.examples.items()
             ]
-        return self._shelf
+        sent = [
+            {"place": place, "name": upload.name, "thumb": upload.thumb}
+            for place, upload in reversed(session.uploads.items())
+        ]
+        return sent + self._shelf
 
     # ---- opening ----
     @guarded
     def open_upload(self, key: str, event: gr.EventData) -> Any:
-        """A file was dropped or chosen."""
-        path = incoming.uploaded(event.path, served_folder())
-        return self._open(key, read_scan(path, name=str(event.name)[:120]), None)
+        """Files were dropped or chosen: all go on the shelf, the first readable one opens."""
+        session = self.sessions.get(key)
+        opened, problems = None, []
+        for name, path in incoming.uploads(event.files, served_folder()):
+            try:
+                scan = read_scan(path, name=name)
+            except XsynError as error:
+                problems.append(str(error))
+                continue
+            place = f"upload {len(session.uploads) + 1}"
+            session.uploads[place] = Upload(name, path, thumbnail(scan.pixels))
+            opened = opened or (scan, place)
+        if opened is None:
+            raise XsynError(problems[0])
+        for problem in problems[:3]:
+            gr.Warning(html.escape(problem), title="")
+        return self._open(session, *opened)
 
     @guarded
-    def open_example(self, key: str, event: gr.EventData) -> Any:
-        """An example was clicked."""
-        path = self.examples.get(str(event.name))
-        if path is None:
-            raise XsynError("There is no such example. Choose one from the list.")
-        return self._open(key, read_scan(path), path.name)
+    def open_shelf(self, key: str, event: gr.EventData) -> Any:
+        """A scan of the shelf was clicked."""
+        session = self.sessions.get(key)
+        place = str(event.place)
+        if place in session.uploads:
+            upload = session.uploads[place]
+            return self._open(session, read_scan(upload.path, name=upload.name), place)
+        if place not in self.examples:
+            raise XsynError("There is no such scan. Choose one from the list.")
+        return self._open(session, read_scan(self.examples[place]), place)
 
     @guarded
     def failed(self, event: gr.EventData) -> None:
@@ -156,12 +184,16 @@ class Handlers:
             "check the file and the connection, then try again."
         )
 
-    def _open(self, key: str, scan: Scan, example: str | None) -> Any:
-        session = self.sessions.get(key)
-        session.stop.set()
-        session.open(scan, example)
+    def _open(self, session: Session, scan: Scan, place: str) -> Any:
+        session.run += 1
+        session.open(scan, place)
         session.scan_url = session.keep(png(scan.pixels))
-        return canvas(value=boxes_of(session, []), scene=scene(session, self._finding()), live=IDLE)
+        return canvas(
+            value=boxes_of(session, []),
+            scene=scene(session, self._finding()),
+            shelf=self.shelf(session),
+            live=IDLE,
+        )
 
     def _finding(self) -> str:
         return (
@@ -233,39 +265,41 @@ class Handlers:
 
     # ---- painting ----
     @guarded
-    def begin(self, key: str, value: Any, *controls: Any) -> Any:
+    def begin(self, key: str, value: Any, *settings: Any) -> Any:
         """Check the request before it waits for the models."""
         session = self.sessions.get(key)
-        self._request(session, value, controls)
-        session.stop.clear()
+        self._request(session, value, settings)
+        session.run += 1
         waiting = "Waiting for the models …" if self.engine.state == "loading" else "Starting …"
         return canvas(live={"painting": True, "step": 0, "steps": 0, "text": waiting})
 
-    def _request(self, session: Session, value: Any, controls: tuple[Any, ...]) -> Any:
-        scan = session.need_scan()
-        boxes = incoming.groundings(value, scan, session.scan_id, session.catalog)
-        variant, *rest = controls
+    def _request(self, session: Session, value: Any, settings: tuple[Any, ...]) -> Request:
         return incoming.request(
-            boxes, variant, session.catalog, *rest, session.occluder, session.placement
+            session.need_scan(),
+            session.scan_id,
+            value,
+            dict(zip(SETTINGS, settings, strict=True)),
+            session.occluder,
+            session.placement,
         )
 
     @guarded
-    def generate(self, key: str, value: Any, *controls: Any) -> Iterator[Any]:
+    def generate(self, key: str, value: Any, *settings: Any) -> Iterator[Any]:
         """Paint, refine, occlude; a generator of canvas updates."""
         session = self.sessions.get(key)
         try:
-            yield from self._paint(session, self._request(session, value, controls))
+            yield from self._paint(session, self._request(session, value, settings))
         except Exception:
             yield canvas(live=IDLE)
             raise
         yield canvas(scene=scene(session), live=IDLE)
 
-    def _paint(self, session: Session, asked: Any) -> Iterator[Any]:
-        scan, scan_id = session.need_scan(), session.scan_id
+    def _paint(self, session: Session, asked: Request) -> Iterator[Any]:
+        scan, run = session.need_scan(), session.run
         begun, crop_shown, painting = time.monotonic(), None, None
         with self.engine.use() as synthesizer, closing(synthesizer.paint(scan, asked)) as steps:
             for progress in steps:
-                if session.stop.is_set():
+                if session.run != run:
                     return
                 if progress.preview is not None:
                     crop_shown = crop(session, progress.preview)
@@ -289,18 +323,18 @@ class Handlers:
                 asked.occlusion,
                 asked.occlude,
             )
-        if session.scan_id == scan_id:
+        if session.run == run:
             session.clear()
             session.painting = painting
             self._show(session, sample)
 
-    def _show(self, session: Session, sample: Any) -> None:
+    def _show(self, session: Session, sample: Sample) -> None:
         session.sample = sample
         session.result = result(session, sample)
 
     def stop(self, key: str) -> None:
         """End the painting at its next step."""
-        self.sessions.get(key).stop.set()
+        self.sessions.get(key).run += 1
 
     @staticmethod
     def next_seed(seed: Any) -> int:
@@ -403,7 +437,7 @@ class Handlers:
             last = Decided(undone.id, sample.scan, None, sample)
         decision = None if undone.now == "pending" else undone.now
         gr.Info(f"Took back: {undone.decision}.", title="", duration=3)
-        return self._return(session, last, decision)
+        return self._recall(session, last, decision)
 
     @guarded
     def inspect(self, key: str, event: gr.EventData) -> Any:
@@ -414,11 +448,13 @@ class Handlers:
         sample = self.records.workspace.load(number)
         for own in session.decided:
             if own.record == number:
-                return self._return(session, own, state)
-        return self._return(session, Decided(number, sample.scan, None, sample), state)
+                return self._recall(session, own, state)
+        return self._recall(session, Decided(number, sample.scan, None, sample), state)
 
-    def _return(self, session: Session, last: Decided, decision: str | None) -> Any:
+    def _recall(self, session: Session, last: Decided, decision: str | None) -> list[Any]:
+        """A decided sample on the canvas, with the settings that made it: (canvas, *settings)."""
         if session.scan is None or session.scan.sha256 != last.scan.sha256:
+            session.run += 1
             name = last.scan.name
             session.open(last.scan, name if name in self.examples else None)
             session.scan_url = session.keep(png(last.scan.pixels))
@@ -426,16 +462,17 @@ class Handlers:
         session.painting, session.record = last.painting, last.record
         session.decision = decision
         self._show(session, last.sample)
-        asked = [
-            {"category": g.category, "box": [round(v, 1) for v in g.box]}
-            for g in last.sample.request.groundings
-        ]
-        return canvas(
+        asked = last.sample.request
+        session.catalog = asked.catalog
+        session.occluder, session.placement = asked.occluder, asked.placement
+        items = [annotation(g) for g in asked.groundings]
+        shown = canvas(
             scene=scene(session),
-            value=boxes_of(session, asked),
+            value=boxes_of(session, items),
             live=IDLE,
             records=self.records.listing(),
         )
+        return [shown, *(getattr(asked, name) for name in SETTINGS)]
 
     # ---- export ----
     @guarded

@@ -3,16 +3,25 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from xsyn_core.boxes import validated
 from xsyn_core.categories import catalog
 from xsyn_core.errors import XsynError
-from xsyn_core.sample import Grounding, Request
+from xsyn_core.sample import (
+    FrameMode,
+    Grounding,
+    OcclusionMode,
+    PointStrategy,
+    Request,
+    Sampler,
+    Variant,
+)
 from xsyn_core.scan import Scan
 
 MAX_BOXES = 30
 MAX_SEED = 2**31 - 1
+MAX_FILES = 100
 
 
 def groundings(value: Any, scan: Scan, scan_id: str, catalog_key: str) -> tuple[Grounding, ...]:
@@ -79,44 +88,60 @@ def choice(value: Any, allowed: tuple[str, ...], what: str) -> str:
 
 
 def request(
-    boxes: tuple[Grounding, ...],
-    variant: Any,
-    catalog_key: str,
-    seed: Any,
-    steps: Any,
-    guidance: Any,
-    sampler: Any,
-    frame: Any,
-    points: Any,
-    divisions: Any,
-    occlude: Any,
-    alpha: Any,
-    occlusion: Any,
+    scan: Scan,
+    scan_id: str,
+    boxes: Any,
+    settings: Mapping[str, Any],
     occluder: int,
     placement: int,
 ) -> Request:
-    """A checked `Request` from the values of the page's controls.
+    """A checked `Request`.
+
+    Args:
+        scan, scan_id: the open scan and the id that the session gave it.
+        boxes: the canvas's value, see `groundings`.
+        settings: the values of the page's controls, by the names of `Request`'s fields.
 
     Raises:
-        XsynError: a value outside its range.
+        XsynError: a box, category or setting that is not one.
     """
+    key = catalog(str(settings["catalog"])).key
     return Request(
-        groundings=boxes,
-        variant=choice(variant, ("add", "modify"), "The variant"),
-        catalog=catalog_key,
-        seed=whole(seed, 0, MAX_SEED, "The seed"),
-        steps=whole(steps, 1, 1000, "Steps"),
-        guidance=number(guidance, 0, 30, "Guidance"),
-        sampler=choice(sampler, ("ddim", "dpm++"), "The sampler"),
-        frame=choice(frame, ("window", "whole"), "The frame"),
-        points=choice(points, ("median", "topk"), "The point sampling"),
-        divisions=whole(divisions, 0, 4, "Divisions"),
-        occlude=bool(occlude),
-        alpha=number(alpha, 0, 1, "Alpha"),
-        occlusion=choice(occlusion, ("latent", "every-step", "pixel"), "The occlusion"),
+        groundings=groundings(boxes, scan, scan_id, key),
+        variant=choice(settings["variant"], get_args(Variant), "The variant"),
+        catalog=key,
+        seed=whole(settings["seed"], 0, MAX_SEED, "The seed"),
+        steps=whole(settings["steps"], 1, 1000, "Steps"),
+        guidance=number(settings["guidance"], 0, 30, "Guidance"),
+        sampler=choice(settings["sampler"], get_args(Sampler), "The sampler"),
+        frame=choice(settings["frame"], get_args(FrameMode), "The frame"),
+        points=choice(settings["points"], get_args(PointStrategy), "The point sampling"),
+        divisions=whole(settings["divisions"], 0, 4, "Divisions"),
+        occlude=bool(settings["occlude"]),
+        alpha=number(settings["alpha"], 0, 1, "Alpha"),
+        occlusion=choice(settings["occlusion"], get_args(OcclusionMode), "The occlusion"),
         occluder=occluder,
         placement=placement,
     )
+
+
+def uploads(value: Any, folder: str | Path) -> list[tuple[str, Path]]:
+    """Name and path of each uploaded file, from [{"name": ..., "path": ...}]; see `uploaded`.
+
+    Raises:
+        XsynError: no files, too many, or a path that leads elsewhere.
+    """
+    if not isinstance(value, list) or not value:
+        raise XsynError("No file arrived. Try to open it again.")
+    if len(value) > MAX_FILES:
+        raise XsynError(f"At most {MAX_FILES} scans can be opened at once; choose fewer.")
+    found = []
+    for item in value:
+        if not isinstance(item, Mapping):
+            raise XsynError("No file arrived. Try to open it again.")
+        path = uploaded(item.get("path"), folder)
+        found.append((Path(str(item.get("name") or path.name)).name[:120], path))
+    return found
 
 
 def uploaded(value: Any, folder: str | Path) -> Path:

@@ -3,7 +3,7 @@
 import gradio as gr
 
 from app.canvas import STYLES, make_canvas
-from app.handlers import Handlers
+from app.handlers import SETTINGS, Handlers
 from xsyn_core.categories import CATALOGS
 from xsyn_core.sample import Grounding, Request
 
@@ -153,12 +153,8 @@ def _wire(
     c: dict[str, gr.components.Component],
 ) -> None:
     bom = [c["occlude"], c["alpha"], c["occlusion"]]
-    asked = [
-        key,
-        canvas,
-        *(c[n] for n in ("variant", "seed", "steps", "guidance", "sampler", "frame")),
-        *(c[n] for n in ("points", "divisions", "occlude", "alpha", "occlusion")),
-    ]
+    settings = [c[name] for name in SETTINGS]
+    asked = [key, canvas, *settings]
 
     def regions_after(event: gr.events.Dependency) -> None:
         event.success(handlers.find_regions, key, canvas, **GPU)
@@ -167,7 +163,7 @@ def _wire(
     timer.tick(handlers.tick, None, [canvas, timer], show_progress="hidden")
 
     regions_after(canvas.open(handlers.open_upload, key, canvas, **FAST))
-    regions_after(canvas.example(handlers.open_example, key, canvas, **FAST))
+    regions_after(canvas.shelf(handlers.open_shelf, key, canvas, **FAST))
     canvas.failed(handlers.failed, None, None, **FAST)
     regions_after(
         c["catalog"].input(handlers.change_catalog, [key, canvas, c["catalog"]], canvas, **FAST)
@@ -175,15 +171,11 @@ def _wire(
     c["variant"].input(handlers.change_variant, [key, c["variant"]], canvas, **FAST)
     c["propose"].click(handlers.propose, [key, canvas], canvas, **GPU)
 
-    def paint_after(event: gr.events.Dependency) -> None:
-        event.success(handlers.begin, asked, canvas, **FAST).success(
-            handlers.generate, asked, canvas, **GPU
-        )
-
-    c["generate"].click(handlers.begin, asked, canvas, **FAST).success(
-        handlers.generate, asked, canvas, **GPU
-    )
-    paint_after(c["next"].click(handlers.next_seed, c["seed"], c["seed"], **FAST))
+    begun = c["generate"].click(handlers.begin, asked, canvas, **FAST)
+    begun.success(handlers.generate, asked, canvas, **GPU)
+    next_seed = c["next"].click(handlers.next_seed, c["seed"], c["seed"], **FAST)
+    begun = next_seed.success(handlers.begin, asked, canvas, **FAST)
+    begun.success(handlers.generate, asked, canvas, **GPU)
     c["stop"].click(handlers.stop, key, None, **FAST)
 
     live = {"trigger_mode": "always_last", **GPU}
@@ -196,6 +188,6 @@ def _wire(
 
     for decision in ("accept", "reject", "skip"):
         c[decision].click(handlers.decide(decision), key, canvas, **FAST)
-    c["undo"].click(handlers.undo, key, canvas, **FAST)
-    canvas.inspect(handlers.inspect, key, canvas, **FAST)
+    c["undo"].click(handlers.undo, key, [canvas, *settings], **FAST)
+    canvas.inspect(handlers.inspect, key, [canvas, *settings], **FAST)
     canvas.export(handlers.export, key, canvas, **FAST)

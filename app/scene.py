@@ -1,5 +1,6 @@
 """What the canvas shows, as JSON: the open scan, its regions, the painting under review."""
 
+import secrets
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from app import drawing
 from app.session import Session
 from xsyn_core.boxes import Box, iou
 from xsyn_core.categories import catalog
-from xsyn_core.sample import PaintedObject, Sample
+from xsyn_core.sample import Grounding, PaintedObject, Sample
 from xsyn_core.scan import Annotation
 
 if TYPE_CHECKING:  # the page is up before torch is imported
@@ -30,7 +31,7 @@ def scene(session: Session, finding: str | None = None) -> dict[str, Any]:
         and {
             "id": session.scan_id,
             "name": scan.name,
-            "example": session.example,
+            "place": session.place,
             "height": scan.size[0],
             "width": scan.size[1],
             "url": session.scan_url,
@@ -46,8 +47,8 @@ def scene(session: Session, finding: str | None = None) -> dict[str, Any]:
     }
 
 
-def annotation(known: Annotation) -> dict[str, Any]:
-    """A known object as the canvas draws it."""
+def annotation(known: Annotation | Grounding) -> dict[str, Any]:
+    """A known or asked-for object as the canvas draws it."""
     return {"category": known.category, "box": rounded(known.box)}
 
 
@@ -65,7 +66,7 @@ def region(segment: "Segment") -> dict[str, Any]:
 def result(session: Session, sample: Sample) -> dict[str, Any]:
     """A sample with its label and how the label came about."""
     return {
-        "seed": sample.request.seed,
+        "id": secrets.token_hex(4),
         "objects": [painted(session, item) for item in sample.objects],
         "kept": [annotation(a) for a in sample.kept],
         "patch": patch(session, sample),

@@ -41,9 +41,24 @@ class Decided:
     sample: Sample
 
 
+@dataclass(frozen=True)
+class Upload:
+    """A scan that this browser sent, as the shelf shows it."""
+
+    name: str
+    path: Path
+    thumb: str
+
+
 @dataclass
 class Session:
-    """One operator's work: open scan, its regions, the painting under review, decisions."""
+    """One operator's work: open scan, its regions, the painting under review, decisions.
+
+    Attributes:
+        place: the open scan's place on the shelf: an example's or upload's key, else None.
+        run: grows with every painting and stop; a painting ends when it is no longer the latest.
+        record: the sample under review in the workspace, once it is there.
+    """
 
     id: str
     folder: Path
@@ -52,7 +67,7 @@ class Session:
     scan: Scan | None = None
     scan_id: str = ""
     scan_url: str = ""
-    example: str | None = None
+    place: str | None = None
     regions: "list[Segment] | None" = None
     painting: "Painting | None" = None
     sample: Sample | None = None
@@ -62,14 +77,15 @@ class Session:
     record: int | None = None
     decision: str | None = None
     decided: list[Decided] = field(default_factory=list)
-    stop: threading.Event = field(default_factory=threading.Event)
+    uploads: dict[str, Upload] = field(default_factory=dict)
+    run: int = 0
     files: int = 0
 
-    def open(self, scan: Scan, example: str | None = None) -> None:
+    def open(self, scan: Scan, place: str | None = None) -> None:
         """Make `scan` the open one; its results start empty, decisions stay."""
         self.scan = scan
         self.scan_id = secrets.token_hex(4)
-        self.example = example
+        self.place = place
         self.regions = None
         self.clear()
 
@@ -158,5 +174,5 @@ class Sessions:
         with self._lock:
             session = self._all.pop(key or "", None)
         if session is not None:
-            session.stop.set()
+            session.run += 1
             shutil.rmtree(session.folder, ignore_errors=True)

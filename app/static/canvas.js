@@ -32,7 +32,7 @@ const S = {
   last: [],
   view: { scale: 1, x: 0, y: 0, fitted: true },
   layers: {
-    regions: true, boxes: true, heat: false, active: false,
+    regions: true, regionsAfter: false, boxes: true, heat: false, active: false,
     points: false, refined: true, mask: false, occluder: false,
   },
   compare: false,
@@ -45,6 +45,8 @@ const live = () => props.live || {};
 const result = () => (scene().result && !live().painting ? scene().result : null);
 const regions = () => (scene().regions && scene().regions.items) || [];
 const painting = () => Boolean(live().painting);
+// Idle regions are in the way of a finished sample, so there they have a switch of their own.
+const layerKey = (key) => (key === "regions" && result() ? "regionsAfter" : key);
 
 // Pictures arrive by address and are drawn once they are here.
 const pictures = new Map();
@@ -151,7 +153,10 @@ function outline(item, style, { fill = null, width = 1.5, dash = [], casing = fa
   pen.restore();
 }
 
-function name(text, box, style, below = false) {
+// Names are drawn last, over every outline.
+const names = [];
+function name(...label) { names.push(label); }
+function paintName(text, box, style, below = false) {
   const [x1, y1] = toView(box[0], box[1]);
   const y2 = toView(box[2], box[3])[1];
   pen.font = "600 11px " + getComputedStyle(element).fontFamily;
@@ -185,7 +190,7 @@ function paint() {
     if (!S.before) paintLayers(scan);
     placeTag();
   }
-  $("zoom").textContent = scan ? Math.round(S.view.scale * 100) + "%" : "";
+  $("zoom").textContent = scan ? Math.round(S.view.scale * 100) + "%" : "–";
 }
 
 function paintScan(scan) {
@@ -221,13 +226,12 @@ const comparing = () => S.compare && result() && !S.before;
 
 function paintLayers(scan) {
   const out = result();
-  if (S.layers.regions && !out && !painting()) paintRegions();
-  if (out) {
-    for (const object of out.objects) paintObject(object);
-    if (S.layers.occluder && occlusion()) paintOcclusion(occlusion());
-  }
+  if (S.layers[layerKey("regions")] && !painting()) paintRegions();
+  if (out && S.layers.occluder && occlusion()) paintOcclusion(occlusion());
+  if (out && S.layers.boxes) out.objects.forEach((o) => frame(o.grounding, INK, { dash: [5, 4], width: 1.25 }));
+  if (out) out.objects.forEach(paintObject);
   if (S.layers.boxes) paintBoxes(out);
-  if (live().window) frame(live().window, TEAL, { dash: [2, 3], width: 1, casing: false });
+  for (const label of names.splice(0)) paintName(...label);
   if (comparing()) paintDivider(scan);
 }
 
@@ -291,9 +295,6 @@ function paintOcclusion(done) {
 }
 
 function paintBoxes(out) {
-  if (out) {
-    for (const object of out.objects) frame(object.grounding, INK, { dash: [5, 4], width: 1.25 });
-  }
   for (const kept of (out ? out.kept : scene().scan.annotations) || []) {
     frame(kept.box, "#4b5563", { width: 1 });
     if (!S.boxes.some((b) => same(b.box, kept.box))) name(plain(kept.category), kept.box, "#4b5563", true);
@@ -325,6 +326,8 @@ function handles(box) {
 
 function paintDivider(scan) {
   const [x, y] = toView(scan.width * S.divider, 0);
+  side("Before", x - 10, y + 10, "right");
+  side("After", x + 10, y + 10, "left");
   const h = scan.height * S.view.scale;
   pen.strokeStyle = "#fff";
   pen.lineWidth = 4;
@@ -339,4 +342,15 @@ function paintDivider(scan) {
   pen.moveTo(x - 8, y + h / 2); pen.lineTo(x - 3, y + h / 2 - 4); pen.lineTo(x - 3, y + h / 2 + 4);
   pen.moveTo(x + 8, y + h / 2); pen.lineTo(x + 3, y + h / 2 - 4); pen.lineTo(x + 3, y + h / 2 + 4);
   pen.fill();
+}
+
+function side(text, x, y, align) {
+  pen.font = "600 11px " + getComputedStyle(element).fontFamily;
+  const width = pen.measureText(text).width + 14;
+  const left = align === "right" ? x - width : x;
+  pen.fillStyle = "rgba(28,31,36,.85)";
+  pen.beginPath(); pen.roundRect(left, y, width, 19, 4); pen.fill();
+  pen.fillStyle = "#fff";
+  pen.textBaseline = "middle";
+  pen.fillText(text, left + 7, y + 10);
 }

@@ -101,7 +101,7 @@ function boxAt(x, y) {
   return best;
 }
 function regionAt(x, y) {
-  if (!S.layers.regions || result() || painting()) return -1;
+  if (!S.layers[layerKey("regions")] || painting()) return -1;
   let best = -1, least = Infinity;
   pen.save();
   pen.resetTransform();

@@ -9,20 +9,23 @@ const press = (id) => {
 };
 
 // ---- opening ----
-async function send(file, event) {
-  if (!file) return;
-  say("Opening " + file.name + " …");
-  try {
-    const { path } = await upload(file);
-    trigger(event, { path, name: file.name });
-  } catch (error) {
-    trigger("failed", { name: file.name });
+async function send(files, event) {
+  const sent = [];
+  for (const file of files) {
+    say(`Sending ${file.name} …`);
+    try {
+      sent.push({ path: (await upload(file)).path, name: file.name });
+    } catch (error) {
+      trigger("failed", { name: file.name });
+    }
   }
   say(null);
+  if (sent.length) trigger(event, { files: sent });
 }
-for (const [box, event] of [["file", "open"], ["labels", "annotate"]]) {
-  $(box).addEventListener("change", (e) => { send(e.target.files[0], event); e.target.value = ""; });
-}
+$("file").addEventListener("change", (e) => {
+  send([...e.target.files], "open");
+  e.target.value = "";
+});
 const root = element.querySelector(".xs");
 let inside = 0;
 root.addEventListener("dragenter", (e) => { e.preventDefault(); inside += 1; root.classList.add("dropping"); });
@@ -32,32 +35,38 @@ root.addEventListener("drop", (e) => {
   e.preventDefault();
   inside = 0;
   root.classList.remove("dropping");
-  const file = e.dataTransfer.files[0];
-  if (file) send(file, /\.(json|xml|txt)$/i.test(file.name) ? "annotate" : "open");
+  if (e.dataTransfer.files.length) send([...e.dataTransfer.files], "open");
 });
 
 function listShelf() {
-  const open = scene().scan && scene().scan.example;
+  const open = scene().scan && scene().scan.place;
   $("shelf").innerHTML = (props.shelf || []).map((item) =>
-    `<button data-example="${escape(item.name)}" class="${item.name === open ? "on" : ""}" title="${escape(item.name)}"><img alt="" src="${item.thumb}"></button>`).join("");
+    `<button data-place="${escape(item.place)}" class="${item.place === open ? "on" : ""}" title="${escape(item.name)}"><img alt="${escape(item.name)}" src="${item.thumb}"></button>`).join("");
 }
 $("shelf").addEventListener("click", (e) => {
-  const item = e.target.closest("[data-example]");
-  if (item) trigger("example", { name: item.dataset.example });
+  const item = e.target.closest("[data-place]");
+  if (item) trigger("shelf", { place: item.dataset.place });
 });
+function stepShelf(by) {
+  const shelf = props.shelf || [];
+  const now = shelf.findIndex((item) => scene().scan && item.place === scene().scan.place);
+  const next = shelf[now < 0 ? 0 : now + by];
+  if (next) trigger("shelf", { place: next.place });
+}
 
 // ---- layers ----
 function listLayers() {
   const out = Boolean(scene().result);
   $("layers").innerHTML = LAYERS.map((layer, i) => {
-    const idle = layer.key === "regions" ? !scene().scan || out : layer.key !== "boxes" && !out;
-    return `<button class="xs-tool" data-layer="${layer.key}" aria-pressed="${S.layers[layer.key]}" ${idle ? "disabled" : ""} title="${layer.name} (${i + 1})"><i style="background:${layer.swatch}"></i>${layer.name}</button>`;
+    const idle = layer.key === "regions" ? !scene().scan : layer.key !== "boxes" && !out;
+    return `<button class="xs-tool" data-layer="${layer.key}" aria-pressed="${S.layers[layerKey(layer.key)]}" ${idle ? "disabled" : ""} title="${layer.name} (${i + 1})"><i style="background:${layer.swatch}"></i>${layer.name}</button>`;
   }).join("");
   $("legend").hidden = !(result() && S.layers.points);
   $("legend").innerHTML = LEVELS.slice(0, levels()).map((c, i) => `<span><i style="background:${c}"></i>Division ${i + 1}</span>`).join("") + '<span><i class="minus">×</i>Background</span>';
 }
 const levels = () => Math.max(0, ...((result() || { objects: [] }).objects.flatMap((o) => o.points.map((p) => p[2]))));
-function toggleLayer(key) {
+function toggleLayer(name) {
+  const key = layerKey(name);
   S.layers[key] = !S.layers[key];
   listLayers();
   draw();
@@ -131,13 +140,15 @@ function showStatus() {
   $("status").hidden = !text;
   $("status").textContent = text || "";
   $("bar").style.width = painting() && now.steps ? (100 * now.step) / now.steps + "%" : "0";
+  root.dataset.busy = painting() ? "painting" : finding ? "finding" : "";
   root.classList.toggle("waiting", Boolean(finding || (painting() && !now.step)));
-  document.body.classList.toggle("xs-painting", painting());
+  const side = byId("xs-side");
+  if (side) side.classList.toggle("painting", painting());
   const decided = !painting() && scene().decided;
-  $("corner").hidden = !decided && !(result() && comparing());
+  $("corner").hidden = !decided;
   $("corner").className = "xs-corner " + (decided || "");
   $("corner").textContent = { accept: "Accepted", reject: "Rejected", skip: "Skipped" }[decided] || "";
-  for (const id of ["xs-accept", "xs-reject", "xs-skip"]) toggleButton(id, Boolean(result()) && !decided);
+  for (const name of ["accept", "reject", "skip"]) toggleButton("xs-" + name, Boolean(result()) && decided !== name);
   toggleButton("xs-generate", Boolean(scene().scan) && !painting());
   toggleButton("xs-next", Boolean(scene().scan) && !painting());
   toggleButton("xs-propose", Boolean(scene().scan) && !painting());
@@ -173,33 +184,35 @@ $("records").addEventListener("click", (e) => {
 function openSheet(html, kind) {
   $("sheet").innerHTML = html;
   $("sheet").dataset.kind = kind;
-  $("modal").hidden = false;
+  veil(true);
 }
-function closeSheet() { $("modal").hidden = true; }
+function closeSheet() { veil(false); }
+function veil(on) {
+  $("modal").hidden = !on;
+  const side = byId("xs-side");
+  if (side) side.classList.toggle("veiled", on);
+}
 $("modal").addEventListener("click", (e) => { if (e.target === $("modal")) closeSheet(); });
 const KEYS = [
   ["Decide", [["A", "Accept"], ["R", "Reject"], ["S", "Skip"], ["U", "Undo the last decision"]]],
   ["Paint", [["G", "Generate, or stop"], ["N", "Next seed"], ["P", "Propose a place"]]],
-  ["Boxes", [["Del", "Delete"], ["Ctrl Z", "Undo an edit"], ["Ctrl Y", "Redo"], ["Arrows", "Nudge by 1 px (Shift: 10)"], ["Tab", "Select the next box"], ["L", "Label"], ["Shift drag", "Draw inside a box"], ["Esc", "Deselect"]]],
-  ["View", [["1 – 8", "Layers"], ["B", "Hold: the scan as it came"], ["C", "Compare slider"], ["F", "Fit"], ["+  −  wheel", "Zoom"], ["Space drag", "Pan"], ["?", "This help"]]],
+  ["Boxes", [["Del", "Delete"], ["Ctrl Z", "Undo an edit"], ["Ctrl Y", "Redo"], ["Arrows", "Nudge by 1 px (Shift: 10)"], ["Tab", "Select the next box"], ["L", "Label"], ["Shift Drag", "Draw inside a box"], ["Esc", "Deselect"]]],
+  ["Scans", [["]", "Next scan"], ["[", "Previous scan"]]],
+  ["View", [["1 – 8", "Layers"], ["B", "Hold: the scan as it came"], ["C", "Compare slider"], ["F", "Fit"], ["+ − Wheel", "Zoom"], ["Space Drag", "Pan"], ["?", "This help"]]],
 ];
 function help() {
   openSheet('<header><h2>Keyboard</h2><button class="xs-x" data-do="close" aria-label="Close">×</button></header><div class="keys">' + KEYS.map(([title, rows]) =>
-    `<section><h3>${title}</h3>${rows.map(([k, t]) => `<div><span>${k.split(" ").map((x) => (["–", "−", "+"].includes(x) && k.length < 6 ? x : `<kbd>${x}</kbd>`)).join(" ")}</span>${t}</div>`).join("")}</section>`).join("") + "</div>", "help");
+    `<section><h3>${title}</h3>${rows.map(([k, t]) => `<div><span>${k.split(" ").map((x) => (x === "–" ? x : `<kbd>${x}</kbd>`)).join(" ")}</span>${t}</div>`).join("")}</section>`).join("") + "</div>", "help");
 }
 function showDialog() {
   const dialog = props.dialog;
   if (dialog && dialog.html) openSheet(dialog.html, dialog.kind);
   else closeSheet();
 }
-$("sheet").addEventListener("click", (e) => {
-  const button = e.target.closest("[data-decide]");
-  if (button) { trigger("redecide", { id: button.dataset.record, decision: button.dataset.decide }); closeSheet(); }
-});
 
 // ---- actions ----
 const ACTIONS = {
-  browse: () => $("file").click(), labels: () => $("labels").click(),
+  browse: () => $("file").click(),
   export: () => trigger("export", {}), help, close: closeSheet,
   compare: toggleCompare, fit, "zoom-in": () => zoom(1.25), "zoom-out": () => zoom(0.8),
   menu: () => ($("menu").hidden ? openMenu() : closeMenu()), remove: () => removeBox(S.selected),
@@ -209,7 +222,6 @@ root.addEventListener("click", (e) => {
   if (button) ACTIONS[button.dataset.do]();
 });
 document.addEventListener("click", (e) => {
-  if (e.target.closest && e.target.closest("#xs-load")) ACTIONS.labels();
   if (e.target.closest && e.target.closest("#xs-dice")) dice();
 });
 function dice() {
@@ -225,7 +237,7 @@ const LETTERS = {
   a: () => press("xs-accept"), r: () => press("xs-reject"), s: () => press("xs-skip"), u: () => press("xs-undo"),
   n: () => press("xs-next"), g: () => press(painting() ? "xs-stop" : "xs-generate"), p: () => press("xs-propose"),
   c: toggleCompare, f: fit, l: () => ($("menu").hidden ? openMenu() : closeMenu()),
-  "?": help, "+": () => zoom(1.25), "=": () => zoom(1.25), "-": () => zoom(0.8),
+  "]": () => stepShelf(1), "[": () => stepShelf(-1), "?": help, "+": () => zoom(1.25), "=": () => zoom(1.25), "-": () => zoom(0.8),
 };
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 function onKey(e) {
@@ -276,6 +288,11 @@ document.addEventListener("keyup", (e) => {
 window.addEventListener("blur", () => { S.before = false; S.space = false; draw(); });
 
 // ---- what the server says ----
+root.toScreen = (x, y) => {
+  const [vx, vy] = toView(x, y);
+  const rect = canvas.getBoundingClientRect();
+  return [rect.left + vx, rect.top + vy];
+};
 let openScan = null;
 function onScene() {
   const scan = scene().scan;
@@ -286,6 +303,11 @@ function onScene() {
     S.selected = -1;
     S.shape.clear();
     fit();
+  }
+  const made = (scene().result && scene().result.id) || "";
+  if (made !== root.dataset.result) {
+    root.dataset.result = made;
+    if (made) S.selected = -1;
   }
   $("empty").hidden = Boolean(scan);
   $("title").textContent = scan ? scan.name : "No scan open";
@@ -312,6 +334,7 @@ function onModels() {
   const models = props.models || {};
   $("models").dataset.state = models.state || "loading";
   $("models-text").textContent = models.text || "Loading models";
+  if (models.why) say(models.why);
 }
 watch("scene", onScene);
 watch("live", () => { showStatus(); listFindings(); listLayers(); draw(); });

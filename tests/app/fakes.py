@@ -42,8 +42,14 @@ class FakeSynthesizer:
 
     def __init__(self, pause: float = 0.02):
         self.pause = pause
+        self._found: dict[str, list[FakeSegment]] = {}
 
     def segments(self, scan: Scan) -> list[FakeSegment]:
+        if scan.sha256 not in self._found:
+            self._found[scan.sha256] = self._segments(scan)
+        return self._found[scan.sha256]
+
+    def _segments(self, scan: Scan) -> list[FakeSegment]:
         grey = cv2.GaussianBlur(cv2.cvtColor(scan.pixels, cv2.COLOR_RGB2GRAY), (0, 0), 4)
         found = []
         for level in (90, 130, 170, 205):

@@ -1,0 +1,71 @@
+import base64
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw
+
+from app import drawing, scene
+
+
+def pixels_of(uri):
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))))
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 6))
+def test_patch_is_the_changed_box_and_lossless(seed, changes):
+    rng = np.random.default_rng(seed)
+    before = rng.integers(0, 256, (17, 23, 3), dtype=np.uint8)
+    after = before.copy()
+    for _ in range(changes):
+        y, x, c = rng.integers(17), rng.integers(23), rng.integers(3)
+        after[y, x, c] ^= rng.integers(1, 256, dtype=np.uint8)
+    found = drawing.patch(before, after)
+    ys, xs = (before != after).any(2).nonzero()
+    if not len(ys):
+        assert found is None
+        return
+    crop = pixels_of(found["url"])
+    assert (found["x"], found["y"]) == (xs.min(), ys.min())
+    assert crop.shape[:2] == (np.ptp(ys) + 1, np.ptp(xs) + 1)
+    shown = before.copy()
+    shown[ys.min() : ys.max() + 1, xs.min() : xs.max() + 1] = crop
+    assert np.array_equal(shown, after)
+
+
+def test_png_keeps_alpha_and_channel_order():
+    pixels = np.arange(4 * 5 * 4, dtype=np.uint8).reshape(4, 5, 4)
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(drawing.png(pixels)))), pixels)
+
+
+def test_heat_of_a_flat_map_is_finite_and_clear():
+    assert drawing.heat(np.zeros((6, 7), np.float32)).shape == (6, 7, 4)
+    assert drawing.heat(np.zeros((6, 7), np.float32))[..., 3].max() == 0
+
+
+def test_rings_enclose_the_mask():
+    mask = np.zeros((60, 80), bool)
+    mask[10:40, 20:70] = True
+    mask[20:30, 40:50] = False
+    rings = drawing.rings(mask, (0, 0, 80, 60))
+    image = Image.new("1", (80, 60))
+    outer, inner = sorted(rings, key=lambda r: -np.ptp(np.asarray(r), axis=0).prod())
+    pen = ImageDraw.Draw(image)
+    pen.polygon([tuple(p) for p in outer], fill=1)
+    pen.polygon([tuple(p) for p in inner], fill=0)
+    assert (np.asarray(image) != mask).sum() < 200
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ([0], [0]),
+        ([1, 0], [1, 0]),
+        ([1, 1, 1, 0], [1, 2, 2, 0]),
+        ([1] * 7 + [0], [1, 2, 2, 3, 3, 3, 3, 0]),
+    ],
+)
+def test_levels_follow_the_divisions(labels, expected):
+    assert scene.levels(np.array(labels)) == expected

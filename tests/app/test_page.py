@@ -1,0 +1,242 @@
+import json
+import zipfile
+
+import pytest
+from browsing import CHROMIUM, FLAGS, Operator, draw_scan, serving
+from fakes import FakeSynthesizer
+from pycocotools.coco import COCO
+
+sync_api = pytest.importorskip("playwright.sync_api")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("examples")
+    for i in range(2):
+        draw_scan(folder / f"bag-{i}.png", i)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory, examples):
+    workspace = tmp_path_factory.mktemp("workspace")
+    with serving(FakeSynthesizer(0.01), workspace, examples) as address:
+        yield address, workspace
+
+
+@pytest.fixture
+def operator(browser, site):
+    context = browser.new_context(viewport={"width": 1366, "height": 768})
+    operator = Operator(context.new_page(), site[0])
+    yield operator
+    assert operator.foreign == []
+    assert operator.problems == []
+    context.close()
+
+
+def test_whole_story(operator, site, tmp_path):
+    page = operator.page
+    operator.open_example(0)
+    accepted = operator.count("accept")
+
+    operator.draw((120, 90, 240, 190))
+    assert page.locator("#xs-boxes .row span").inner_text() == "120 \u00d7 100"
+    page.click("[data-do=menu]")
+    page.click("[data-category=Gun]")
+    assert page.locator("#xs-boxes select").input_value() == "Gun"
+
+    page.fill("#xs-steps input[type=number]", "6")
+    page.keyboard.press("Escape")
+    operator.paint()
+    assert "Gun" in page.locator("#xs-findings").inner_text()
+
+    for key in "34578":
+        before = operator.picture()
+        page.keyboard.press(key)
+        operator.wait_changed(before)
+    assert page.locator(".xs-legend").is_visible()
+    for key in "34578":
+        page.keyboard.press(key)
+
+    before = operator.picture()
+    page.locator("#xs-alpha input[type=range]").focus()
+    for _ in range(20):
+        page.keyboard.press("ArrowRight")
+    operator.wait_changed(before)
+    page.locator("canvas").focus()
+
+    before = operator.picture()
+    page.keyboard.down("b")
+    operator.wait_changed(before)
+    page.keyboard.up("b")
+
+    operator.decide("a", "Accepted")
+    operator.wait_count("accept", accepted + 1)
+    page.keyboard.press("u")
+    operator.wait_count("accept", accepted)
+    operator.wait_idle()
+    operator.decide("a", "Accepted")
+    operator.wait_count("accept", accepted + 1)
+
+    before = page.get_attribute(".xs", "data-result")
+    page.keyboard.press("n")
+    page.wait_for_function(
+        "old => !['', old].includes(document.querySelector('.xs').dataset.result)", arg=before
+    )
+    operator.wait_idle()
+    assert operator.boxes() == 1
+    assert page.locator("#xs-seed input").input_value() == "1"
+    operator.decide("r", "Rejected")
+
+    with page.expect_download() as download:
+        page.click("[data-do=export]")
+        page.click(".xs-sheet a[download]")
+    packed = tmp_path / "export.zip"
+    download.value.save_as(packed)
+    with zipfile.ZipFile(packed) as archive:
+        archive.extractall(tmp_path / "export")
+    data = COCO(str(tmp_path / "export" / "annotations" / "instances.json"))
+    assert len(data.getImgIds()) == accepted + 1
+    assert data.cats[7]["name"] == "Gun"
+    last = data.loadAnns(data.getAnnIds())[-1]
+    assert last["category_id"] == 7
+    assert (site[1] / "exports" / "pidray" / "annotations" / "instances.json").is_file()
+    lines = (tmp_path / "export" / "provenance.jsonl").read_text().splitlines()
+    assert len(lines) == accepted + 1
+    assert abs(json.loads(lines[-1])["request"]["alpha"] - 0.5) < 0.021
+
+
+def test_region_click_move_delete_undo(operator):
+    page = operator.page
+    operator.open_example(1)
+    for y in range(60, 300, 12):
+        page.mouse.click(*operator.at(210, y))
+        if operator.boxes():
+            break
+    operator.wait_boxes(1)
+    size = page.locator("#xs-boxes .row span").inner_text()
+    before = operator.picture()
+    page.keyboard.press("ArrowRight")
+    operator.wait_changed(before)
+    assert page.locator("#xs-boxes .row span").inner_text() == size
+    page.keyboard.press("Delete")
+    operator.wait_boxes(0)
+    page.keyboard.press("Control+z")
+    operator.wait_boxes(1)
+    page.keyboard.press("Control+y")
+    operator.wait_boxes(0)
+
+
+def test_resize_by_a_handle(operator):
+    operator.open_example(0)
+    operator.draw((100, 100, 180, 160))
+    page = operator.page
+    page.mouse.move(*operator.at(180, 160))
+    page.mouse.down()
+    page.mouse.move(*operator.at(200, 170))
+    page.mouse.move(*operator.at(220, 180))
+    page.mouse.up()
+    page.wait_for_function(
+        "document.querySelector('#xs-boxes .row span').textContent === '120 \u00d7 80'"
+    )
+
+
+def test_stop_keeps_the_boxes(operator):
+    page = operator.page
+    operator.open_example(0)
+    operator.draw((120, 90, 240, 190))
+    page.fill("#xs-steps input[type=number]", "100")
+    page.keyboard.press("Escape")
+    page.keyboard.press("g")
+    page.wait_for_selector("#xs-stop", state="visible")
+    page.click("#xs-stop")
+    operator.wait_idle()
+    assert operator.boxes() == 1
+    assert page.get_attribute(".xs", "data-result") == ""
+
+
+def test_catalogue_changes_the_names(operator):
+    page = operator.page
+    operator.open_example(0)
+    operator.draw((120, 90, 240, 190))
+    page.click("#xs-catalog input")
+    page.click("ul.options li:has-text('OPIXray')")
+    page.wait_for_function(
+        "[...document.querySelectorAll('#xs-boxes option')].some(o => o.value === 'Folding_Knife')"
+    )
+    names = page.locator("#xs-boxes option").all_inner_texts()
+    assert sorted(names) == sorted(
+        ["Folding Knife", "Straight Knife", "Scissor", "Utility Knife", "Multi-tool Knife"]
+    )
+
+
+def test_bad_upload_shows_a_message(operator, tmp_path):
+    bad = tmp_path / "<b>notes</b>.png"
+    bad.write_text("no picture")
+    operator.page.set_input_files("input[type=file][data-el=file]", str(bad))
+    assert "not an image" in operator.toast()
+    assert "<b>" in operator.toast()
+
+
+def test_upload_joins_the_shelf(operator, tmp_path):
+    shelf = operator.page.locator("[data-place]").count()
+    paths = [str(draw_scan(tmp_path / f"mine-{i}.png", 7 + i)) for i in range(2)]
+    operator.page.set_input_files("input[type=file][data-el=file]", paths)
+    operator.page.wait_for_function(
+        "document.querySelector('[data-el=title]').textContent === 'mine-0.png'"
+    )
+    assert operator.page.locator("[data-place]").count() == shelf + 2
+
+
+def test_generate_without_a_box_says_so(operator):
+    operator.open_example(0)
+    operator.page.keyboard.press("g")
+    assert "no box yet" in operator.toast()
+
+
+def test_two_browsers_are_strangers(operator, browser, site):
+    operator.open_example(0)
+    operator.draw((120, 90, 240, 190))
+    context = browser.new_context()
+    other = Operator(context.new_page(), site[0])
+    assert other.page.locator("[data-el=title]").inner_text() == "No scan open"
+    assert other.boxes() == 0
+    context.close()
+
+
+def test_reload_keeps_the_records(operator):
+    operator.open_example(0)
+    operator.draw((120, 90, 240, 190))
+    operator.paint()
+    skipped = operator.count("skip")
+    operator.decide("s", "Skipped")
+    operator.wait_count("skip", skipped + 1)
+    operator.page.reload()
+    operator.wait_count("skip", skipped + 1)
+    operator.page.click("[data-tab=skip]")
+    operator.page.locator("[data-record]").first.click()
+    operator.page.wait_for_selector(".xs-corner:has-text('Skipped')")
+    operator.decide("a", "Accepted")
+    operator.wait_count("skip", skipped)
+
+
+def test_letters_typed_into_a_field_decide_nothing(operator):
+    page = operator.page
+    operator.open_example(0)
+    operator.draw((120, 90, 240, 190))
+    operator.paint()
+    rejected = operator.count("reject")
+    page.locator("#xs-seed input").focus()
+    page.keyboard.press("r")
+    page.locator("canvas").focus()
+    operator.decide("s", "Skipped")
+    assert operator.count("reject") == rejected
