@@ -52,7 +52,7 @@ _RECIPES = {
     ),
     "briefcase": _Recipe((1, 2), (0, 1), (5, 13), (("Laptop",), _DESK, _DESK, _WIRED, _SMALL)),
     "duffel": _Recipe((2, 3), (1, 2), (9, 20), (_WORN, _TOILET, _FOOD, _SMALL, _WIRED)),
-    "pouch": _Recipe((1, 1), (0, 1), (2, 9), _ALL),
+    "pouch": _Recipe((1, 1), (0, 1), (4, 16), _ALL),
     "tray": _Recipe(
         (1, 2),
         (0, 1),
