@@ -27,13 +27,14 @@ WANTED = (
     "Give a Segment Anything (SAM) file: sam_vit_b_01ec64.pth, sam_vit_l_0b3195.pth, "
     "sam_vit_h_4b8939.pth, or a safetensors file of a SAM written by this project."
 )
-# What tensor shapes cannot tell of the published models (no relative positions would hide it):
-# (width, depth) of the image encoder -> heads, indexes of the blocks with global attention.
+# What tensor shapes alone cannot tell of the published models: (width, depth) of the image
+# encoder -> heads, indexes of the blocks with global attention.
 PUBLISHED = {
     (768, 12): (12, (2, 5, 8, 11)),
     (1024, 24): (16, (5, 11, 17, 23)),
     (1280, 32): (16, (7, 15, 23, 31)),
 }
+DECODER_HEADS = 8
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STD = (58.395, 57.12, 57.375)
 # Beginnings of tensor names -> what such a file is.
@@ -223,7 +224,7 @@ def _build(tensors: Mapping[str, torch.Tensor], layout: Mapping[str, Any]) -> Sa
         transformer = TwoWayTransformer(
             depth=count("mask_decoder.transformer.layers."),
             embedding_dim=out,
-            num_heads=int(layout.get("decoder_num_heads", 8)),
+            num_heads=int(layout.get("decoder_num_heads", DECODER_HEADS)),
             mlp_dim=shape(first + "mlp.lin1.weight")[0],
             attention_downsample_rate=out // inner,
         )

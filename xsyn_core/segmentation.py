@@ -24,6 +24,8 @@ __all__ = ["Embedding", "Segment", "Segmenter", "load_sam", "save_sam"]
 
 # SAM's stability compares the mask at thresholds this far above and below 0.
 STABILITY_OFFSET = 1.0
+# Large masks are judged on images of this side, small ones on the image itself.
+COARSE_SIDE = 256
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,8 @@ class Segmenter:
         )
         image, tokens, quality = self.decoder.attend(embedding.features, prompts)
         logits = self.decoder.masks(image, tokens, range(1))[0, 0].float().cpu().numpy()
-        return _at_full_size(logits, float(quality[0, 0]), self._resampling(embedding), embedding)
+        full = self._resampling(embedding, max(embedding.image_size))
+        return _at_full_size(logits, float(quality[0, 0]), full)
 
     @torch.inference_mode()
     def everything(
@@ -146,8 +149,8 @@ class Segmenter:
         """Segment all elements of an image with a grid of points, largest area first.
 
         The regions are those of `SamAutomaticMaskGenerator` (one crop layer) at the same grid and
-        thresholds. Masks are judged at the decoder's own resolution, and only the survivors are
-        brought to the image's.
+        thresholds. Only confident masks are computed at all, each around itself, large ones at a
+        low resolution; the survivors alone are brought to the image's.
 
         Args:
             image: uint8 RGB (H, W, 3).
@@ -166,19 +169,21 @@ class Segmenter:
         centres = (np.arange(points_per_side, dtype=np.float64) + 0.5) / points_per_side
         grid = np.stack(np.meshgrid(centres * width, centres * height), -1).reshape(-1, 1, 2)
         labels = np.ones((len(grid), 1), np.float32)
-        found = []
+        found: list[_Candidate] = []
         for start in range(0, len(grid), self.batch):
             chosen = slice(start, start + self.batch)
             prompts = self._prompts(embedding, grid[chosen], labels[chosen], None)
-            found.append(self._confident(embedding, prompts, pred_iou_thresh, stability_thresh))
-        logits, quality, boxes = (torch.cat(parts) for parts in zip(*found, strict=True))
-        kept = nms(boxes, quality, nms_thresh)
-        resampling = self._resampling(embedding)
+            found += self._confident(embedding, prompts, pred_iou_thresh, stability_thresh)
+        if not found:
+            return []
+        kept = nms(
+            torch.tensor([c.box for c in found]),
+            torch.tensor([c.predicted_iou for c in found]),
+            nms_thresh,
+        )
+        full = self._resampling(embedding, max(height, width))
         segments = [
-            _at_full_size(mask, score, resampling, embedding)
-            for mask, score in zip(
-                logits[kept].float().cpu().numpy(), quality[kept].tolist(), strict=True
-            )
+            _at_full_size(found[k].logits, found[k].predicted_iou, full) for k in kept.tolist()
         ]
         return sorted((s for s in segments if s.area), key=lambda s: -s.area)
 
@@ -198,29 +203,58 @@ class Segmenter:
 
     def _confident(
         self, embedding: Embedding, prompts: torch.Tensor, pred_iou: float, stability: float
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The masks of a batch of prompts that pass both thresholds: logits (n, S, S), predicted
-        IoU (n,), boxes (n, 4) in cells of the logits."""
+    ) -> list["_Candidate"]:
+        """The masks of a batch of prompts that pass both thresholds."""
         image, tokens, quality = self.decoder.attend(embedding.features, prompts)
-        count = tokens.shape[1]
-        quality = quality[:, 1:]
-        good = quality > pred_iou
+        good = quality[:, 1:] > pred_iou
         some = good.any(1)
-        logits = self.decoder.masks(image[some], tokens[some], range(1, count))[good[some]]
-        height, width = (n * logits.shape[-1] / self.side for n in embedding.input_size)
-        inside = logits[:, : int(np.ceil(height)), : int(np.ceil(width))]
-        high = (inside > STABILITY_OFFSET).sum((1, 2))
-        low = (inside > -STABILITY_OFFSET).sum((1, 2))
-        stable = (high >= stability * low) & (inside > 0).flatten(1).any(1)
-        x1, x2 = _extent(inside[stable].amax(1).float(), width)
-        y1, y2 = _extent(inside[stable].amax(2).float(), height)
-        return logits[stable], quality[good][stable], torch.stack([x1, y1, x2, y2], 1)
+        if not some.any():
+            return []
+        logits = self.decoder.masks(image[some], tokens[some], range(1, tokens.shape[1]))
+        logits = logits[good[some]].float().cpu().numpy()
+        height, width = embedding.image_size
+        fine = self._resampling(embedding, max(height, width))
+        coarse = self._resampling(embedding, COARSE_SIDE)
+        found = []
+        for mask, score in zip(logits, quality[:, 1:][good].tolist(), strict=True):
+            share = np.count_nonzero(mask > -STABILITY_OFFSET) / mask.size
+            resampling = fine if share * height * width <= COARSE_SIDE**2 / 2 else coarse
+            part = _positive_part(mask, resampling)
+            if part is not None and part.stability >= stability:
+                rows, columns = resampling
+                scale = width / len(columns), height / len(rows)
+                box = tuple(np.multiply(part.box, scale * 2).tolist())
+                found.append(_Candidate(mask, score, box))
+        return found
 
-    def _resampling(self, embedding: Embedding) -> tuple[np.ndarray, np.ndarray]:
-        """The matrices that resample logits along rows and columns to the image."""
+    def _resampling(self, embedding: Embedding, longest: int) -> tuple[np.ndarray, np.ndarray]:
+        """The matrices that resample logits along rows and columns to the image, scaled down to
+        `longest` pixels a side."""
         low = 4 * self.sam.prompt_encoder.image_embedding_size[0]
-        (height, width), (rows, columns) = embedding.image_size, embedding.input_size
+        scale = min(1.0, longest / max(embedding.image_size))
+        height, width = (max(1, round(scale * n)) for n in embedding.image_size)
+        rows, columns = embedding.input_size
         return _matrix(low, self.side, rows, height), _matrix(low, self.side, columns, width)
+
+
+@dataclass(frozen=True, eq=False)
+class _Candidate:
+    """Logits (S, S) that passed the thresholds, and the box in pixels of the image."""
+
+    logits: np.ndarray
+    predicted_iou: float
+    box: Box
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """What is positive of a mask: bool values at rows `y` and columns `x`, and the tight box."""
+
+    y: slice
+    x: slice
+    positive: np.ndarray
+    box: Box
+    stability: float
 
 
 def _fast_dtype(device: torch.device) -> torch.dtype:
@@ -234,19 +268,6 @@ def _fast_dtype(device: torch.device) -> torch.dtype:
     return torch.float32
 
 
-def _extent(profile: torch.Tensor, end: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where profiles (n, L), positive somewhere, first and last cross 0 between cell centres."""
-
-    def first(values: torch.Tensor) -> torch.Tensor:
-        index = (values > 0).to(torch.uint8).argmax(1, keepdim=True)
-        inner = values.gather(1, index)
-        outer = values.gather(1, (index - 1).clamp(min=0))
-        crossing = index - 0.5 + outer / (outer - inner).clamp(max=-1e-9)
-        return torch.where(index > 0, crossing, torch.zeros_like(crossing))[:, 0]
-
-    return first(profile), (profile.shape[1] - first(profile.flip(1))).clamp(max=end)
-
-
 @lru_cache(maxsize=16)
 def _matrix(low: int, side: int, used: int, out: int) -> np.ndarray:
     """(out, low): SAM's bilinear steps from `low` cells to `side`, cut to `used`, to `out`."""
@@ -258,38 +279,40 @@ def _matrix(low: int, side: int, used: int, out: int) -> np.ndarray:
     return matrix
 
 
-def _at_full_size(
-    logits: np.ndarray,
-    predicted_iou: float,
-    resampling: tuple[np.ndarray, np.ndarray],
-    embedding: Embedding,
-) -> Segment:
-    """Bring logits (S, S) to the image, computing only around what is positive."""
+def _positive_part(logits: np.ndarray, resampling: tuple[np.ndarray, np.ndarray]) -> _Part | None:
+    """Resample logits (S, S), computing only around what is positive; None for an empty mask."""
     rows, columns = resampling
-    mask = np.zeros(embedding.image_size, bool)
     reach = logits > -STABILITY_OFFSET
-    y = _touched(rows, reach.any(1))
-    x = _touched(columns, reach.any(0))
+    y, x = _touched(rows, reach.any(1)), _touched(columns, reach.any(0))
     if y is None or x is None:
-        return Segment(mask, (0.0, 0.0, 0.0, 0.0), 0, predicted_iou, 0.0)
-    low_y, low_x = (m[s].any(0).nonzero()[0] for m, s in ((rows, y), (columns, x)))
-    low_y, low_x = slice(low_y[0], low_y[-1] + 1), slice(low_x[0], low_x[-1] + 1)
+        return None
+    low_y, low_x = _touched(rows[y].T, None), _touched(columns[x].T, None)
     values = rows[y, low_y] @ logits[low_y, low_x] @ columns[x, low_x].T
     positive = values > 0
-    area = int(np.count_nonzero(positive))
-    outer = np.count_nonzero(values > -STABILITY_OFFSET)
-    stability = np.count_nonzero(values > STABILITY_OFFSET) / outer if outer else 0.0
-    if not area:
-        return Segment(mask, (0.0, 0.0, 0.0, 0.0), 0, predicted_iou, stability)
-    mask[y, x] = positive
     ys, xs = positive.any(1).nonzero()[0] + y.start, positive.any(0).nonzero()[0] + x.start
-    box = float(xs[0]), float(ys[0]), float(xs[-1] + 1), float(ys[-1] + 1)
-    return Segment(mask, box, area, predicted_iou, stability)
-
-
-def _touched(matrix: np.ndarray, cells: np.ndarray) -> slice | None:
-    """The range of output positions that depend on any of the chosen cells."""
-    if not cells.any():
+    if not len(ys):
         return None
-    positions = matrix[:, cells].any(1).nonzero()[0]
+    box = float(xs[0]), float(ys[0]), float(xs[-1] + 1), float(ys[-1] + 1)
+    inner = np.count_nonzero(values > STABILITY_OFFSET)
+    outer = np.count_nonzero(values > -STABILITY_OFFSET)
+    return _Part(y, x, positive, box, inner / outer)
+
+
+def _at_full_size(
+    logits: np.ndarray, predicted_iou: float, resampling: tuple[np.ndarray, np.ndarray]
+) -> Segment:
+    """Logits (S, S) as a segment of the image that `resampling` leads to."""
+    mask = np.zeros((len(resampling[0]), len(resampling[1])), bool)
+    part = _positive_part(logits, resampling)
+    if part is None:
+        return Segment(mask, (0.0, 0.0, 0.0, 0.0), 0, predicted_iou, 0.0)
+    mask[part.y, part.x] = part.positive
+    area = int(np.count_nonzero(part.positive))
+    return Segment(mask, part.box, area, predicted_iou, part.stability)
+
+
+def _touched(matrix: np.ndarray, cells: np.ndarray | None) -> slice | None:
+    """The range of rows of a matrix that depend on any of the chosen columns (None: of all)."""
+    chosen = matrix if cells is None else matrix[:, cells]
+    positions = chosen.any(1).nonzero()[0]
     return slice(positions[0], positions[-1] + 1) if len(positions) else None
