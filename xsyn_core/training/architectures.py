@@ -2,7 +2,9 @@
 
 import json
 import tempfile
+from collections import Counter
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import diffusers
@@ -35,22 +37,21 @@ def vocabulary() -> list[str]:
 
 def build_tokenizer() -> CLIPTokenizer:
     """A CLIP tokenizer in which each word of `vocabulary` is one token; other words fall apart
-    into characters."""
-    words = vocabulary()
+    into pieces and characters."""
     characters = [chr(c) for c in range(33, 127)]
-    vocab: dict[str, int] = {}
-    for token in [*characters, *(c + "</w>" for c in characters)]:
-        vocab[token] = len(vocab)
-    merges: list[tuple[str, str]] = []
-    for word in words:
-        for piece in word.replace("-", " - ").split():
-            left = piece[0]
-            for k in range(1, len(piece)):
-                right = piece[k] + ("</w>" if k == len(piece) - 1 else "")
-                if (left, right) not in merges:
-                    merges.append((left, right))
-                left += right
-                vocab.setdefault(left, len(vocab))
+    words = [[*word[:-1], word[-1] + "</w>"] for word in vocabulary()]
+    tokens = dict.fromkeys([*characters, *(c + "</w>" for c in characters)])
+    merges = []
+    # byte-pair encoding carried on until every word is whole; ties go by spelling
+    while pairs := Counter(pair for word in words for pair in pairwise(word)):
+        best = min(pairs, key=lambda pair: (-pairs[pair], pair))
+        merges.append(best)
+        tokens["".join(best)] = None
+        for word in words:
+            for k in range(len(word) - 2, -1, -1):
+                if k + 1 < len(word) and (word[k], word[k + 1]) == best:
+                    word[k : k + 2] = ["".join(best)]
+    vocab = {token: number for number, token in enumerate(tokens)}
     for token in ("<|startoftext|>", "<|endoftext|>"):
         vocab[token] = len(vocab)
     return CLIPTokenizer(

@@ -202,6 +202,8 @@ def main(
         with autocast(where):
             embeddings = sam.image_encoder(pixels)
             logits, predicted = decode(sam, embeddings, boxes, points, labels, kind)
+        if kind != (False, 1, 0):
+            logits, predicted = logits[:, :1], predicted[:, :1]
         # judged on the grid that masks are cut at, finer than the logits
         logits = F.interpolate(logits, (MASK_SIDE, MASK_SIDE), mode="bilinear")
         truth = masks.flatten(0, 1)[:, None]
