@@ -1,0 +1,74 @@
+"""A stand-in for the models: paints a grey block, labels it with its grounding box."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from xsyn_core import boxes, grounding
+from xsyn_core.categories import catalog
+from xsyn_core.checks import checked_request
+from xsyn_core.sample import Occlusion, PaintedObject, Request, Sample
+from xsyn_core.scan import Scan
+
+REGIONS = ((10, 10, 60, 70), (80, 10, 250, 160), (300, 20, 420, 150))
+
+
+@dataclass(frozen=True)
+class Region:
+    box: boxes.Box
+    area: int = 7
+
+
+@dataclass(frozen=True)
+class Step:
+    result: tuple[Scan, Request] | None
+
+
+class MadeSynthesizer:
+    def __init__(self, models: object) -> None:
+        pass
+
+    def idle(self, scan: Scan, key: str) -> list[Region]:
+        return [Region(box) for box in REGIONS if box[2] <= scan.size[1] and box[3] <= scan.size[0]]
+
+    def propose(self, scan: Scan, key: str, seed: int):
+        rng = np.random.default_rng(seed)
+        return grounding.addition(self.idle(scan, key), catalog(key), scan.size, rng)
+
+    def paint(self, scan: Scan, request: Request) -> Iterator[Step]:
+        request = checked_request(scan, request)
+        grounding.kept_annotations(scan, request.groundings, request.variant)
+        for step in range(1, request.steps + 1):
+            yield Step((scan, request) if step == request.steps else None)
+
+    def refine(self, painting):
+        return painting
+
+    def occlude(self, painting, alpha, occluder, placement, mode, enabled) -> Sample:
+        scan, request = painting
+        image = scan.pixels.copy()
+        objects = []
+        for asked in request.groundings:
+            x1, y1, x2, y2 = boxes.outward(asked.box)
+            mask = np.zeros(scan.size, bool)
+            mask[y1:y2, x1:x2] = True
+            image[mask] = 90
+            empty = np.zeros((2, 2), np.float32)
+            objects.append(
+                PaintedObject(
+                    asked.category, asked.box, asked.box, mask, asked.box, empty, empty > 0,
+                    np.zeros((0, 2), np.float32), np.zeros(0, int),
+                )
+            )  # fmt: skip
+        return Sample(
+            scan=scan,
+            request=request,
+            image=image,
+            clear=image,
+            objects=tuple(objects),
+            kept=grounding.kept_annotations(scan, request.groundings, request.variant),
+            occlusion=Occlusion(alpha, (0, 0, 5, 5), ()) if enabled else None,
+            prompt=grounding.prompt([g.category for g in request.groundings]),
+            weights="00",
+        )

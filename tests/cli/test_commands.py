@@ -1,0 +1,364 @@
+"""The command line with a stand-in for the models."""
+
+import json
+import signal
+import subprocess
+import sys
+import textwrap
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_synthesizer import REGIONS, MadeSynthesizer
+from PIL import Image
+from pycocotools.coco import COCO
+from typer.testing import CliRunner
+
+from xsyn_core.categories import CATALOGS
+from xsyn_core.cli.commands import app
+from xsyn_core.curation.readers import read_dataset
+from xsyn_core.curation.workspace import Workspace
+from xsyn_core.sample import Grounding, Request
+from xsyn_core.scan import read_scan
+
+ROOT = Path(__file__).parents[2]
+SIZE = (500, 200)
+
+
+def put_scan(path: Path, shade: int = 250, size: tuple[int, int] = SIZE) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (shade, shade, shade)).save(path)
+    return path
+
+
+def put_dataset(folder: Path, count: int, labels: list[tuple], names: dict[int, str]) -> Path:
+    """`labels` are (image number from 1, category id, bbox)."""
+    for i in range(1, count + 1):
+        put_scan(folder / "images" / f"{i}.png", 200 + i)
+    document = {
+        "images": [
+            {"id": i, "file_name": f"{i}.png", "width": SIZE[0], "height": SIZE[1]}
+            for i in range(1, count + 1)
+        ],
+        "annotations": [
+            {"id": i, "image_id": image, "category_id": category, "bbox": box}
+            for i, (image, category, box) in enumerate(labels)
+        ],
+        "categories": [{"id": i, "name": name} for i, name in names.items()],
+    }
+    file = folder / "labels.json"
+    file.write_text(json.dumps(document))
+    return file
+
+
+@pytest.fixture
+def made(monkeypatch):
+    monkeypatch.setattr("xsyn_core.synthesis.Synthesizer", MadeSynthesizer)
+    monkeypatch.setattr("xsyn_core.weights.load_models", lambda *_, **__: None)
+
+
+@pytest.fixture
+def no_models(monkeypatch):
+    def load(*_, **__):
+        raise AssertionError("the models were loaded before the mistake was told")
+
+    monkeypatch.setattr("xsyn_core.weights.load_models", load)
+
+
+def call(*arguments: object):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def passes(*arguments: object):
+    result = call(*arguments)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def fails(message: str, *arguments: object) -> None:
+    result = call(*arguments)
+    assert result.exit_code == 2, result.output
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+    assert result.stdout == ""
+
+
+def lines(out: Path) -> list[dict]:
+    return [json.loads(line) for line in (out / "provenance.jsonl").read_text().splitlines()]
+
+
+def test_synthesize_writes_a_dataset_and_prints_its_path(made, tmp_path):
+    scan, out = put_scan(tmp_path / "bag.png"), tmp_path / "out"
+    result = passes(
+        *("synthesize", scan, "--category", "knife", "--box", "100,20,200,120"),
+        *("--seed", 5, "--alpha", 0.4, "--steps", 3, "--placement", 8, "--out", out),
+    )
+    assert result.stdout == f"{out}/annotations/instances.json\n"
+    data = COCO(out / "annotations" / "instances.json")
+    assert [a["bbox"] for a in data.anns.values()] == [[100, 20, 100, 100]]
+    assert data.cats[data.anns[1]["category_id"]]["name"] == "Knife"
+    (line,) = lines(out)
+    assert (line["seed"], line["alpha"], line["prompt"]) == (5, 0.4, "knife")
+    assert (line["settings"]["placement"], line["settings"]["steps"]) == (8, 3)
+    with Image.open(out / line["file_name"]) as image:
+        expected = np.full((SIZE[1], SIZE[0], 3), 250)
+        expected[20:120, 100:200] = 90
+        assert np.array_equal(np.asarray(image), expected)
+
+
+def test_without_a_box_an_idle_region_is_picked(made, tmp_path):
+    scan = put_scan(tmp_path / "bag.png")
+    for seed in range(4):
+        out = tmp_path / f"out{seed}"
+        passes("synthesize", scan, "--seed", seed, "--steps", 1, "--out", out)
+        (entry,) = lines(out)[0]["objects"]
+        x1, y1, x2, y2 = entry["grounding"]
+        assert (x1, y1, x2, y2) in REGIONS
+        assert entry["category"] in CATALOGS["pidray"].candidates((x2 - x1) * (y2 - y1))
+        passes(
+            *("synthesize", scan, "--category", "Hammer", "--category", "Lighter"),
+            *("--seed", seed, "--steps", 1, "--out", out),
+        )
+        places = [tuple(entry["grounding"]) for entry in lines(out)[0]["objects"]]
+        assert places == [REGIONS[1], REGIONS[0]]
+
+
+def test_boxes_and_categories_go_together(made, tmp_path):
+    scan, out = put_scan(tmp_path / "bag.png"), tmp_path / "out"
+    two = ("--box", "10,10,60,60", "--box", "100,10,180,90")
+    common = ("synthesize", scan, *two, "--steps", 1, "--out", out)
+
+    def painted() -> list[str]:
+        return [entry["category"] for entry in lines(out)[0]["objects"]]
+
+    passes(*common, "--category", "Gun", "--category", "Hand_cuffs")
+    assert painted() == ["Gun", "HandCuffs"]
+    passes(*common, "--category", "Gun")
+    assert painted() == ["Gun", "Gun"]
+    passes(*common)
+    assert all(name in CATALOGS["pidray"].candidates(2500) for name in painted())
+    fails("3 categories for 2 boxes", *common, *("--category", "Gun") * 3)
+
+
+def test_mistakes_are_told_before_the_models_are_loaded(no_models, tmp_path):
+    scan, out = put_scan(tmp_path / "bag.png"), tmp_path / "out"
+    box = ("--box", "10,10,60,60")
+    fails("no file", "synthesize", tmp_path / "none.png", "--out", out)
+    fails("Choose one of", "synthesize", scan, "--category", "Banana", *box, "--out", out)
+    fails("write --box", "synthesize", scan, "--box", "1,2,3", "--out", out)
+    fails("no catalogue", "synthesize", scan, "--catalog", "x", "--out", out)
+    fails("steps", "synthesize", scan, "--steps", 0, "--out", out)
+    fails("--variant", "synthesize", scan, "--variant", "remove", "--out", out)
+    fails("share", "synthesize", scan, "--val", 2, "--out", out)
+    fails("not an image", "synthesize", Path(__file__), "--out", out)
+    fails("no file", "synthesize", scan, "--annotations", tmp_path / "x.json", "--out", out)
+    (out / "mine").mkdir(parents=True)
+    fails("mine", "synthesize", scan, *box, "--category", "Gun", "--out", out)
+    fails("is a file", "synthesize", scan, *box, "--category", "Gun", "--out", scan)
+    fails("no workspace", "export", tmp_path / "none", "--out", out)
+    fails("--size", "simulate", "--size", "7", "--out", out)
+
+
+def test_a_request_that_cannot_be_met_leaves_nothing(made, tmp_path):
+    scan, out = put_scan(tmp_path / "bag.png"), tmp_path / "out"
+    common = ("synthesize", scan, "--category", "Gun", "--steps", 1, "--out", out)
+    fails("outside the scan", *common, "--box", "900,900,950,950")
+    fails("alpha", *common, "--box", "10,10,60,60", "--alpha", 3)
+    fails("no annotated item", "synthesize", scan, "--variant", "modify", "--out", out)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bag.png"]
+
+
+def test_modify_repaints_annotated_items(made, tmp_path):
+    scan, out = put_scan(tmp_path / "bag.jpg"), tmp_path / "out"
+    put_scan(tmp_path / "set" / "x.png")
+    known = tmp_path / "bag.txt"
+    known.write_text(
+        "bag.jpg Gun 10 10 60 60\nbag.jpg knife 100 10 160 60\nbag.jpg Tent 5 5 90 90\n"
+    )
+    common = ("--variant", "modify", "--annotations", known, "--steps", 1, "--out", out)
+    result = passes("synthesize", scan, *common)
+    assert "'Tent'" in result.stderr
+    data = COCO(out / "annotations" / "instances.json")
+    assert [data.cats[a["category_id"]]["name"] for a in data.anns.values()] == ["Gun", "Knife"]
+    passes("synthesize", scan, *common, "--category", "Knife")
+    (line,) = lines(out)
+    assert [entry["category"] for entry in line["objects"]] == ["Knife"]
+    assert len(line["kept"]) == 1
+    fails("no annotated item of Hammer", "synthesize", scan, *common, "--category", "hammer")
+    fails("needs to know", "synthesize", scan, *common, "--box", "10,10,60,60")
+
+
+def test_every_scan_of_a_dataset(made, tmp_path):
+    labels = [(1, 3, [10, 10, 50, 60]), (2, 9, [300, 20, 100, 100])]
+    file = put_dataset(tmp_path / "set", 3, labels, {3: "Laptop", 9: "Water"})
+    for path in (file, tmp_path / "set"):
+        passes("synthesize", path, "--seed", 7, "--steps", 1, "--out", tmp_path / "out")
+        found = lines(tmp_path / "out")
+        assert [(line["source"]["name"], line["seed"]) for line in found] == [
+            ("1.png", 7), ("2.png", 8), ("3.png", 9)
+        ]  # fmt: skip
+    data = COCO(tmp_path / "out" / "annotations" / "instances.json")
+    assert [c["name"] for c in data.cats.values()] == list(CATALOGS["hixray"].names)
+    assert len(data.anns) == 5
+    fails("leave --annotations out", "synthesize", file, "--annotations", file, "--out", "x")
+
+
+def test_count_spreads_over_the_scans(made, tmp_path):
+    file = put_dataset(tmp_path / "set", 3, [], {1: "Gun"})
+    for count, expected in ((7, [1, 1, 1, 2, 2, 3, 3]), (2, [1, 2])):
+        passes("synthesize", file, "--count", count, "--steps", 1, "--out", tmp_path / "out")
+        found = lines(tmp_path / "out")
+        assert [int(line["source"]["name"][0]) for line in found] == expected
+        assert [line["seed"] for line in found] == list(range(count))
+        assert [line["settings"]["placement"] for line in found] == list(range(count))
+
+
+def test_scans_that_fail_in_a_batch_are_left_out_and_named(made, tmp_path):
+    file = put_dataset(tmp_path / "set", 3, [], {1: "Gun"})
+    (tmp_path / "set" / "images" / "2.png").write_bytes(b"no image")
+    result = passes("synthesize", file, "--steps", 1, "--out", tmp_path / "out")
+    assert len(lines(tmp_path / "out")) == 2
+    assert "2.png" in result.stderr and "left out" in result.stderr
+    for name in ("1.png", "3.png"):
+        (tmp_path / "set" / "images" / name).write_bytes(b"no image")
+    fails("not an image", "synthesize", file, "--out", tmp_path / "none")
+
+
+def test_validation_split(made, tmp_path):
+    file = put_dataset(tmp_path / "set", 8, [], {1: "Gun"})
+    arguments = ("--count", 16, "--steps", 1, "--val", 0.5, "--out", tmp_path / "out")
+    result = passes("synthesize", file, *arguments)
+    assert "for validation" in result.stderr
+    sides: dict[str, set[str]] = {}
+    for line in lines(tmp_path / "out"):
+        sides.setdefault(line["source"]["name"], set()).add(line["part"])
+    assert all(len(parts) == 1 for parts in sides.values())
+    assert set.union(*sides.values()) == {"train", "val"}
+
+
+def test_regions_prints_json(made, tmp_path):
+    result = passes("regions", put_scan(tmp_path / "bag.png"))
+    found = json.loads(result.stdout)
+    assert [tuple(region["box"]) for region in found] == list(REGIONS)
+    for region in found:
+        x1, y1, x2, y2 = region["box"]
+        assert region["area"] == (x2 - x1) * (y2 - y1)
+        assert tuple(region["candidates"]) == CATALOGS["pidray"].candidates(region["area"])
+
+
+def test_export_of_a_workspace(made, tmp_path):
+    source = read_scan(put_scan(tmp_path / "bag.png"))
+    request = Request((Grounding("Gun", (10, 10, 60, 60)),))
+    sample = MadeSynthesizer(None).occlude((source, request), 0.3, 0, 0, "latent", True)
+    with Workspace(tmp_path / "work") as workspace:
+        workspace.decide(workspace.add(sample), "accept")
+        workspace.add(sample)
+    result = passes("export", tmp_path / "work", "--out", tmp_path / "out")
+    assert result.stdout == f"{tmp_path}/out/annotations/instances.json\n"
+    assert len(read_dataset(tmp_path / "out")) == 1
+    fails("no accepted sample of OPIXray", "export", tmp_path / "work", "--catalog", "opixray",
+          "--out", tmp_path / "none")  # fmt: skip
+
+
+def test_simulate_hands_its_options_on(monkeypatch, tmp_path):
+    asked = {}
+
+    def simulate(**options):
+        asked.update(options)
+        options["progress"](1, 2)
+        return tmp_path / "x.json"
+
+    module = types.SimpleNamespace(simulate=simulate)
+    monkeypatch.setattr("xsyn_core.simulation.dataset", module, raising=False)
+    monkeypatch.setitem(sys.modules, "xsyn_core.simulation.dataset", module)
+    result = passes("simulate", "--count", 2, "--seed", 4, "--size", "64x48", "--out", tmp_path)
+    assert result.stdout == f"{tmp_path}/x.json\n"
+    asked.pop("progress")
+    assert asked == {
+        "count": 2, "seed": 4, "out": tmp_path, "look": None, "workers": 1, "size": (48, 64)
+    }  # fmt: skip
+
+
+def test_training_and_evaluation_are_handed_on(monkeypatch):
+    asked = {}
+
+    def main(out: Path = Path("here"), steps: int = 5) -> None:
+        """Train a thing.
+
+        Args:
+            out: where.
+        """
+        asked.update(out=out, steps=steps)
+
+    monkeypatch.setitem(
+        sys.modules, "xsyn_core.training.segmenter", types.SimpleNamespace(main=main)
+    )
+    passes("train", "segmenter", "--steps", 9)
+    assert asked == {"out": Path("here"), "steps": 9}
+    result = passes("train", "segmenter", "--help")
+    assert "Train a thing." in result.stdout and "--out" in result.stdout
+    assert "where" not in result.stdout
+    fails("--nonsense", "train", "segmenter", "--nonsense")
+    fails("--steps", "train", "segmenter", "--steps", "x")
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "xsyn_core", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_exit_codes_of_the_process(tmp_path):
+    done = run("regions", tmp_path / "none.png")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"Error: There is no file {tmp_path}/none.png. Check the path.\n"
+    assert run("--help").returncode == 0
+    assert run("synthesize", "--nonsense").returncode == 2
+
+
+def test_help_and_mistakes_do_not_wait_for_the_models():
+    code = """
+        import sys
+        from typer.testing import CliRunner
+        from xsyn_core.cli.commands import app
+        assert CliRunner().invoke(app, ["synthesize", "--help"]).exit_code == 0
+        assert CliRunner().invoke(app, ["regions", "none.png"]).exit_code == 2
+        print({"torch", "diffusers", "transformers", "gradio"} & set(sys.modules))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.stdout == "set()\n", done.stderr
+
+
+INTERRUPTED = """
+    import os, signal, sys, types
+    sys.path[:0] = {paths!r}
+    from made_synthesizer import MadeSynthesizer
+    class Pressed(MadeSynthesizer):
+        def paint(self, scan, request):
+            if request.seed == {at}:
+                os.kill(os.getpid(), signal.SIGINT)
+            yield from super().paint(scan, request)
+    # The real modules would load torch.
+    sys.modules["xsyn_core.synthesis"] = types.SimpleNamespace(Synthesizer=Pressed)
+    sys.modules["xsyn_core.weights"] = types.SimpleNamespace(load_models=lambda *a: None)
+    from xsyn_core.cli.commands import app
+    app({arguments!r})
+"""
+
+
+@pytest.mark.parametrize("at", [0, 2])
+def test_ctrl_c_keeps_what_is_finished(tmp_path, at):
+    arguments = ["synthesize", str(put_scan(tmp_path / "bag.png")), "--count", "5"]
+    arguments += ["--steps", "2", "--out", str(tmp_path / "out")]
+    code = textwrap.dedent(INTERRUPTED).format(
+        paths=[str(Path(__file__).parent), str(ROOT)], at=at, arguments=arguments
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 128 + signal.SIGINT, done.stderr
+    assert "Traceback" not in done.stderr and "Stopping" in done.stderr
+    if at:
+        assert len(read_dataset(tmp_path / "out")) == at
+    else:
+        assert [path.name for path in tmp_path.iterdir()] == ["bag.png"]

@@ -1,0 +1,37 @@
+"""`train` and `evaluate`: each command is the `main` of a module, imported when it is called."""
+
+import importlib
+import inspect
+
+import typer
+
+_PLAIN = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+train = typer.Typer(no_args_is_help=True, help="Train the embedded models on simulated scans.")
+evaluate = typer.Typer(no_args_is_help=True, help="Measure the models and the method.")
+
+
+def _delegate(group: typer.Typer, name: str, module: str, text: str) -> None:
+    # No help option here: --help goes on to the module's own command with the other arguments.
+    @group.command(name, help=text, add_help_option=False, context_settings=_PLAIN)
+    def run(context: typer.Context) -> None:
+        main = importlib.import_module(module).main
+        inner = typer.Typer(add_completion=False)
+        inner.command(name, help=(inspect.getdoc(main) or text).partition("\n\nArgs:")[0])(main)
+        command = typer.main.get_command(inner)
+        command(context.args, prog_name=context.command_path, standalone_mode=False)
+
+
+_delegate(
+    train,
+    "autoencoder",
+    "xsyn_core.training.autoencoder",
+    "The autoencoder of the diffusion model.",
+)
+_delegate(train, "denoiser", "xsyn_core.training.denoiser", "The gated UNet with its text model.")
+_delegate(train, "segmenter", "xsyn_core.training.segmenter", "The small Sam.")
+_delegate(
+    train, "classifier", "xsyn_core.evaluation.classifier", "The judge that measures painted items."
+)
+_delegate(evaluate, "models", "xsyn_core.evaluation.models", "Quality of the models, with sheets.")
+_delegate(evaluate, "speed", "xsyn_core.evaluation.speed", "How long the page's steps take.")

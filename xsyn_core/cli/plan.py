@@ -1,0 +1,176 @@
+"""From the options of `synthesize` to requests: which scans, which groundings."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from xsyn_core import boxes, grounding
+from xsyn_core.boxes import Box
+from xsyn_core.categories import Catalog
+from xsyn_core.categories import catalog as catalog_of
+from xsyn_core.curation.readers import Dataset, read_annotations, read_dataset
+from xsyn_core.errors import XsynError
+from xsyn_core.sample import Grounding, Variant
+from xsyn_core.scan import Scan, read_scan
+
+if TYPE_CHECKING:
+    from xsyn_core.synthesis import Synthesizer
+
+DEFAULT_CATALOG = "pidray"
+
+
+@dataclass(frozen=True)
+class Scans:
+    """The scans to paint into: one, or those of a dataset, opened as their turn comes."""
+
+    source: Scan | Dataset
+    catalog: Catalog
+
+    def __len__(self) -> int:
+        return len(self.source) if isinstance(self.source, Dataset) else 1
+
+    def name(self, index: int) -> str:
+        """File name of a scan."""
+        if isinstance(self.source, Dataset):
+            return self.source.entries[index].image.name
+        return self.source.name
+
+    def __getitem__(self, index: int) -> Scan:
+        return self.source.scan(index) if isinstance(self.source, Dataset) else self.source
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a dataset had to leave out."""
+        return self.source.notes if isinstance(self.source, Dataset) else ()
+
+
+def open_scans(path: Path, annotations: Path | None, catalog: str | None) -> Scans:
+    """One image with the annotations of a file, or a whole dataset with its own.
+
+    Raises:
+        XsynError: unreadable, or annotations given for a dataset that has its own.
+    """
+    if path.is_dir() or path.suffix.lower() == ".json":
+        if annotations is not None:
+            raise XsynError(
+                f"{path} is a dataset with annotations of its own: leave --annotations out."
+            )
+        dataset = read_dataset(path, catalog)
+        return Scans(dataset, catalog_of(dataset.catalog))
+    own = catalog_of(catalog or DEFAULT_CATALOG)
+    return Scans(open_scan(path, annotations, own), own)
+
+
+def open_scan(path: Path, annotations: Path | None, catalog: Catalog) -> Scan:
+    """One image, with the annotations of a file if there is one.
+
+    Raises:
+        XsynError: either is unreadable.
+    """
+    scan = read_scan(path)
+    if annotations is None:
+        return scan
+    known, _ = read_annotations(annotations, scan.name, scan.size, catalog.key)
+    return replace(scan, annotations=known)
+
+
+def parse_box(text: str) -> Box:
+    """A box written as `x1,y1,x2,y2`.
+
+    Raises:
+        XsynError: it is not four numbers.
+    """
+    try:
+        x1, y1, x2, y2 = (float(word) for word in text.split(","))
+    except ValueError:
+        raise XsynError(
+            f"{text!r} is no box: write --box x1,y1,x2,y2, in pixels of the scan."
+        ) from None
+    return x1, y1, x2, y2
+
+
+def check_options(
+    categories: Sequence[str], places: Sequence[Box], variant: Variant, catalog: Catalog
+) -> list[str]:
+    """The categories in the catalogue's spelling: none, one for all boxes, or one for each.
+
+    Raises:
+        XsynError: an unknown category, or boxes and categories that do not go together.
+    """
+    names = [catalog.find(name) for name in categories]
+    if places and len(names) not in (0, 1, len(places)):
+        raise XsynError(
+            f"There are {len(names)} categories for {len(places)} boxes. Give one --category for "
+            "each --box in the same order, a single one for all, or none to choose by area."
+        )
+    if variant == "modify" and places and not names:
+        raise XsynError(
+            "Modifying the items in given boxes needs to know what they are: "
+            "give a --category for each --box, or leave --box out to repaint every item."
+        )
+    return names
+
+
+def groundings(
+    synthesizer: "Synthesizer",
+    scan: Scan,
+    catalog: Catalog,
+    variant: Variant,
+    names: Sequence[str],
+    places: Sequence[Box],
+    seed: int,
+) -> tuple[Grounding, ...]:
+    """G for one sample.
+
+    Boxes that are given are taken; without them Xsyn-M repaints the annotated items (of the
+    categories in `names`, if any), and Xsyn-A picks an idle region for each of `names`, or one
+    for a category by area group.
+
+    Raises:
+        XsynError: there is no such item or no idle region.
+    """
+    if places:
+        rng = np.random.default_rng(seed)
+        if not names:
+            inside = [boxes.validated(place, scan.size) for place in places]
+            names = [str(rng.choice(catalog.candidates(boxes.area(box)))) for box in inside]
+        if len(names) == 1:
+            names = list(names) * len(places)
+        return tuple(map(Grounding, names, places))
+    if variant == "modify":
+        return _modification(scan, catalog, names)
+    if not names:
+        return (synthesizer.propose(scan, catalog.key, seed),)
+    return _addition(synthesizer, scan, catalog, names, np.random.default_rng(seed))
+
+
+def _modification(scan: Scan, catalog: Catalog, names: Sequence[str]) -> tuple[Grounding, ...]:
+    wanted = names or catalog.names
+    known = tuple(known for known in scan.annotations if known.category in wanted)
+    if scan.annotations and not known:
+        raise XsynError(
+            f"{scan.name} has no annotated item of {', '.join(wanted)} to modify. "
+            "Choose another category, or add an item instead."
+        )
+    return grounding.modification(replace(scan, annotations=known), catalog)
+
+
+def _addition(
+    synthesizer: "Synthesizer",
+    scan: Scan,
+    catalog: Catalog,
+    names: Sequence[str],
+    rng: np.random.Generator,
+) -> tuple[Grounding, ...]:
+    free = synthesizer.idle(scan, catalog.key)
+    chosen: list[Grounding] = []
+    for name in names:
+        # A region of the category's own area group, if there is one (Table I).
+        fitting = [r for r in free if name in catalog.candidates(boxes.area(r.box))]
+        place = grounding.addition(fitting or free, catalog, scan.size, rng).box
+        chosen.append(Grounding(name, place))
+        free = [r for r in free if boxes.area(boxes.intersection(r.box, place)) == 0]
+    return tuple(chosen)
