@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +14,10 @@ from xsyn_core.errors import XsynError
 
 MIN_SIDE = 32
 MAX_PIXELS = 50_000_000
+# Pillow would run Ghostscript on PostScript, and knows formats that no scanner writes.
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF")
+# Its remarks on sizes and metadata say nothing that `read_scan` does not decide.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,8 @@ def read_scan(
     """
     name = name or (Path(source).name if not isinstance(source, bytes) else "scan.png")
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+        file = io.BytesIO(source) if isinstance(source, bytes) else source
+        with Image.open(file, formats=FORMATS) as image:
             w, h = image.size
             if w * h > MAX_PIXELS:
                 raise XsynError(
@@ -101,7 +107,7 @@ def read_scan(
                     f"{MAX_PIXELS // 1_000_000} million. Scale it down and open it again."
                 )
             image.load()
-            pixels = _rgb(ImageOps.exif_transpose(image))
+            pixels = _rgb(ImageOps.exif_transpose(image), name)
     except XsynError:
         raise
     except FileNotFoundError:
@@ -115,16 +121,23 @@ def read_scan(
             f"{name} has too many pixels; the limit is {MAX_PIXELS // 1_000_000} million. "
             "Scale it down and open it again."
         ) from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except PermissionError:
+        raise XsynError(f"{source} may not be read. Give yourself permission to read it.") from None
+    except Exception as error:  # damaged images fail in many ways inside Pillow
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise XsynError(
-            f"{name} is damaged or cut short ({error}). Export it from its source again."
+            f"{name} is damaged or cut short ({reason}). Export it from its source again."
         ) from None
     return make_scan(pixels, name, annotations)
 
 
-def _rgb(image: Image.Image) -> np.ndarray:
+def _rgb(image: Image.Image, name: str) -> np.ndarray:
     if image.mode in ("I", "I;16", "I;16B", "I;16L", "F"):
         values = np.asarray(image, dtype=np.float64)
+        if not np.isfinite(values).all():
+            raise XsynError(
+                f"{name} has pixels that are not finite numbers. Export it from its source again."
+            )
         low, high = float(values.min()), float(values.max())
         scaled = (values - low) / max(high - low, 1e-9) * 255
         return np.repeat(scaled.round().astype(np.uint8)[..., None], 3, axis=2)
