@@ -35,3 +35,6 @@ _delegate(
 )
 _delegate(evaluate, "models", "xsyn_core.evaluation.models", "Quality of the models, with sheets.")
 _delegate(evaluate, "speed", "xsyn_core.evaluation.speed", "How long the page's steps take.")
+_delegate(
+    evaluate, "simulator", "xsyn_core.evaluation.simulator", "Simulated scans beside real ones."
+)

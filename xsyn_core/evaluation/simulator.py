@@ -6,9 +6,11 @@ python -m xsyn_core evaluate simulator --scans DIR --out sheet.png
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import cv2
 import numpy as np
+import typer
 
 from xsyn_core.curation.files import writable
 from xsyn_core.errors import XsynError
@@ -163,7 +165,10 @@ def table(simulated: dict[str, list[Statistics]], real: Sequence[Statistics]) ->
 
 
 def main(
-    scans: Path, out: Path = Path("runs/simulator.png"), count: int = 48, seed: int = 0
+    scans: Annotated[Path, typer.Option(help="Folder of real scans.")],
+    out: Path = Path("runs/simulator.png"),
+    count: int = 48,
+    seed: int = 0,
 ) -> None:
     """Compare simulated scans with real ones: writes a sheet, prints a table.
 
