@@ -8,7 +8,7 @@ props:
 - live: progress of a painting with its preview, or the newest occluded crop; {} when idle.
 - shelf, records, models, dialog: example scans, decided samples, state of the models, a dialog.
 
-It triggers open, shelf, failed, inspect and export with the data that the handler of the
+It triggers open, shelf, annotate, failed, inspect and export with the data that the handler of the
 same purpose reads.
 """
 

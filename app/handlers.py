@@ -7,7 +7,8 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ from app.records import Records
 from app.scene import annotation, crop, occlusion, patch, result, scene
 from app.session import Decided, Session, Sessions, Upload, served_folder
 from xsyn_core.categories import CATALOGS, catalog
+from xsyn_core.curation.readers import read_annotations
 from xsyn_core.errors import XsynError
+from xsyn_core.grounding import modification
 from xsyn_core.sample import Request, Sample
 from xsyn_core.scan import Scan, read_scan
 
@@ -145,7 +148,7 @@ class Handlers:
 
     # ---- opening ----
     @guarded
-    def open_upload(self, key: str, event: gr.EventData) -> Any:
+    def open_upload(self, key: str, variant: str, event: gr.EventData) -> Any:
         """Files were dropped or chosen: all go on the shelf, the first readable one opens."""
         session = self.sessions.get(key)
         opened, problems = None, []
@@ -162,19 +165,19 @@ class Handlers:
             raise XsynError(problems[0])
         for problem in problems[:3]:
             gr.Warning(html.escape(problem), title="")
-        return self._open(session, *opened)
+        return self._open(session, *opened, variant)
 
     @guarded
-    def open_shelf(self, key: str, event: gr.EventData) -> Any:
+    def open_shelf(self, key: str, variant: str, event: gr.EventData) -> Any:
         """A scan of the shelf was clicked."""
         session = self.sessions.get(key)
         place = str(event.place)
         if place in session.uploads:
             upload = session.uploads[place]
-            return self._open(session, read_scan(upload.path, name=upload.name), place)
+            return self._open(session, read_scan(upload.path, name=upload.name), place, variant)
         if place not in self.examples:
             raise XsynError("There is no such scan. Choose one from the list.")
-        return self._open(session, read_scan(self.examples[place]), place)
+        return self._open(session, read_scan(self.examples[place]), place, variant)
 
     @guarded
     def failed(self, event: gr.EventData) -> None:
@@ -184,12 +187,20 @@ class Handlers:
             "check the file and the connection, then try again."
         )
 
-    def _open(self, session: Session, scan: Scan, place: str) -> Any:
+    def _open(self, session: Session, scan: Scan, place: str, variant: str) -> Any:
         session.run += 1
+        if session.labels is not None:
+            # A file of annotations rarely lists every scan that is opened after it.
+            with suppress(XsynError):
+                found, _ = read_annotations(session.labels, scan.name, scan.size, session.catalog)
+                scan = replace(scan, annotations=found)
         session.open(scan, place)
         session.scan_url = session.keep(png(scan.pixels))
+        value = boxes_of(session, [])
+        if variant == "modify" and scan.annotations:
+            value = self._modified(session)
         return canvas(
-            value=boxes_of(session, []),
+            value=value,
             scene=scene(session, self._finding()),
             shelf=self.shelf(session),
             live=IDLE,
@@ -246,10 +257,35 @@ class Handlers:
             return gr.skip()
         if variant == "add":
             return canvas(value=boxes_of(session, []))
-        known = [annotation(a) for a in session.scan.annotations]
-        if not known:
-            gr.Info("This scan has no annotations yet. Load a file with them.", title="")
-        return canvas(value=boxes_of(session, [self._fitting(session, item) for item in known]))
+        if not session.scan.annotations:
+            gr.Info("This scan has no annotations. Load a file that lists them.", title="")
+            return canvas(value=boxes_of(session, []))
+        return canvas(value=self._modified(session))
+
+    @staticmethod
+    def _modified(session: Session) -> dict[str, Any]:
+        found = modification(session.need_scan(), CATALOGS[session.catalog])
+        return boxes_of(session, [annotation(item) for item in found])
+
+    @guarded
+    def annotate(self, key: str, variant: str, event: gr.EventData) -> Any:
+        """An annotations file: for the open scan, and for others that it lists once they open."""
+        session = self.sessions.get(key)
+        scan = session.need_scan()
+        ((name, path),) = incoming.uploads(event.files, served_folder())[:1]
+        found, notes = read_annotations(path, scan.name, scan.size, session.catalog)
+        session.labels = path
+        session.scan = replace(scan, annotations=found)
+        session.regions = None
+        session.clear()
+        session.run += 1
+        gr.Info(f"{len(found)} annotations read from {html.escape(name)}.", title="", duration=4)
+        for note in notes[:3]:
+            gr.Warning(html.escape(note), title="")
+        update = {"scene": scene(session, self._finding()), "live": IDLE}
+        if variant == "modify" and found:
+            update["value"] = self._modified(session)
+        return canvas(**update)
 
     @guarded
     def propose(self, key: str, value: Any) -> Any:

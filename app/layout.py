@@ -63,7 +63,8 @@ def _controls() -> dict[str, gr.components.Component]:
                 )
             gr.HTML('<div id="xs-boxes"></div>', js_on_load=None, apply_default_css=False)
             with gr.Row(elem_classes="xs-pair"):
-                c["propose"] = gr.Button("Propose a place", elem_id="xs-propose", size="sm")
+                c["propose"] = gr.Button("Propose", elem_id="xs-propose", size="sm")
+                gr.Button("Annotations …", elem_id="xs-labels", size="sm")
         with gr.Column(elem_classes="xs-group"):
             _title("Paint")
             with gr.Row(elem_classes="xs-pair xs-seedrow"):
@@ -162,8 +163,9 @@ def _wire(
     page.load(handlers.load, None, [key, canvas], show_progress="hidden")
     timer.tick(handlers.tick, None, [canvas, timer], show_progress="hidden")
 
-    regions_after(canvas.open(handlers.open_upload, key, canvas, **FAST))
-    regions_after(canvas.shelf(handlers.open_shelf, key, canvas, **FAST))
+    regions_after(canvas.open(handlers.open_upload, [key, c["variant"]], canvas, **FAST))
+    regions_after(canvas.shelf(handlers.open_shelf, [key, c["variant"]], canvas, **FAST))
+    regions_after(canvas.annotate(handlers.annotate, [key, c["variant"]], canvas, **FAST))
     canvas.failed(handlers.failed, None, None, **FAST)
     regions_after(
         c["catalog"].input(handlers.change_catalog, [key, canvas, c["catalog"]], canvas, **FAST)

@@ -56,6 +56,7 @@ class Session:
 
     Attributes:
         place: the open scan's place on the shelf: an example's or upload's key, else None.
+        labels: the annotations file that was loaded last; scans opened later look in it too.
         run: grows with every painting and stop; a painting ends when it is no longer the latest.
         record: the sample under review in the workspace, once it is there.
     """
@@ -77,6 +78,7 @@ class Session:
     record: int | None = None
     decision: str | None = None
     decided: list[Decided] = field(default_factory=list)
+    labels: Path | None = None
     uploads: dict[str, Upload] = field(default_factory=dict)
     run: int = 0
     files: int = 0

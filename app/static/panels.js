@@ -22,10 +22,12 @@ async function send(files, event) {
   say(null);
   if (sent.length) trigger(event, { files: sent });
 }
-$("file").addEventListener("change", (e) => {
-  send([...e.target.files], "open");
-  e.target.value = "";
-});
+for (const [field, event] of [["file", "open"], ["labels", "annotate"]]) {
+  $(field).addEventListener("change", (e) => {
+    send([...e.target.files], event);
+    e.target.value = "";
+  });
+}
 const root = element.querySelector(".xs");
 let inside = 0;
 root.addEventListener("dragenter", (e) => { e.preventDefault(); inside += 1; root.classList.add("dropping"); });
@@ -35,7 +37,11 @@ root.addEventListener("drop", (e) => {
   e.preventDefault();
   inside = 0;
   root.classList.remove("dropping");
-  if (e.dataTransfer.files.length) send([...e.dataTransfer.files], "open");
+  const files = [...e.dataTransfer.files];
+  const labels = files.filter((file) => /\.(json|xml|txt)$/i.test(file.name));
+  const scans = files.filter((file) => !labels.includes(file));
+  if (scans.length) send(scans, "open");
+  else if (labels.length) send(labels.slice(0, 1), "annotate");
 });
 
 function listShelf() {
@@ -152,6 +158,7 @@ function showStatus() {
   toggleButton("xs-generate", Boolean(scene().scan) && !painting());
   toggleButton("xs-next", Boolean(scene().scan) && !painting());
   toggleButton("xs-propose", Boolean(scene().scan) && !painting());
+  toggleButton("xs-labels", Boolean(scene().scan) && !painting());
 }
 function toggleButton(id, on) {
   const button = byId(id);
@@ -223,6 +230,7 @@ root.addEventListener("click", (e) => {
 });
 document.addEventListener("click", (e) => {
   if (e.target.closest && e.target.closest("#xs-dice")) dice();
+  if (e.target.closest && e.target.closest("#xs-labels")) $("labels").click();
 });
 function dice() {
   const field = document.querySelector("#xs-seed input");

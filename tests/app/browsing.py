@@ -75,6 +75,18 @@ class Operator:
         if not url.startswith((address, "data:", "blob:")):
             self.foreign.append(url)
 
+    def calm(self) -> None:
+        """Close what is open and dismiss messages, for the next who comes."""
+        for _ in range(3):
+            self.page.keyboard.press("Escape")
+        for button in self.page.locator("[data-testid=toast-close]").all():
+            button.click()
+
+    def set_steps(self, number: int) -> None:
+        """Type a number of steps and leave the field."""
+        self.page.fill("#xs-steps input[type=number]", str(number))
+        self.page.keyboard.press("Escape")
+
     def wait_idle(self) -> None:
         """Until nothing is searched or painted."""
         self.page.wait_for_selector('.xs[data-busy=""]')
