@@ -157,6 +157,7 @@ def test_mistakes_are_told_before_the_models_are_loaded(no_models, tmp_path):
     fails("mine", "synthesize", scan, *box, "--category", "Gun", "--out", out)
     fails("is a file", "synthesize", scan, *box, "--category", "Gun", "--out", scan)
     fails("no workspace", "export", tmp_path / "none", "--out", out)
+    fails("--seed", "synthesize", scan, "--seed", 2**31, "--out", out)
     fails("--size", "simulate", "--size", "7", "--out", out)
 
 
@@ -259,6 +260,23 @@ def test_export_of_a_workspace(made, tmp_path):
     assert len(read_dataset(tmp_path / "out")) == 1
     fails("no accepted sample of OPIXray", "export", tmp_path / "work", "--catalog", "opixray",
           "--out", tmp_path / "none")  # fmt: skip
+
+
+def test_ctrl_c_exits_with_130(monkeypatch, tmp_path):
+    def pressed(*_):
+        raise KeyboardInterrupt
+
+    Workspace(tmp_path).close()
+    monkeypatch.setattr("xsyn_core.curation.coco.export", pressed)
+    assert call("export", tmp_path, "--out", tmp_path / "out").exit_code == 130
+
+
+def test_what_annotations_leave_out_is_told(made, tmp_path):
+    scan, known = put_scan(tmp_path / "bag.png"), tmp_path / "bag.txt"
+    known.write_text("bag.png Gun 10 10 60 60\nnonsense\n")
+    for command in (["regions", scan], ["synthesize", scan, "--steps", 1, "--out", tmp_path / "o"]):
+        result = passes(*command, "--annotations", known)
+        assert "left out: 1 (the first: bag.txt, line 2)" in result.stderr
 
 
 def test_simulate_hands_its_options_on(monkeypatch, tmp_path):

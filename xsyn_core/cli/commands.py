@@ -8,10 +8,9 @@ from typing import Annotated
 import typer
 
 from xsyn_core import boxes
-from xsyn_core.categories import catalog as catalog_of
 from xsyn_core.cli import delegates, plan
 from xsyn_core.cli.synthesize import synthesize
-from xsyn_core.cli.terminal import Explaining, announce, bar
+from xsyn_core.cli.terminal import Explaining, announce, bar, remark
 from xsyn_core.curation import coco
 from xsyn_core.curation.workspace import Workspace
 from xsyn_core.errors import XsynError
@@ -48,8 +47,11 @@ def regions(
 
         python -m xsyn_core regions bag.png | jq '.[0].box'
     """
-    own = catalog_of(catalog)
-    source = plan.open_scan(scan, annotations, own)
+    scans = plan.open_scans(scan, annotations, catalog)
+    if len(scans) != 1:
+        raise XsynError(f"{scan} is a dataset of {len(scans)} scans: give one image.")
+    own, source = scans.catalog, scans[0]
+    remark(scans.notes)
     # Imported here: it takes seconds, and --help and mistakes should not wait for it.
     from xsyn_core.synthesis import Synthesizer
     from xsyn_core.weights import load_models

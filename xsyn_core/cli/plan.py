@@ -24,10 +24,17 @@ DEFAULT_CATALOG = "pidray"
 
 @dataclass(frozen=True)
 class Scans:
-    """The scans to paint into: one, or those of a dataset, opened as their turn comes."""
+    """The scans to paint into: one, or those of a dataset, opened as their turn comes.
+
+    Attributes:
+        source: the one, or the dataset.
+        catalog: whose categories are painted.
+        remarks: what had to be left out of the annotations of the one.
+    """
 
     source: Scan | Dataset
     catalog: Catalog
+    remarks: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.source) if isinstance(self.source, Dataset) else 1
@@ -43,8 +50,8 @@ class Scans:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a dataset had to leave out."""
-        return self.source.notes if isinstance(self.source, Dataset) else ()
+        """What had to be left out of the annotations so far."""
+        return self.source.notes if isinstance(self.source, Dataset) else self.remarks
 
 
 def open_scans(path: Path, annotations: Path | None, catalog: str | None) -> Scans:
@@ -61,20 +68,11 @@ def open_scans(path: Path, annotations: Path | None, catalog: str | None) -> Sca
         dataset = read_dataset(path, catalog)
         return Scans(dataset, catalog_of(dataset.catalog))
     own = catalog_of(catalog or DEFAULT_CATALOG)
-    return Scans(open_scan(path, annotations, own), own)
-
-
-def open_scan(path: Path, annotations: Path | None, catalog: Catalog) -> Scan:
-    """One image, with the annotations of a file if there is one.
-
-    Raises:
-        XsynError: either is unreadable.
-    """
     scan = read_scan(path)
     if annotations is None:
-        return scan
-    known, _ = read_annotations(annotations, scan.name, scan.size, catalog.key)
-    return replace(scan, annotations=known)
+        return Scans(scan, own)
+    known, notes = read_annotations(annotations, scan.name, scan.size, own.key)
+    return Scans(replace(scan, annotations=known), own, notes)
 
 
 def parse_box(text: str) -> Box:

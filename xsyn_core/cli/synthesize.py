@@ -14,6 +14,7 @@ from xsyn_core.errors import XsynError
 from xsyn_core.sample import Request, Sample
 
 _DEFAULTS = Request(())
+_LAST_SEED = 2**31 - 1
 _WHAT, _HOW, _HIDE, _MODELS = "What to paint", "How to paint it", "How to hide it", "Models"
 
 
@@ -71,7 +72,7 @@ def synthesize(
         ),
     ] = None,
     seed: Annotated[
-        int, typer.Option(min=0, help="Of the start noise.", rich_help_panel=_HOW)
+        int, typer.Option(min=0, max=_LAST_SEED, help="Of the start noise.", rich_help_panel=_HOW)
     ] = _DEFAULTS.seed,
     steps: Annotated[
         int, typer.Option(min=1, max=1000, help="Denoising steps.", rich_help_panel=_HOW)
@@ -120,7 +121,10 @@ def synthesize(
         int, typer.Option(min=0, help="Which of the occluders.", rich_help_panel=_HIDE)
     ] = _DEFAULTS.occluder,
     placement: Annotated[
-        int, typer.Option(min=0, help="Seed of its random placement.", rich_help_panel=_HIDE)
+        int,
+        typer.Option(
+            min=0, max=_LAST_SEED, help="Seed of its random placement.", rich_help_panel=_HIDE
+        ),
     ] = _DEFAULTS.placement,
     val: Annotated[
         float,
@@ -172,7 +176,7 @@ def synthesize(
             index = number * len(scans) // total
             try:
                 source = scans[index]
-                own_seed = (seed + number) % 2**31
+                own_seed = (seed + number) % (_LAST_SEED + 1)
                 request = Request(
                     groundings=plan.groundings(
                         synthesizer, source, scans.catalog, variant, names, places, own_seed
@@ -190,7 +194,7 @@ def synthesize(
                     alpha=alpha,
                     occlusion=occlusion,
                     occluder=occluder,
-                    placement=(placement + number) % 2**31,
+                    placement=(placement + number) % (_LAST_SEED + 1),
                 )
                 painting = None
                 for step in synthesizer.paint(source, request):

@@ -21,7 +21,7 @@ _DAMAGE = (
     *(OSError, ValueError, KeyError, TypeError, AttributeError, SyntaxError, EOFError),
     *(zipfile.BadZipFile, zlib.error),
 )
-# Level 1 packs scans about as well as the default 6 in a fifth of the time.
+# Files are 5 to 25% larger than at the default 6, written in a third to half of the time.
 _PNG_LEVEL = 1
 
 
