@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from safetensors import SafetensorError
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from xsyn_core.errors import XsynError
@@ -83,7 +84,7 @@ def load_diffusion(folder: Path, device: torch.device, name: str) -> Diffusion:
         text = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=half)
         tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
         scheduler = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:300]
         raise XsynError(f"{folder} cannot be read ({reason}). {NEEDED}") from None
     if scheduler.get("prediction_type", "epsilon") not in ("epsilon", "v_prediction"):
