@@ -34,7 +34,7 @@ def png(pixels: np.ndarray) -> bytes:
 
 def label_map(objects: tuple[PaintedObject, ...], size: tuple[int, int]) -> np.ndarray:
     """uint8 (H, W): 0 background, i + 1 object i; of two that overlap the later one shows."""
-    labels = np.zeros(size, np.uint8)
+    labels: np.ndarray = np.zeros(size, np.uint8)
     for i, painted in enumerate(objects):
         if painted.mask is not None:
             labels[painted.mask] = i + 1
