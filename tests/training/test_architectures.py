@@ -1,0 +1,67 @@
+"""The embedded models' formats."""
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from xsyn_core.categories import CATALOGS, phrase
+from xsyn_core.training import architectures
+
+
+def test_every_word_of_every_phrase_is_one_token():
+    tokenizer = architectures.build_tokenizer()
+    for catalog in CATALOGS.values():
+        for name in catalog.names:
+            words = phrase(name).split()
+            assert tokenizer.tokenize(phrase(name)) == [w + "</w>" for w in words]
+    assert tokenizer.tokenize("zebra") != ["zebra</w>"]
+
+
+def test_the_tokenizer_is_always_the_same():
+    a, b = architectures.build_tokenizer(), architectures.build_tokenizer()
+    assert a.get_vocab() == b.get_vocab()
+    assert a("folding knife, baton").input_ids == b("folding knife, baton").input_ids
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("models") / "diffusion"
+    tokenizer = architectures.build_tokenizer()
+    parts = (
+        architectures.build_unet(),
+        architectures.build_autoencoder(),
+        architectures.build_text_encoder(tokenizer),
+    )
+    architectures.save_diffusion(folder, *parts, tokenizer, architectures.build_scheduler())
+    return folder, parts
+
+
+def test_a_saved_folder_opens_with_the_same_weights(saved):
+    folder, (unet, vae, text) = saved
+    again = (
+        UNet2DConditionModel.from_pretrained(folder / "unet"),
+        AutoencoderKL.from_pretrained(folder / "vae"),
+        CLIPTextModel.from_pretrained(folder / "text_encoder"),
+    )
+    for old, new in zip((unet, vae, text), again, strict=True):
+        for key, value in old.state_dict().items():
+            assert torch.allclose(value, new.state_dict()[key].float(), atol=1e-3), key
+    assert again[0].config.in_channels == 2 * again[1].config.latent_channels + 1
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+    assert tokenizer.tokenize("utility knife") == ["utility</w>", "knife</w>"]
+
+
+def test_diffusers_own_pipeline_opens_the_folder(saved):
+    from diffusers import StableDiffusionGLIGENPipeline
+
+    pipeline = StableDiffusionGLIGENPipeline.from_pretrained(saved[0])
+    assert pipeline.unet.config.attention_type == "gated"
+
+
+def test_all_weights_together_stay_under_fifty_mebibytes(saved):
+    folder, _ = saved
+    diffusion = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+    sam = 2 * sum(p.numel() for p in architectures.build_sam().parameters())
+    assert diffusion + sam < 50 * 2**20

@@ -1,0 +1,106 @@
+"""What the models are trained on, against slow and obvious versions."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xsyn_core.boxes import of_mask
+from xsyn_core.training import data
+from xsyn_core.training.denoiser import keep_mask, loosened
+from xsyn_core.training.segmenter import KINDS, heat_map, prompt
+
+
+@pytest.fixture(scope="module")
+def shard(tmp_path_factory):
+    patch = pytest.MonkeyPatch()
+    patch.setattr(data, "SCENES", 2)
+    root = tmp_path_factory.mktemp("data")
+    data.make_shard((root, 5, 0))
+    data.expose_shard((root, 5, 0, 0))
+    patch.undo()
+    return data.Shard.open(root / "00000", 0)
+
+
+def test_boxes_are_those_of_the_silhouettes(shard):
+    for index in range(len(shard.images)):
+        for mask, box in zip(shard.silhouettes(index), shard.boxes[index], strict=True):
+            tight = of_mask(mask)
+            if tight is None or mask.sum() < 20:
+                continue
+            # masks are kept at half the resolution
+            assert np.abs(np.array(tight) * 2 - box).max() <= 4
+
+
+def test_a_window_is_cut_around_its_first_object(shard):
+    assert (shard.target[shard.whole] == -1).all()
+    for index in np.flatnonzero(~shard.whole):
+        x1, y1, x2, y2 = shard.boxes[index][0]
+        assert shard.target[index] == 0 and shard.categories[index][0] >= 0
+        assert max(x2 - x1, y2 - y1) > data.SIDE / 5
+
+
+def test_shards_repeat_themselves(shard, tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "SCENES", 2)
+    data.make_shard((tmp_path, 5, 0))
+    data.expose_shard((tmp_path, 5, 0, 0))
+    again = data.Shard.open(tmp_path / "00000", 0)
+    assert np.array_equal(again.images, shard.images)
+    assert np.array_equal(again.masks, shard.masks)
+
+
+@given(
+    st.lists(
+        st.tuples(*[st.floats(0, 0.99, width=32)] * 2, *[st.floats(0.01, 1, width=32)] * 2),
+        max_size=3,
+    )
+)
+def test_keep_mask_greys_every_cell_that_a_box_touches(corners):
+    boxes = [
+        (x, y, min(1.0, x + w), min(1.0, y + h))
+        for x, y, w, h in corners
+        if x + w > x and y + h > y
+    ]
+    mask = keep_mask(np.array(boxes, np.float32).reshape(-1, 4), 16)
+    for row in range(16):
+        for column in range(16):
+            touched = any(
+                np.float32(x1) * 16 < column + 1
+                and np.float32(x2) * 16 > column
+                and np.float32(y1) * 16 < row + 1
+                and np.float32(y2) * 16 > row
+                for x1, y1, x2, y2 in boxes
+            )
+            assert mask[row, column] != touched
+
+
+@given(st.integers(0, 10**6))
+def test_a_loose_box_holds_the_item(seed):
+    rng = np.random.default_rng(seed)
+    x1, y1 = rng.uniform(0, 0.6, 2)
+    box = np.array([x1, y1, x1 + rng.uniform(0.1, 0.4), y1 + rng.uniform(0.1, 0.4)], np.float32)
+    loose = loosened(box, rng)
+    assert (loose[:2] <= box[:2]).all() and (loose[2:] >= box[2:]).all()
+    assert loose.min() >= 0 and loose.max() <= 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_prompts_point_into_and_out_of_the_object(kind):
+    rng = np.random.default_rng(1)
+    mask = np.zeros((128, 128), bool)
+    mask[30:60, 50:90] = True
+    box = np.array([100, 60, 180, 120], np.float32)
+    for _ in range(20):
+        _, points, labels = prompt(mask, box, kind, rng)
+        assert list(labels) == [1] * kind[1] + [0] * kind[2]
+        for (x, y), label in zip(points, labels, strict=True):
+            assert mask[int(y / 2), int(x / 2)] == bool(label)
+
+
+def test_a_heat_map_is_warmer_on_the_object():
+    rng = np.random.default_rng(2)
+    mask = np.zeros((128, 128), bool)
+    mask[30:90, 40:100] = True
+    picture = heat_map(mask, rng)[..., 0].astype(float)
+    inside = mask.repeat(2, 0).repeat(2, 1)
+    assert picture[inside].mean() > 2 * picture[~inside].mean()
