@@ -72,6 +72,7 @@ def save_sam(path: str | Path, sam: Sam) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         new = Path(folder) / path.name
         save_file(tensors, new, {"format": "pt", METADATA_KEY: json.dumps(layout)})
+        new.chmod(0o644)  # safetensors leaves it to its writer alone
         os.replace(new, path)
 
 

@@ -274,9 +274,7 @@ def _matrix(low: int, side: int, used: int, out: int) -> np.ndarray:
     identity = torch.eye(low)[None]
     padded = F.interpolate(identity, size=side, mode="linear", align_corners=False)
     resampled = F.interpolate(padded[..., :used], size=out, mode="linear", align_corners=False)
-    matrix = np.ascontiguousarray(resampled[0].numpy().T)
-    matrix.flags.writeable = False
-    return matrix
+    return np.ascontiguousarray(resampled[0].numpy().T)
 
 
 def _positive_part(logits: np.ndarray, resampling: tuple[np.ndarray, np.ndarray]) -> _Part | None:
@@ -287,7 +285,11 @@ def _positive_part(logits: np.ndarray, resampling: tuple[np.ndarray, np.ndarray]
     if y is None or x is None:
         return None
     low_y, low_x = _touched(rows[y].T, None), _touched(columns[x].T, None)
-    values = rows[y, low_y] @ logits[low_y, low_x] @ columns[x, low_x].T
+    # torch's products, for NumPy's own threads would fight with torch's
+    left, middle, right = map(
+        torch.from_numpy, (rows[y, low_y], logits[low_y, low_x], columns[x, low_x])
+    )
+    values = (left @ middle @ right.T).numpy()
     positive = values > 0
     ys, xs = positive.any(1).nonzero()[0] + y.start, positive.any(0).nonzero()[0] + x.start
     if not len(ys):
