@@ -8,7 +8,7 @@ import numpy as np
 
 from xsyn_core.boxes import Box, outward
 
-THUMB = (132, 92)
+THUMB = (180, 120)
 _INK = (155, 17, 228)  # magenta of the refined box, as OpenCV's BGR
 
 
@@ -23,9 +23,9 @@ def png(pixels: np.ndarray, level: int = 1) -> bytes:
     return data.tobytes()
 
 
-def data_uri(data: bytes, kind: str = "png") -> str:
-    """An image as an address that needs no further request."""
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+def data_uri(data: bytes) -> str:
+    """A PNG as an address that needs no further request."""
+    return f"data:image/png;base64,{base64.b64encode(data).decode()}"
 
 
 def changed_box(before: np.ndarray, after: np.ndarray) -> tuple[int, int, int, int] | None:
@@ -80,10 +80,10 @@ def rings(mask: np.ndarray, box: Box, smooth: float = 0.6) -> list[list[list[flo
     return out
 
 
-def thumbnail(image: np.ndarray, boxes: Sequence[Box] = (), size: tuple[int, int] = THUMB) -> str:
-    """A small JPEG of an image (H, W, 3) with its boxes, no larger than `size` (width, height)."""
+def thumbnail(image: np.ndarray, boxes: Sequence[Box] = ()) -> bytes:
+    """A small JPEG of an image (H, W, 3) with its boxes, no larger than `THUMB`."""
     h, w = image.shape[:2]
-    scale = min(size[0] / w, size[1] / h, 1.0)
+    scale = min(THUMB[0] / w, THUMB[1] / h, 1.0)
     small = cv2.resize(
         cv2.cvtColor(image, cv2.COLOR_RGB2BGR),
         (max(1, round(w * scale)), max(1, round(h * scale))),
@@ -93,7 +93,4 @@ def thumbnail(image: np.ndarray, boxes: Sequence[Box] = (), size: tuple[int, int
         x1, y1, x2, y2 = outward([v * scale for v in box])
         cv2.rectangle(small, (x1, y1), (x2 - 1, y2 - 1), _INK, 1)
     _, data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 88])
-    return data_uri(data.tobytes(), "jpeg")
-
-
-BLANK = thumbnail(np.full((8, 8, 3), 200, np.uint8))
+    return data.tobytes()

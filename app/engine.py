@@ -60,19 +60,18 @@ class Engine:
             return "loading"
         return "ready" if self._synthesizer is not None else "failed"
 
-    @property
-    def text(self) -> str:
-        """The state in a few words, for the top bar."""
-        return {
+    def report(self) -> dict[str, str]:
+        """State, the state in a few words, and why loading failed, for the top bar."""
+        text = {
             "loading": "Loading models",
             "ready": f"Ready · {self._name}",
             "failed": "No models",
         }[self.state]
+        return {"state": self.state, "text": text, "why": self._problem}
 
-    @property
-    def problem(self) -> str:
-        """Why loading failed, "" if it did not."""
-        return self._problem
+    def waiting(self, text: str) -> str:
+        """What to say while a handler waits: that the models load, or else `text`."""
+        return "Waiting for the models …" if self.state == "loading" else text
 
     @contextmanager
     def use(self) -> "Iterator[Synthesizer]":

@@ -5,7 +5,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from app.session import Session
+from app.session import Session, address
 from xsyn_core.categories import catalog
 from xsyn_core.curation.coco import ExportReport, export
 from xsyn_core.curation.workspace import Workspace
@@ -56,7 +56,7 @@ def sheet(report: ExportReport, session: Session, packed: Path, name: str) -> st
         f'aria-label="Close">&times;</button></header><div class="tiles">{tiles}</div>{notes}'
         f'<p class="path">COCO, written to<code>{html.escape(str(report.path))}</code></p>'
         f'<footer><a class="xs-btn primary" download="{name}" '
-        f'href="{session.address(packed)}">Download zip · {size:.1f} MB</a></footer>'
+        f'href="{address(packed)}">Download zip · {size:.1f} MB</a></footer>'
     )
 
 

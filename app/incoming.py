@@ -53,6 +53,22 @@ def groundings(value: Any, scan: Scan, scan_id: str, catalog_key: str) -> tuple[
     return tuple(out)
 
 
+def drawn(value: Any, scan_id: str) -> list[dict[str, Any]]:
+    """The canvas's boxes of one scan as they are, for edits by the server; broken ones are left."""
+    items = value.get("boxes") if isinstance(value, Mapping) else None
+    if not isinstance(items, list) or value.get("scan") != scan_id:
+        return []
+    return [
+        {"category": item["category"], "box": item["box"]}
+        for item in items[:MAX_BOXES]
+        if isinstance(item, Mapping)
+        and isinstance(item.get("category"), str)
+        and isinstance(item.get("box"), list)
+        and len(item["box"]) == 4
+        and all(isinstance(v, int | float) and math.isfinite(v) for v in item["box"])
+    ]
+
+
 def number(value: Any, low: float, high: float, what: str) -> float:
     """A finite number within [low, high].
 

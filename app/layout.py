@@ -3,27 +3,32 @@
 import gradio as gr
 
 from app.canvas import STYLES, make_canvas
-from app.handlers import SETTINGS, Handlers
+from app.deciding import Deciding
+from app.painting import SETTINGS, Painter
+from app.placing import Placing
+from app.studio import Studio
 from xsyn_core.categories import CATALOGS
 from xsyn_core.sample import Grounding, Request
 
 MAX_UPLOAD = "100mb"
 DEFAULTS = Request((Grounding("Knife", (0, 0, 1, 1)),))
-GPU = {"concurrency_id": "gpu", "concurrency_limit": 1, "show_progress": "hidden"}
-FAST = {"show_progress": "hidden", "queue": True, "concurrency_limit": 8}
+# The page's events mean nothing without its canvas, so they are not offered as an API.
+QUIET = {"show_progress": "hidden", "api_visibility": "private"}
+GPU = {"concurrency_id": "gpu", "concurrency_limit": 1, **QUIET}
+FAST = {"concurrency_limit": 8, **QUIET}
 
 
-def build(handlers: Handlers) -> gr.Blocks:
+def build(studio: Studio) -> gr.Blocks:
     """The page."""
     with gr.Blocks(
         title="Xsyn Studio", analytics_enabled=False, fill_width=True, delete_cache=(3600, 86400)
     ) as page:
-        key = gr.State(None, time_to_live=4 * 3600, delete_callback=handlers.sessions.drop)
+        key = gr.State(None, time_to_live=4 * 3600, delete_callback=studio.sessions.drop)
         timer = gr.Timer(1.0)
         canvas = make_canvas()
         with gr.Column(elem_id="xs-side"):
             controls = _controls()
-        _wire(page, handlers, key, timer, canvas, controls)
+        _wire(page, studio, key, timer, canvas, controls)
     return page
 
 
@@ -147,49 +152,55 @@ def _choice(label: str, choices: list[tuple[str, str]], value: str) -> gr.Radio:
 
 def _wire(
     page: gr.Blocks,
-    handlers: Handlers,
+    studio: Studio,
     key: gr.State,
     timer: gr.Timer,
     canvas: gr.HTML,
     c: dict[str, gr.components.Component],
 ) -> None:
+    placing, painter = Placing(studio), Painter(studio)
+    deciding = Deciding(studio, painter)
     bom = [c["occlude"], c["alpha"], c["occlusion"]]
     settings = [c[name] for name in SETTINGS]
     asked = [key, canvas, *settings]
 
     def regions_after(event: gr.events.Dependency) -> None:
-        event.success(handlers.find_regions, key, canvas, **GPU)
+        event.success(placing.find_regions, key, canvas, **GPU)
 
-    page.load(handlers.load, None, [key, canvas], show_progress="hidden")
-    timer.tick(handlers.tick, None, [canvas, timer], show_progress="hidden")
+    page.load(placing.load, None, [key, canvas], **QUIET)
+    timer.tick(placing.tick, None, [canvas, timer], **QUIET)
 
-    regions_after(canvas.open(handlers.open_upload, [key, c["variant"]], canvas, **FAST))
-    regions_after(canvas.shelf(handlers.open_shelf, [key, c["variant"]], canvas, **FAST))
-    regions_after(canvas.annotate(handlers.annotate, [key, c["variant"]], canvas, **FAST))
-    canvas.failed(handlers.failed, None, None, **FAST)
+    regions_after(canvas.open(placing.open_upload, [key, c["variant"]], canvas, **FAST))
+    regions_after(canvas.shelf(placing.open_shelf, [key, c["variant"]], canvas, **FAST))
+    regions_after(canvas.annotate(placing.annotate, [key, c["variant"]], canvas, **FAST))
+    canvas.failed(placing.failed, None, None, **FAST)
     regions_after(
-        c["catalog"].input(handlers.change_catalog, [key, canvas, c["catalog"]], canvas, **FAST)
+        c["catalog"].input(placing.change_catalog, [key, canvas, c["catalog"]], canvas, **FAST)
     )
-    c["variant"].input(handlers.change_variant, [key, c["variant"]], canvas, **FAST)
-    c["propose"].click(handlers.propose, [key, canvas], canvas, **GPU)
+    c["variant"].input(placing.change_variant, [key, c["variant"]], canvas, **FAST)
+    c["propose"].click(placing.propose, [key, canvas], canvas, **GPU)
 
-    begun = c["generate"].click(handlers.begin, asked, canvas, **FAST)
-    begun.success(handlers.generate, asked, canvas, **GPU)
-    next_seed = c["next"].click(handlers.next_seed, c["seed"], c["seed"], **FAST)
-    begun = next_seed.success(handlers.begin, asked, canvas, **FAST)
-    begun.success(handlers.generate, asked, canvas, **GPU)
-    c["stop"].click(handlers.stop, key, None, **FAST)
+    def paint_after(begun: gr.events.Dependency) -> None:
+        done = begun.success(painter.generate, asked, canvas, **GPU)
+        # The controls may have moved while the item was painted.
+        done.success(painter.occlude, [key, *bom], canvas, **GPU)
+
+    paint_after(c["generate"].click(painter.begin, asked, canvas, **FAST))
+    next_seed = c["next"].click(painter.next_seed, c["seed"], c["seed"], **FAST)
+    paint_after(next_seed.success(painter.begin, asked, canvas, **FAST))
+    c["stop"].click(painter.stop, key, None, **FAST)
 
     live = {"trigger_mode": "always_last", **GPU}
     for name in ("points", "divisions"):
-        c[name].input(handlers.refine, [key, c["points"], c["divisions"], *bom], canvas, **live)
+        c[name].input(painter.refine, [key, c["points"], c["divisions"], *bom], canvas, **live)
     for name in ("occlude", "alpha", "occlusion"):
-        c[name].input(handlers.occlude, [key, *bom], canvas, **live)
-    c["next_occluder"].click(handlers.next_occluder, [key, *bom], canvas, **live)
-    c["next_placement"].click(handlers.next_placement, [key, *bom], canvas, **live)
+        c[name].input(painter.occlude, [key, *bom], canvas, **live)
+    c["next_occluder"].click(painter.next_occluder, [key, *bom], canvas, **live)
+    c["next_placement"].click(painter.next_placement, [key, *bom], canvas, **live)
 
     for decision in ("accept", "reject", "skip"):
-        c[decision].click(handlers.decide(decision), key, canvas, **FAST)
-    c["undo"].click(handlers.undo, key, [canvas, *settings], **FAST)
-    canvas.inspect(handlers.inspect, key, [canvas, *settings], **FAST)
-    canvas.export(handlers.export, key, canvas, **FAST)
+        c[decision].click(deciding.decide(decision), [key, *bom], canvas, **FAST)
+    recalled = [canvas, *settings]
+    regions_after(c["undo"].click(deciding.undo, key, recalled, **FAST))
+    regions_after(canvas.inspect(deciding.inspect, key, recalled, **FAST))
+    canvas.export(deciding.export, key, canvas, **FAST)

@@ -1,14 +1,20 @@
 """The strip of decided samples, and what one operator may take back."""
 
+import logging
+import tempfile
 import threading
+from pathlib import Path
 from typing import Any
 
 from app import drawing
+from app.session import address, served_folder
 from xsyn_core.curation.workspace import Decision, Record, Undone, Workspace
 from xsyn_core.errors import XsynError
 from xsyn_core.sample import Sample
 
-SHOWN = 40
+log = logging.getLogger(__name__)
+
+SHOWN = 200
 
 
 class Records:
@@ -16,7 +22,7 @@ class Records:
 
     def __init__(self, workspace: Workspace):
         self.workspace = workspace
-        self._thumbs: dict[int, str] = {}
+        self._folder = tempfile.TemporaryDirectory(prefix="records-", dir=served_folder())
         self._deciders: list[str] = []
         self._lock = threading.Lock()
 
@@ -24,7 +30,7 @@ class Records:
         """Store a sample, unless it is already `record`, and the decision on it; its id."""
         if record is None:
             record = self.workspace.add(sample)
-            self._thumbs[record] = _thumb(sample)
+            self._draw(record, sample)
         with self._lock:
             self.workspace.decide(record, decision)
             self._deciders.append(by)
@@ -68,13 +74,18 @@ class Records:
         }
 
     def _thumb(self, record: Record) -> str:
-        if record.id not in self._thumbs:
+        path = self._path(record.id)
+        if not path.exists():
             try:
-                self._thumbs[record.id] = _thumb(self.workspace.load(record.id))
-            except XsynError:
-                self._thumbs[record.id] = drawing.BLANK
-        return self._thumbs[record.id]
+                self._draw(record.id, self.workspace.load(record.id))
+            except XsynError as error:
+                log.warning("Sample %d has no picture: %s", record.id, error)
+                path.touch()
+        return address(path)
 
+    def _path(self, record: int) -> Path:
+        return Path(self._folder.name, f"{record}.jpg")
 
-def _thumb(sample: Sample) -> str:
-    return drawing.thumbnail(sample.image, [item.refined for item in sample.objects])
+    def _draw(self, record: int, sample: Sample) -> None:
+        boxes = [item.refined for item in sample.objects]
+        self._path(record).write_bytes(drawing.thumbnail(sample.image, boxes))

@@ -20,8 +20,13 @@ if TYPE_CHECKING:  # the page is up before torch is imported
     from xsyn_core.segmentation import Segment
     from xsyn_core.synthesis import Painting
 
-MAX_SESSIONS = 24
+MAX_SESSIONS = 16
 IDLE_SECONDS = 4 * 3600
+
+
+def address(path: Path) -> str:
+    """Where a browser finds a file below `served_folder()`, relative to the page."""
+    return f"gradio_api/file={path.as_posix()}"
 
 
 def served_folder() -> Path:
@@ -43,7 +48,7 @@ class Decided:
 
 @dataclass(frozen=True)
 class Upload:
-    """A scan that this browser sent, as the shelf shows it."""
+    """A scan that this browser sent; `thumb` is the address of its thumbnail."""
 
     name: str
     path: Path
@@ -120,31 +125,22 @@ class Session:
         self.files += 1
         path = self.folder / f"{self.files}{suffix}"
         path.write_bytes(data)
-        return self.address(path)
-
-    @staticmethod
-    def address(path: Path) -> str:
-        """Where the browser finds a file of the session's folder, relative to the page."""
-        return f"gradio_api/file={path.as_posix()}"
+        return address(path)
 
 
 class Sessions:
-    """The sessions of all browsers; the longest unused go first.
+    """The sessions of all browsers; the longest unused go first. Files go with the object."""
 
-    Args:
-        root: folder for the files that browsers fetch, one folder a session.
-    """
-
-    def __init__(self, root: str | Path | None = None):
-        self._root = Path(root or tempfile.mkdtemp(prefix="studio-", dir=served_folder()))
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="studio-", dir=served_folder())
         self._all: OrderedDict[str, Session] = OrderedDict()
         self._lock = threading.Lock()
 
     def new(self) -> str:
         """Start a session; its id."""
         key = secrets.token_urlsafe(16)
-        folder = self._root / key
-        folder.mkdir(parents=True)
+        folder = Path(self._folder.name, key)
+        folder.mkdir()
         with self._lock:
             self._all[key] = Session(key, folder)
             now = time.monotonic()

@@ -175,7 +175,7 @@ function listRecords() {
   const items = records.items.filter((r) => r.decision === S.tab);
   const empty = { accept: "Accepted samples gather here, ready for export.", skip: "Skipped samples wait here for a second look.", reject: "Rejected samples are kept here and never exported." }[S.tab];
   $("records").innerHTML = items.length
-    ? items.map((r) => `<button data-record="${escape(r.id)}" title="${escape(r.title)}"><img alt="" src="${r.thumb}"><span>${escape(r.label)}</span></button>`).join("")
+    ? items.map((r) => `<button data-record="${escape(r.id)}" title="${escape(r.title)}"><img alt="" loading="lazy" src="${r.thumb}"><span>${escape(r.label)}</span></button>`).join("")
     : `<p>${empty}</p>`;
 }
 $("tabs").addEventListener("click", (e) => {
@@ -254,6 +254,7 @@ function onKey(e) {
     if (!$("modal").hidden) return closeSheet();
     if (!$("menu").hidden) return closeMenu();
     if (typing(e.target)) return e.target.blur();
+    if (S.drag && S.drag.start) S.boxes = S.drag.start;
     S.drag = null;
     S.selected = -1;
     listBoxes();

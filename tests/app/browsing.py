@@ -10,11 +10,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from app.engine import Engine
-from app.exporting import Exports
-from app.handlers import Handlers
 from app.layout import build, launch_options
-from app.records import Records
-from app.session import Sessions
+from app.studio import make_studio
 from xsyn_core.curation.workspace import Workspace
 
 CHROMIUM = os.environ.get("CHROMIUM") or next(
@@ -46,10 +43,7 @@ def serving(synthesizer, workspace: Path, examples: Path) -> Iterator[str]:
     """The page over a synthesizer; its address."""
     os.environ["HF_HUB_OFFLINE"] = "1"
     with Workspace(workspace) as kept:
-        handlers = Handlers(
-            Engine(lambda: synthesizer), Records(kept), Sessions(), Exports(kept), examples
-        )
-        page = build(handlers)
+        page = build(make_studio(Engine(lambda: synthesizer), kept, examples))
         _, address, _ = page.launch(prevent_thread_lock=True, quiet=True, **launch_options())
         try:
             yield address
@@ -79,8 +73,10 @@ class Operator:
         """Close what is open and dismiss messages, for the next who comes."""
         for _ in range(3):
             self.page.keyboard.press("Escape")
-        for button in self.page.locator("[data-testid=toast-close]").all():
-            button.click()
+        self.page.evaluate(
+            "document.querySelectorAll('[data-testid=toast-close]').forEach((b) => b.click())"
+        )
+        self.page.wait_for_selector("[data-testid=toast-body]", state="detached")
 
     def set_steps(self, number: int) -> None:
         """Type a number of steps and leave the field."""

@@ -52,6 +52,13 @@ def test_bad_boxes_are_refused(value):
         incoming.groundings(value, SCAN, "a1", "pidray")
 
 
+def test_drawn_leaves_broken_boxes_out():
+    broken = ("box", {}, {**GOOD, "box": [1, 2, 3]}, {**GOOD, "box": [1, 2, float("nan"), 4]})
+    assert incoming.drawn(sent(*broken, GOOD), "a1") == [GOOD]
+    for value in (None, {"boxes": 3, "scan": "a1"}, sent(GOOD, scan="b2")):
+        assert incoming.drawn(value, "a1") == []
+
+
 SETTINGS = {
     "variant": "add",
     "catalog": "pidray",

@@ -6,6 +6,8 @@ from browsing import CHROMIUM, FLAGS, Operator, draw_scan, serving
 from fakes import FakeSynthesizer
 from pycocotools.coco import COCO
 
+from xsyn_core.scan import read_scan
+
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 
@@ -27,9 +29,14 @@ def examples(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory, examples):
+def painter():
+    return FakeSynthesizer(0.01)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory, examples, painter):
     workspace = tmp_path_factory.mktemp("workspace")
-    with serving(FakeSynthesizer(0.01), workspace, examples) as address:
+    with serving(painter, workspace, examples) as address:
         yield address, workspace
 
 
@@ -120,14 +127,17 @@ def test_whole_story(operator, site, tmp_path):
     assert abs(json.loads(lines[-1])["settings"]["alpha"] - 0.5) < 0.021
 
 
-def test_region_click_move_delete_undo(operator):
+def test_region_click_move_delete_undo(operator, examples, painter):
     page = operator.page
     operator.open_example(1)
-    for y in range(60, 300, 12):
-        page.mouse.click(*operator.at(210, y))
-        if operator.boxes():
-            break
+    region = painter.idle(read_scan(examples / "bag-1.png"), "pidray")[-1]
+    ys, xs = region.mask.nonzero()
+    middle = len(xs) // 2
+    page.mouse.move(*operator.at(xs[middle] + 0.5, ys[middle] + 0.5))
+    page.mouse.click(*operator.at(xs[middle] + 0.5, ys[middle] + 0.5))
     operator.wait_boxes(1)
+    width, height = (round(region.box[i + 2] - region.box[i]) for i in (0, 1))
+    assert page.locator("#xs-boxes .row span").inner_text() == f"{width} \u00d7 {height}"
     size = page.locator("#xs-boxes .row span").inner_text()
     before = operator.picture()
     page.keyboard.press("ArrowRight")
@@ -155,16 +165,16 @@ def test_resize_by_a_handle(operator):
     )
 
 
-def test_stop_keeps_the_boxes(operator):
+def test_stop_keeps_the_boxes(operator, painter):
     page = operator.page
     operator.open_example(0)
     operator.draw((120, 90, 240, 190))
-    operator.set_steps(100)
+    painter.pause = 1.0
     page.keyboard.press("g")
     page.wait_for_selector("#xs-stop", state="visible")
     page.click("#xs-stop")
     operator.wait_idle()
-    operator.set_steps(6)
+    painter.pause = 0.01
     assert operator.boxes() == 1
     assert page.get_attribute(".xs", "data-result") == ""
 
@@ -189,7 +199,7 @@ def test_catalogue_changes_the_names(operator):
 
 
 def test_bad_upload_shows_a_message(operator, tmp_path):
-    bad = tmp_path / "<b>notes</b>.png"
+    bad = tmp_path / "<b>notes.png"
     bad.write_text("no picture")
     operator.page.set_input_files("input[type=file][data-el=file]", str(bad))
     assert "not an image" in operator.toast()

@@ -1,0 +1,104 @@
+"""Handlers of decisions on samples, and of the export."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gradio as gr
+
+from app import incoming
+from app.drawing import png
+from app.exporting import BUSY
+from app.guard import IDLE, boxes_of, canvas, guarded
+from app.painting import SETTINGS, Painter
+from app.scene import annotation, result, scene
+from app.session import Decided, Session
+from app.studio import Studio
+from xsyn_core.curation.workspace import Decision
+
+
+class Deciding:
+    """Accept, reject, skip, take back, look again, export."""
+
+    def __init__(self, studio: Studio, painter: Painter):
+        self.studio = studio
+        self._painter = painter
+
+    def decide(self, decision: Decision) -> Callable[..., Any]:
+        """The handler of one decision on the sample under review."""
+
+        @guarded
+        def handle(key: str, *controls: Any) -> Any:
+            session = self.studio.sessions.get(key)
+            session.need_sample()
+            # A key may be faster than the last move of the alpha slider.
+            self._painter.occlude(key, *controls)
+            sample = session.need_sample()
+            if session.record is not None and session.decision == decision:
+                return gr.skip()
+            record = self.studio.records.decide(sample, session.record, decision, key)
+            session.record, session.decision = record, decision
+            session.decided.append(Decided(record, sample.scan, session.painting, sample))
+            del session.decided[:-4]
+            return canvas(scene=scene(session), records=self.studio.records.listing())
+
+        return handle
+
+    @guarded
+    def undo(self, key: str) -> Any:
+        """Take back the latest decision; its sample returns to the canvas."""
+        session = self.studio.sessions.get(key)
+        undone = self.studio.records.undo(key)
+        last = session.decided.pop() if session.decided else None
+        if last is None or last.record != undone.id:
+            sample = self.studio.records.workspace.load(undone.id)
+            last = Decided(undone.id, sample.scan, None, sample)
+        decision = None if undone.now == "pending" else undone.now
+        gr.Info(f"Took back: {undone.decision}.", title="", duration=3)
+        return self._recall(session, last, decision)
+
+    @guarded
+    def inspect(self, key: str, event: gr.EventData) -> Any:
+        """A sample of the strip was clicked: it returns to the canvas, to be decided anew."""
+        session = self.studio.sessions.get(key)
+        number = incoming.whole(event.id, 1, 2**53, "The sample")
+        state = {r.id: r.decision for r in self.studio.records.workspace.records()}.get(number)
+        sample = self.studio.records.workspace.load(number)
+        for own in session.decided:
+            if own.record == number:
+                return self._recall(session, own, state)
+        return self._recall(session, Decided(number, sample.scan, None, sample), state)
+
+    def _recall(self, session: Session, last: Decided, decision: str | None) -> list[Any]:
+        """A decided sample on the canvas, with the settings that made it: (canvas, *settings)."""
+        if session.scan is None or session.scan.sha256 != last.scan.sha256:
+            session.run += 1
+            name = last.scan.name
+            session.open(last.scan, name if name in self.studio.examples else None)
+            session.scan_url = session.keep(png(last.scan.pixels))
+        session.clear()
+        session.painting, session.record = last.painting, last.record
+        session.decision = decision
+        session.sample, session.result = last.sample, result(session, last.sample)
+        asked = last.sample.request
+        session.catalog = asked.catalog
+        session.occluder, session.placement = asked.occluder, asked.placement
+        items = [annotation(g) for g in asked.groundings]
+        shown = canvas(
+            scene=scene(session),
+            value=boxes_of(session, items),
+            live=IDLE,
+            records=self.studio.records.listing(),
+        )
+        return [shown, *(getattr(asked, name) for name in SETTINGS)]
+
+    @guarded
+    def export(self, key: str) -> Iterator[Any]:
+        """Write the accepted samples as a dataset and report on it."""
+        session = self.studio.sessions.get(key)
+        yield canvas(dialog=BUSY)
+        try:
+            dialog = self.studio.exports.run(session)
+        except Exception:
+            yield canvas(dialog=IDLE)
+            raise
+        yield canvas(dialog=dialog)

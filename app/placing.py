@@ -1,0 +1,214 @@
+"""Handlers of the page's left side and of boxes: which scan, and where an item goes."""
+
+import secrets
+import tempfile
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from app import incoming
+from app.drawing import png, thumbnail
+from app.guard import IDLE, boxes_of, canvas, guarded, shown
+from app.scene import annotation, scene
+from app.session import Session, Upload, address, served_folder
+from app.studio import Studio
+from xsyn_core.categories import CATALOGS, catalog
+from xsyn_core.curation.readers import read_annotations
+from xsyn_core.errors import XsynError
+from xsyn_core.grounding import modification
+from xsyn_core.scan import Scan, read_scan
+
+
+class Placing:
+    """Open scans, find idle regions, make boxes."""
+
+    def __init__(self, studio: Studio):
+        self.studio = studio
+        self._thumbs = tempfile.TemporaryDirectory(prefix="examples-", dir=served_folder())
+
+    @guarded
+    def load(self) -> tuple[str, Any]:
+        """A browser opened the page: (session id, canvas)."""
+        self.studio.engine.start()
+        key = self.studio.sessions.new()
+        session = self.studio.sessions.get(key)
+        return key, canvas(
+            scene=scene(session),
+            shelf=self.shelf(session),
+            records=self.studio.records.listing(),
+            models=self.studio.engine.report(),
+        )
+
+    def tick(self) -> tuple[Any, Any]:
+        """While models load: (canvas, timer)."""
+        engine = self.studio.engine
+        return canvas(models=engine.report()), gr.Timer(active=engine.state == "loading")
+
+    def shelf(self, session: Session) -> list[dict[str, str]]:
+        """What this browser sent, newest first, then the example scans, with thumbnails."""
+        examples = [
+            {"place": name, "name": name, "thumb": self._example_thumb(name)}
+            for name in self.studio.examples
+        ]
+        sent = [
+            {"place": place, "name": upload.name, "thumb": upload.thumb}
+            for place, upload in reversed(session.uploads.items())
+        ]
+        return sent + examples
+
+    def _example_thumb(self, name: str) -> str:
+        path = Path(self._thumbs.name, f"{self.studio.examples[name].stem}.jpg")
+        if not path.exists():
+            path.write_bytes(thumbnail(read_scan(self.studio.examples[name]).pixels))
+        return address(path)
+
+    @guarded
+    def open_upload(self, key: str, variant: str, event: gr.EventData) -> Any:
+        """Files were dropped or chosen: all go on the shelf, the first readable one opens."""
+        session = self.studio.sessions.get(key)
+        opened, problems = None, []
+        for name, path in incoming.uploads(event.files, served_folder()):
+            try:
+                scan = read_scan(path, name=name)
+            except XsynError as error:
+                problems.append(str(error))
+                continue
+            place = f"upload {len(session.uploads) + 1}"
+            session.uploads[place] = Upload(
+                name, path, session.keep(thumbnail(scan.pixels), ".jpg")
+            )
+            opened = opened or (scan, place)
+        if opened is None:
+            raise XsynError(problems[0])
+        for problem in problems[:3]:
+            gr.Warning(shown(problem), title="")
+        return self._open(session, *opened, variant)
+
+    @guarded
+    def open_shelf(self, key: str, variant: str, event: gr.EventData) -> Any:
+        """A scan of the shelf was clicked."""
+        session = self.studio.sessions.get(key)
+        place = str(event.place)
+        if place in session.uploads:
+            upload = session.uploads[place]
+            return self._open(session, read_scan(upload.path, name=upload.name), place, variant)
+        if place not in self.studio.examples:
+            raise XsynError("There is no such scan. Choose one from the list.")
+        return self._open(session, read_scan(self.studio.examples[place]), place, variant)
+
+    @guarded
+    def failed(self, event: gr.EventData) -> None:
+        """The browser could not send a file."""
+        raise XsynError(
+            f"{str(event.name)[:120]} could not be sent. Files may be up to 100 MB; "
+            "check the file and the connection, then try again."
+        )
+
+    def _open(self, session: Session, scan: Scan, place: str, variant: str) -> Any:
+        session.run += 1
+        if session.labels is not None:
+            # A file of annotations rarely lists every scan that is opened after it.
+            with suppress(XsynError):
+                found, _ = read_annotations(session.labels, scan.name, scan.size, session.catalog)
+                scan = replace(scan, annotations=found)
+        session.open(scan, place)
+        session.scan_url = session.keep(png(scan.pixels))
+        value = boxes_of(session, [])
+        if variant == "modify" and scan.annotations:
+            value = self._modified(session)
+        return canvas(
+            value=value,
+            scene=scene(session, self._finding()),
+            shelf=self.shelf(session),
+            live=IDLE,
+        )
+
+    def _finding(self) -> str:
+        return self.studio.engine.waiting("Looking for idle regions …")
+
+    @guarded
+    def find_regions(self, key: str) -> Any:
+        """Idle regions of the open scan (Eq. 3)."""
+        session = self.studio.sessions.get(key)
+        scan, wanted = session.need_scan(), (session.scan_id, session.catalog)
+        try:
+            with self.studio.engine.use() as synthesizer:
+                found = synthesizer.idle(scan, session.catalog)
+        except XsynError as error:
+            gr.Warning(shown(str(error)), title="")
+            found = []
+        if wanted != (session.scan_id, session.catalog):
+            return gr.skip()
+        session.regions = found
+        return canvas(scene=scene(session))
+
+    @guarded
+    def change_catalog(self, key: str, value: Any, name: str) -> Any:
+        """Another catalogue: categories that it lacks are replaced by ones that fit."""
+        session = self.studio.sessions.get(key)
+        session.catalog = catalog(name).key
+        update = {"scene": scene(session, self._finding() if session.scan else None)}
+        items = incoming.drawn(value, session.scan_id)
+        if session.scan is not None and items:
+            update["value"] = boxes_of(session, [self._fitting(session, item) for item in items])
+        return canvas(**update)
+
+    def _fitting(self, session: Session, item: dict[str, Any]) -> dict[str, Any]:
+        names = CATALOGS[session.catalog]
+        try:
+            return {**item, "category": names.find(item["category"])}
+        except XsynError:
+            x1, y1, x2, y2 = item["box"]
+            return {**item, "category": names.candidates((x2 - x1) * (y2 - y1))[0]}
+
+    @guarded
+    def change_variant(self, key: str, variant: str) -> Any:
+        """Xsyn-M starts from the scan's annotations, Xsyn-A from no boxes."""
+        session = self.studio.sessions.get(key)
+        if session.scan is None:
+            return gr.skip()
+        if variant == "add":
+            return canvas(value=boxes_of(session, []))
+        if not session.scan.annotations:
+            gr.Info("This scan has no annotations. Load a file that lists them.", title="")
+            return canvas(value=boxes_of(session, []))
+        return canvas(value=self._modified(session))
+
+    @staticmethod
+    def _modified(session: Session) -> dict[str, Any]:
+        found = modification(session.need_scan(), CATALOGS[session.catalog])
+        return boxes_of(session, [annotation(item) for item in found])
+
+    @guarded
+    def annotate(self, key: str, variant: str, event: gr.EventData) -> Any:
+        """An annotations file: for the open scan, and for others that it lists once they open."""
+        session = self.studio.sessions.get(key)
+        scan = session.need_scan()
+        ((name, path),) = incoming.uploads(event.files, served_folder())[:1]
+        found, notes = read_annotations(path, scan.name, scan.size, session.catalog)
+        session.labels = path
+        session.scan = replace(scan, annotations=found)
+        session.regions = None
+        session.clear()
+        session.run += 1
+        gr.Info(f"{len(found)} annotations read from {shown(name)}.", title="", duration=4)
+        for note in notes[:3]:
+            gr.Warning(shown(note), title="")
+        update = {"scene": scene(session, self._finding()), "live": IDLE}
+        if variant == "modify" and found:
+            update["value"] = self._modified(session)
+        return canvas(**update)
+
+    @guarded
+    def propose(self, key: str, value: Any) -> Any:
+        """Xsyn-A's own choice: a random idle region with a category of its area group."""
+        session = self.studio.sessions.get(key)
+        scan = session.need_scan()
+        with self.studio.engine.use() as synthesizer:
+            found = synthesizer.propose(scan, session.catalog, secrets.randbits(32))
+        items = incoming.drawn(value, session.scan_id)
+        item = {"category": found.category, "box": [round(v) for v in found.box]}
+        return canvas(value=boxes_of(session, [*items, item]))
