@@ -1,0 +1,371 @@
+"""How long the page's steps take, and where the time goes.
+
+python -m xsyn_core evaluate speed
+
+What is compared is measured side by side in one run, turn by turn, after a warm-up: machines differ
+and their load drifts, ratios hold.
+"""
+
+import json
+import os
+import platform
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from inspect import signature
+from pathlib import Path
+from statistics import median
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from segment_anything import SamAutomaticMaskGenerator
+
+from xsyn_core import segmentation
+from xsyn_core.attention import AttentionMaps
+from xsyn_core.categories import phrase
+from xsyn_core.concealment import to_tensor
+from xsyn_core.errors import XsynError
+from xsyn_core.frames import window_around
+from xsyn_core.inpainting import Condition, Step, denoise
+from xsyn_core.sample import Grounding, Request
+from xsyn_core.scan import Scan, make_scan, read_scan
+from xsyn_core.segmentation import Segmenter
+from xsyn_core.simulation.dataset import simulate_scan
+from xsyn_core.synthesis import Synthesizer
+from xsyn_core.weights import Models, load_models
+
+ROOT = Path(__file__).parents[2]
+SIZE = (600, 800)
+# Masks at least this alike (IoU) are the same region.
+SAME = 0.95
+ALPHAS = (0.1, 0.3, 0.5, 0.7, 0.9)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement.
+
+    Attributes:
+        what: its name.
+        value: in `unit`.
+        unit: s, ms, % or x.
+        note: what else to know.
+    """
+
+    what: str
+    value: float
+    unit: str
+    note: str = ""
+
+    def __str__(self) -> str:
+        digits = 0 if self.unit == "ms" else 1 if self.unit == "%" else 2
+        return f"{self.what:<48} {self.value:9.{digits}f} {self.unit:<2}  {self.note}".rstrip()
+
+
+def seconds(action: Callable[[], object]) -> float:
+    """Wall-clock seconds of one call, the accelerator's work included."""
+    _wait()
+    start = time.perf_counter()
+    action()
+    _wait()
+    return time.perf_counter() - start
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def side_by_side(actions: Sequence[Callable[[], object]], repeats: int) -> list[float]:
+    """Median seconds of each action: one warm-up, then `repeats` turns of all of them."""
+    for action in actions:
+        action()
+    turns = [[seconds(action) for action in actions] for _ in range(repeats)]
+    return [median(column) for column in zip(*turns, strict=True)]
+
+
+def matched(theirs: Sequence[np.ndarray], ours: Sequence[np.ndarray]) -> float:
+    """The share of masks bool (H, W) that have one of `ours` at IoU >= SAME; 1 without any."""
+    sizes = np.array([np.count_nonzero(mask) for mask in ours])
+
+    def found(mask: np.ndarray) -> bool:
+        size = np.count_nonzero(mask)
+        # The IoU of two masks is never above the ratio of their sizes.
+        alike = np.flatnonzero(np.minimum(sizes, size) >= SAME * np.maximum(sizes, size))
+        return any((ours[k] & mask).sum() >= SAME * (ours[k] | mask).sum() for k in alike)
+
+    return float(np.mean([found(mask) for mask in theirs])) if len(theirs) else 1.0
+
+
+def regions_rows(segmenter: Segmenter, scan: Scan, repeats: int) -> list[Row]:
+    """All segments of a new scan, against `SamAutomaticMaskGenerator` at the same settings."""
+    own = {k: v.default for k, v in signature(Segmenter.everything).parameters.items()}
+    stock = SamAutomaticMaskGenerator(
+        segmenter.sam,
+        points_per_side=own["points_per_side"],
+        pred_iou_thresh=own["pred_iou_thresh"],
+        stability_score_thresh=own["stability_thresh"],
+        box_nms_thresh=own["nms_thresh"],
+    )
+    theirs = [found["segmentation"] for found in stock.generate(scan.pixels)]
+    ours = [found.mask for found in segmenter.everything(scan.pixels)]
+    fast, slow = side_by_side(
+        [lambda: segmenter.everything(scan.pixels), lambda: stock.generate(scan.pixels)], repeats
+    )
+    grid = f"{own['points_per_side']} x {own['points_per_side']} points"
+    return [
+        Row("regions of a new scan", fast, "s", f"{grid}, {len(ours)} found"),
+        Row("the same, stock generator", slow, "s", f"same weights, {len(theirs)} found"),
+        Row("stock generator / ours", slow / fast, "x"),
+        Row(
+            "stock regions that ours matches",
+            100 * matched(theirs, ours),
+            "%",
+            f"mask IoU >= {SAME}",
+        ),
+    ]
+
+
+def capture_row(models: Models, scan: Scan, grounding: Grounding, steps: int) -> Row:
+    """What capturing attention adds to the denoising loop: two loops that step in turn."""
+    model = models.diffusion
+    frame = window_around(grounding.box, scan.size, model.side)
+    cells = model.side // model.factor
+    x1, y1, x2, y2 = frame.cells(grounding.box, model.factor)
+    masks = torch.ones(1, 1, cells, cells)
+    masks[0, 0, y1:y2, x1:x2] = 0
+    text = phrase(grounding.category)
+    columns = [model.columns(text, [(0, len(text))])]
+
+    def loop(maps: AttentionMaps | None, count: int):
+        return denoise(
+            model,
+            to_tensor(frame.cut(scan.pixels))[None],
+            masks,
+            [Condition(text, (text,), (frame.unit(grounding.box),))],
+            steps=count,
+            guidance=7.5,
+            sampler="ddim",
+            generator=torch.Generator().manual_seed(0),
+            maps=maps,
+        )
+
+    def maps() -> AttentionMaps:
+        return AttentionMaps(columns, (cells, cells))
+
+    for warm_up in (loop(None, 1), loop(maps(), 1)):
+        list(warm_up)
+    loops = loop(None, steps), loop(maps(), steps)
+    spent: tuple[list[float], list[float]] = ([], [])
+    for number in range(steps):
+        # Who goes first changes: the second finds warmer caches.
+        for which in (0, 1) if number % 2 else (1, 0):
+            spent[which].append(seconds(lambda which=which: _next(loops[which])))
+    # The first step also encodes.
+    without, captured = (median(times[1:] or times) for times in spent)
+    note = f"{1000 * captured:.1f} ms a step against {1000 * without:.1f}"
+    return Row("attention capture, on top of the loop", 100 * (captured / without - 1), "%", note)
+
+
+def _next(loop) -> Step:
+    return next(loop)
+
+
+def item_rows(synthesizer: Synthesizer, scan: Scan, request: Request, repeats: int) -> list[Row]:
+    """Painting, refining and hiding one item."""
+
+    def paint():
+        *_, last = synthesizer.paint(scan, request)
+        return last.result
+
+    painting = synthesizer.refine(paint())
+    side = painting.windows[0].frame.size
+    painted, refined = side_by_side(
+        # A refinement that is asked for again finds its image encoded: the first one counts.
+        [paint, lambda: Synthesizer(synthesizer.models).refine(painting)],
+        repeats,
+    )
+    synthesizer.occlude(painting, ALPHAS[0])
+    moves = [
+        seconds(lambda alpha=alpha: synthesizer.occlude(painting, alpha))
+        for alpha in ALPHAS * repeats
+    ]
+    occluders = len(synthesizer.occluders(painting))
+    note = f"{occluders} occluders" if occluders else "no occluder in this scan: nothing was hidden"
+    return [
+        Row(f"an item of {request.steps} steps", painted, "s", f"window of {side[1]} x {side[0]}"),
+        Row("its refined label (CAR)", refined, "s", "encoder included"),
+        Row("alpha moved to new picture", 1000 * median(moves), "ms", note),
+    ]
+
+
+def shares(synthesizer: Synthesizer, scan: Scan, request: Request) -> dict[str, float]:
+    """Shares of the time from a new scan to a finished sample, by part, "rest" last."""
+    models = synthesizer.models
+    segmenter, diffusion = models.segmenter, models.diffusion
+    watched: dict[str, list[tuple[object, str]]] = {
+        "UNet": [(diffusion.unet, "forward")],
+        "encode": [(diffusion.vae, "encode")],
+        "decode": [(diffusion.vae, "decode")],
+        "text": [(diffusion.text_encoder, "forward")],
+        "SAM encoder": [(segmenter.sam.image_encoder, "forward")],
+        "SAM decoder": [(segmenter.decoder, "attend")],
+        "upsampling": [(segmenter.decoder, "masks"), (segmentation, "_at_full_size")],
+    }
+    spent = dict.fromkeys(watched, 0.0)
+
+    def timed(name: str, original: Callable) -> Callable:
+        def run(*arguments, **options):
+            _wait()
+            start = time.perf_counter()
+            result = original(*arguments, **options)
+            _wait()
+            spent[name] += time.perf_counter() - start
+            return result
+
+        return run
+
+    fresh = Synthesizer(models)
+    with ExitStack() as stack:
+        for name, places in watched.items():
+            for owner, attribute in places:
+                replacement = timed(name, getattr(owner, attribute))
+                stack.enter_context(patch.object(owner, attribute, replacement))
+        total = seconds(lambda: fresh.synthesize(scan, request))
+    found = {name: value / total for name, value in spent.items()}
+    return {**found, "rest": 1 - sum(found.values())}
+
+
+def page_up(command: Callable[[int, Path], Sequence[str]], limit: float = 300) -> float:
+    """Seconds from the start of a process until it serves a page on loopback.
+
+    Args:
+        command: from a free port and an empty folder.
+        limit: seconds to wait.
+
+    Raises:
+        XsynError: it ended, or did not answer in time.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    # Loopback must not go through a proxy.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            command(port, Path(folder)),
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            while time.perf_counter() - start < limit and process.poll() is None:
+                try:
+                    with opener.open(f"http://127.0.0.1:{port}/", timeout=limit) as answer:
+                        if answer.status == 200:
+                            return time.perf_counter() - start
+                except (urllib.error.URLError, ConnectionError):
+                    time.sleep(0.05)
+        finally:
+            process.terminate()
+            process.wait()
+    raise XsynError(
+        f"The page did not come up within {limit:g} seconds. Run `python app.py` to see why."
+    )
+
+
+def page_row(diffusion: str, sam: str, repeats: int) -> Row:
+    """`python app.py` until its page is served; the median of fresh processes."""
+
+    def command(port: int, folder: Path) -> list[str]:
+        own = ["--port", str(port), "--workspace", str(folder / "workspace")]
+        return [sys.executable, "app.py", *own, "--diffusion", diffusion, "--sam", sam]
+
+    times = [page_up(command) for _ in range(1 + repeats)]
+    note = f"first start {times[0]:.1f} s"
+    return Row("start of the process to page up", median(times[1:]), "s", note)
+
+
+def main(
+    scan: Path | None = None,
+    diffusion: str = "embedded",
+    sam: str = "embedded",
+    device: str = "auto",
+    steps: int = 50,
+    repeats: int = 5,
+    seed: int = 0,
+    out: Path | None = None,
+) -> None:
+    """Measure how long the page's steps take, side by side with what they replace.
+
+    Args:
+        scan: an image; a simulated scan of 800 x 600 if not given.
+        diffusion, sam, device: as for `synthesize`.
+        steps: of denoising.
+        repeats: turns of every comparison, after a warm-up.
+        seed: of the simulated scan.
+        out: a JSON file for the numbers.
+
+    Raises:
+        XsynError: no such weights or scan, or fewer than one repeat.
+    """
+    if repeats < 1:
+        raise XsynError("Measuring needs at least one repeat.")
+    models = load_models(diffusion, sam, device)
+    if scan is None:
+        pixels = simulate_scan(np.random.default_rng(seed), SIZE, "opixray").pixels
+        source = make_scan(pixels, "simulated.png")
+    else:
+        source = read_scan(scan)
+    height, width = source.size
+    # An item of a fifth of the scan, in its middle.
+    box = (0.4 * width, 0.4 * height, 0.6 * width, 0.6 * height)
+    grounding = Grounding("Gun", box)
+    request = Request((grounding,), steps=steps)
+    synthesizer = Synthesizer(models)
+    machine = {
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": str(models.diffusion.device),
+        "arithmetic": str(models.diffusion.autocast).removeprefix("torch."),
+    }
+    print(", ".join(f"{name} {value}" for name, value in machine.items()))
+    print(f"{source.name}, {width} x {height} pixels; median of {repeats}", flush=True)
+    rows: list[Row] = []
+    parts: tuple[Callable[[], list[Row]], ...] = (
+        lambda: regions_rows(models.segmenter, source, repeats),
+        lambda: item_rows(synthesizer, source, request, repeats),
+        lambda: [capture_row(models, source, grounding, max(2, steps))],
+        lambda: [page_row(diffusion, sam, repeats)],
+    )
+    for part in parts:
+        for row in part():
+            rows.append(row)
+            print(row, flush=True)
+    spent = shares(synthesizer, source, request)
+    print(f"Of a new scan's way to its first sample: {_percentages(spent)}")
+    if out is not None:
+        content = {
+            "machine": machine,
+            "weights": models.fingerprint,
+            "scan": {"name": source.name, "height": height, "width": width},
+            "repeats": repeats,
+            "rows": [asdict(row) for row in rows],
+            "shares": spent,
+        }
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _percentages(found: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.0%}" for name, value in found.items())
