@@ -37,6 +37,8 @@ PUBLISHED = {
 DECODER_HEADS = 8
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STD = (58.395, 57.12, 57.375)
+# Least predicted IoU and stability in SAM's automatic mask generator, made for ViT-H.
+THRESHOLDS = (0.88, 0.95)
 # Beginnings of tensor names -> what such a file is.
 OTHERS = (
     (("image_encoder.trunk.", "sam_mask_decoder.", "memory_attention."), "a SAM 2 model"),
@@ -49,10 +51,14 @@ OTHERS = (
 )
 
 
-def save_sam(path: str | Path, sam: Sam) -> None:
+def save_sam(path: str | Path, sam: Sam, thresholds: tuple[float, float] | None = None) -> None:
     """Write a `Sam` as float16 safetensors with what its shapes cannot tell as metadata.
 
     The file appears whole or not at all. `sam` itself is left as it is.
+
+    Args:
+        thresholds: the least predicted IoU and stability of a mask of "everything" that suit
+            this model; the original's where not given.
     """
     path = Path(path)
     encoder, decoder = sam.image_encoder, sam.mask_decoder
@@ -63,6 +69,7 @@ def save_sam(path: str | Path, sam: Sam) -> None:
         "decoder_num_heads": decoder.transformer.layers[0].self_attn.num_heads,
         "pixel_mean": sam.pixel_mean.flatten().tolist(),
         "pixel_std": sam.pixel_std.flatten().tolist(),
+        "thresholds": list(thresholds or THRESHOLDS),
     }
     tensors = {
         name: tensor.detach().to("cpu", torch.float16).contiguous()
@@ -105,6 +112,8 @@ def load_sam(path: str | Path, device: str | torch.device = "cpu") -> Sam:
             f"{path.name} looks like a SAM, but its tensors do not fit together "
             f"({type(error).__name__}: {' '.join(reason)[:300]}). {WANTED}"
         ) from None
+    low_iou, low_stability = layout.get("thresholds", THRESHOLDS)
+    sam.thresholds = (float(low_iou), float(low_stability))
     return sam.requires_grad_(False).eval().to(device)
 
 

@@ -17,7 +17,7 @@ from torchvision.ops import nms
 
 from xsyn_core.boxes import Box
 from xsyn_core.errors import XsynError
-from xsyn_core.sam_checkpoint import load_sam, save_sam
+from xsyn_core.sam_checkpoint import THRESHOLDS, load_sam, save_sam
 from xsyn_core.sam_decoder import Decoder
 
 __all__ = ["Embedding", "Segment", "Segmenter", "load_sam", "save_sam"]
@@ -142,8 +142,8 @@ class Segmenter:
         self,
         image: np.ndarray,
         points_per_side: int = 16,
-        pred_iou_thresh: float = 0.8,
-        stability_thresh: float = 0.85,
+        pred_iou_thresh: float | None = None,
+        stability_thresh: float | None = None,
         nms_thresh: float = 0.7,
     ) -> list[Segment]:
         """Segment all elements of an image with a grid of points, largest area first.
@@ -155,8 +155,8 @@ class Segmenter:
         Args:
             image: uint8 RGB (H, W, 3).
             points_per_side: the grid is points_per_side squared.
-            pred_iou_thresh: least predicted IoU (the original's default for ViT-H is 0.88).
-            stability_thresh: least stability (the original's default for ViT-H is 0.95).
+            pred_iou_thresh: least predicted IoU; the model's own threshold where not given.
+            stability_thresh: least stability; likewise.
             nms_thresh: of two masks whose boxes have a higher IoU the better one stays.
 
         Raises:
@@ -164,6 +164,9 @@ class Segmenter:
         """
         if points_per_side < 1:
             raise XsynError("The grid of points needs at least one point a side.")
+        own_iou, own_stability = getattr(self.sam, "thresholds", THRESHOLDS)
+        pred_iou_thresh = own_iou if pred_iou_thresh is None else pred_iou_thresh
+        stability_thresh = own_stability if stability_thresh is None else stability_thresh
         embedding = self.embed(image)
         height, width = embedding.image_size
         centres = (np.arange(points_per_side, dtype=np.float64) + 0.5) / points_per_side
@@ -193,7 +196,7 @@ class Segmenter:
         scale = np.array([embedding.input_size[1] / width, embedding.input_size[0] / height])
 
         def tensor(values: np.ndarray) -> torch.Tensor:
-            return torch.as_tensor(values, dtype=torch.float32, device=self.device)
+            return torch.from_numpy(np.asarray(values, np.float32)).to(self.device)
 
         return self.sam.prompt_encoder(
             None if points is None else (tensor(points * scale), tensor(labels)),
