@@ -78,6 +78,7 @@ class Segmenter:
         self.dtype = _fast_dtype(self.device)
         self.decoder = Decoder(self.sam, self.dtype)
         self.side = sam.image_encoder.img_size
+        self.thresholds: tuple[float, float] = getattr(sam, "thresholds", THRESHOLDS)
         self.batch = 16 if self.device.type == "cpu" else 128
 
     @torch.inference_mode()
@@ -164,7 +165,7 @@ class Segmenter:
         """
         if points_per_side < 1:
             raise XsynError("The grid of points needs at least one point a side.")
-        own_iou, own_stability = getattr(self.sam, "thresholds", THRESHOLDS)
+        own_iou, own_stability = self.thresholds
         pred_iou_thresh = own_iou if pred_iou_thresh is None else pred_iou_thresh
         stability_thresh = own_stability if stability_thresh is None else stability_thresh
         embedding = self.embed(image)

@@ -111,8 +111,8 @@ def regions_rows(segmenter: Segmenter, scan: Scan, repeats: int) -> list[Row]:
     stock = SamAutomaticMaskGenerator(
         segmenter.sam,
         points_per_side=own["points_per_side"],
-        pred_iou_thresh=own["pred_iou_thresh"],
-        stability_score_thresh=own["stability_thresh"],
+        pred_iou_thresh=segmenter.thresholds[0],
+        stability_score_thresh=segmenter.thresholds[1],
         box_nms_thresh=own["nms_thresh"],
     )
     theirs = [found["segmentation"] for found in stock.generate(scan.pixels)]
