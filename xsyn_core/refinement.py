@@ -181,9 +181,7 @@ def refine(
         XsynError: the box lies outside the window, or settings are out of range.
     """
     if attention.shape != image.shape[:2]:
-        raise XsynError(
-            f"An attention map {attention.shape} does not fit {image.shape}."
-        )
+        raise XsynError(f"An attention map {attention.shape} does not fit {image.shape}.")
     inside = _inside(box, attention.shape)
     region, flag = active_region(segmenter, attention, box)
     if divisions == 0 or _is_flat(attention[inside]):
