@@ -92,7 +92,7 @@ def whole(value: Any, low: int, high: int, what: str) -> int:
     return int(found)
 
 
-def choice(value: Any, allowed: tuple[str, ...], what: str) -> str:
+def choice(value: Any, allowed: tuple[str, ...], what: str) -> Any:
     """One of the allowed words.
 
     Raises:

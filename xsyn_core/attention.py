@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import cv2
 import numpy as np
@@ -44,7 +45,7 @@ class AttentionMaps:
         factor = round((h * w / tokens) ** 0.5)
         return -(-h // factor), -(-w // factor)
 
-    def add(self, attn: nn.Module, hidden: torch.Tensor, text: torch.Tensor) -> None:
+    def add(self, attn: Any, hidden: torch.Tensor, text: torch.Tensor) -> None:
         """Add one layer's probabilities at one step.
 
         Args:

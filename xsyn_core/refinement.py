@@ -196,11 +196,12 @@ def refine(
         embedding = segmenter.embed(image)
     mask = _without_specks(segmenter.segment(embedding, box, points, labels).mask)
     refined = boxes.of_mask(mask)
-    flags = () if flag is None else (flag,)
+    flags: tuple[str, ...] = () if flag is None else (flag,)
     doubt = _doubt(mask, refined, region, boxes.area(boxes.clip(box, attention.shape)))
     if refined is None or doubt is not None:
         flags += (f"{doubt}: the box you drew was kept as the label.",)
-        return Refinement(tuple(map(float, box)), None, region, points, labels, flags)
+        x1, y1, x2, y2 = map(float, box)
+        return Refinement((x1, y1, x2, y2), None, region, points, labels, flags)
     return Refinement(refined, mask, region, points, labels, flags)
 
 

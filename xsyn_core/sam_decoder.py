@@ -7,6 +7,8 @@ the first layer shares its image tokens among all prompts, and only the masks so
 are upscaled. The result differs by rounding alone.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from segment_anything.modeling import Sam
@@ -16,7 +18,7 @@ from torch import Tensor, nn
 class _Attention:
     """Folded weights of one cross-attention between prompt tokens and image tokens."""
 
-    def __init__(self, module: nn.Module):
+    def __init__(self, module: Any):
         self.heads = module.num_heads
         self.size = module.internal_dim // module.num_heads
         self.module = module

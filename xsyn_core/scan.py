@@ -111,7 +111,7 @@ def read_scan(
     except XsynError:
         raise
     except FileNotFoundError:
-        raise XsynError(f"There is no file {source}. Check the path.") from None
+        raise XsynError(f"There is no file {source!s}. Check the path.") from None
     except (UnidentifiedImageError, IsADirectoryError):
         raise XsynError(
             f"{name} is not an image that can be read. Use PNG, JPEG, TIFF, BMP or WebP."
@@ -122,7 +122,9 @@ def read_scan(
             "Scale it down and open it again."
         ) from None
     except PermissionError:
-        raise XsynError(f"{source} may not be read. Give yourself permission to read it.") from None
+        raise XsynError(
+            f"{source!s} may not be read. Give yourself permission to read it."
+        ) from None
     except Exception as error:  # damaged images fail in many ways inside Pillow
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise XsynError(

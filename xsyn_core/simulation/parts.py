@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 Outline = np.ndarray  # (N, 2) float, x and y, closed (the last point joins the first)
 Profile = Literal["slab", "round", "bevel", "shell"]
@@ -109,7 +110,7 @@ def ellipse(
     return np.stack([np.cos(a) * width / 2 + x, np.sin(a) * height / 2 + y], 1)
 
 
-def smooth(points: Outline, rounds: int = 2, closed: bool = True) -> Outline:
+def smooth(points: ArrayLike, rounds: int = 2, closed: bool = True) -> Outline:
     """Round the corners of a polygon or polyline (Chaikin's corner cutting)."""
     p = np.asarray(points, float)
     for _ in range(rounds):
@@ -120,7 +121,7 @@ def smooth(points: Outline, rounds: int = 2, closed: bool = True) -> Outline:
     return p
 
 
-def stroke(path: Outline, width: float | np.ndarray) -> Outline:
+def stroke(path: ArrayLike, width: ArrayLike) -> Outline:
     """The outline of a line of some width (mm; one for all, or one a point) drawn along a path."""
     p = np.asarray(path, float)
     t = np.gradient(p, axis=0)
@@ -129,14 +130,14 @@ def stroke(path: Outline, width: float | np.ndarray) -> Outline:
     return np.concatenate([p + n, (p - n)[::-1]])
 
 
-def turned(outline: Outline, angle: float, x: float = 0.0, y: float = 0.0) -> Outline:
+def turned(outline: ArrayLike, angle: float, x: float = 0.0, y: float = 0.0) -> Outline:
     """Rotate an outline clockwise by `angle` degrees about the origin, then move it by (x, y)."""
     a = np.deg2rad(angle)
     r = np.array([[np.cos(a), np.sin(a)], [-np.sin(a), np.cos(a)]])
     return np.asarray(outline, float) @ r + (x, y)
 
 
-def tapered(points: list[tuple[float, float]]) -> Outline:
+def tapered(points: ArrayLike) -> Outline:
     """A body of revolution seen from the side: (x, half width) along the axis, mirrored."""
     p = np.asarray(points, float)
     return np.concatenate([p, (p * (1, -1))[::-1]])

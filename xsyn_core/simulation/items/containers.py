@@ -116,7 +116,7 @@ def water(rng: np.random.Generator) -> Item:
     r, neck = d / 2, rng.uniform(11, 15)
     shape = pick(rng, "straight", "waist", "grooved", "square", "flask")
     top = length * rng.uniform(0.66, 0.8)
-    side = [(0, r * 0.85), (6, r)]
+    side: list[tuple[float, float]] = [(0, r * 0.85), (6, r)]
     if shape == "waist":
         side += [(length * 0.28, r), (length * 0.4, r * 0.86), (length * 0.52, r)]
     elif shape == "grooved":
