@@ -29,7 +29,7 @@ class Exports:
         session.files += 1
         packed = session.folder / f"{session.files}-{name}"
         pack(out, packed)
-        return {"kind": "export", "html": sheet(report, session, packed, name)}
+        return {"html": sheet(report, session, packed, name)}
 
 
 def pack(folder: Path, out: Path) -> None:
@@ -60,4 +60,4 @@ def sheet(report: ExportReport, session: Session, packed: Path, name: str) -> st
     )
 
 
-BUSY = {"kind": "busy", "html": '<div class="busy">Writing the dataset …</div>'}
+BUSY = {"html": '<div class="busy">Writing the dataset …</div>'}

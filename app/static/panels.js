@@ -188,9 +188,8 @@ $("records").addEventListener("click", (e) => {
 });
 
 // ---- dialogs ----
-function openSheet(html, kind) {
+function openSheet(html) {
   $("sheet").innerHTML = html;
-  $("sheet").dataset.kind = kind;
   veil(true);
 }
 function closeSheet() { veil(false); }
@@ -201,19 +200,26 @@ function veil(on) {
 }
 $("modal").addEventListener("click", (e) => { if (e.target === $("modal")) closeSheet(); });
 const KEYS = [
-  ["Decide", [["A", "Accept"], ["R", "Reject"], ["S", "Skip"], ["U", "Undo the last decision"]]],
-  ["Paint", [["G", "Generate, or stop"], ["N", "Next seed"], ["P", "Propose a place"]]],
-  ["Boxes", [["Del", "Delete"], ["Ctrl Z", "Undo an edit"], ["Ctrl Y", "Redo"], ["Arrows", "Nudge by 1 px (Shift: 10)"], ["Tab", "Select the next box"], ["L", "Label"], ["Shift Drag", "Draw inside a box"], ["Esc", "Deselect"]]],
-  ["Scans", [["]", "Next scan"], ["[", "Previous scan"]]],
-  ["View", [["1 – 8", "Layers"], ["B", "Hold: the scan as it came"], ["C", "Compare slider"], ["F", "Fit"], ["+ − Wheel", "Zoom"], ["Space Drag", "Pan"], ["?", "This help"]]],
+  [
+    ["Decide", [["A", "Accept"], ["R", "Reject"], ["S", "Skip"], ["U", "Undo the last decision"]]],
+    ["Boxes", [["Del", "Delete"], ["Ctrl Z", "Undo an edit"], ["Ctrl Y", "Redo"], ["Arrows", "Nudge by 1 px (Shift: 10)"], ["Tab", "Select the next box"], ["L", "Label"], ["Shift Drag", "Draw inside a box"], ["Esc", "Deselect"]]],
+  ],
+  [
+    ["Paint", [["G", "Generate, or stop"], ["N", "Next seed"], ["P", "Propose a place"]]],
+    ["Scans", [["]", "Next scan"], ["[", "Previous scan"]]],
+    ["View", [["1 – 8", "Layers"], ["B", "Hold: the scan as it came"], ["C", "Compare slider"], ["F", "Fit"], ["+ − Wheel", "Zoom"], ["Space Drag", "Pan"], ["?", "This help"]]],
+  ],
 ];
 function help() {
-  openSheet('<header><h2>Keyboard</h2><button class="xs-x" data-do="close" aria-label="Close">×</button></header><div class="keys">' + KEYS.map(([title, rows]) =>
-    `<section><h3>${title}</h3>${rows.map(([k, t]) => `<div><span>${k.split(" ").map((x) => (x === "–" ? x : `<kbd>${x}</kbd>`)).join(" ")}</span>${t}</div>`).join("")}</section>`).join("") + "</div>", "help");
+  const key = (k) => (k === "–" ? k : `<kbd>${k}</kbd>`);
+  const row = ([keys, text]) => `<div><span>${keys.split(" ").map(key).join(" ")}</span>${text}</div>`;
+  const part = ([title, rows]) => `<section><h3>${title}</h3>${rows.map(row).join("")}</section>`;
+  const columns = KEYS.map((parts) => `<div>${parts.map(part).join("")}</div>`).join("");
+  openSheet(`<header><h2>Keyboard</h2><button class="xs-x" data-do="close" aria-label="Close">&times;</button></header><div class="keys">${columns}</div>`);
 }
 function showDialog() {
   const dialog = props.dialog;
-  if (dialog && dialog.html) openSheet(dialog.html, dialog.kind);
+  if (dialog && dialog.html) openSheet(dialog.html);
   else closeSheet();
 }
 

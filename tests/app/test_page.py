@@ -184,7 +184,7 @@ def test_catalogue_changes_the_names(operator):
     operator.open_example(0)
     operator.draw((120, 90, 240, 190))
     page.click("#xs-catalog input")
-    page.click("ul.options li:has-text('OPIXray')")
+    page.click("[data-testid=dropdown-option]:has-text('OPIXray')")
     page.wait_for_function(
         "[...document.querySelectorAll('#xs-boxes option')].some(o => o.value === 'Folding_Knife')"
     )
@@ -193,7 +193,7 @@ def test_catalogue_changes_the_names(operator):
         ["Folding Knife", "Straight Knife", "Scissor", "Utility Knife", "Multi-tool Knife"]
     )
     page.click("#xs-catalog input")
-    page.click("ul.options li:has-text('PIDray')")
+    page.click("[data-testid=dropdown-option]:has-text('PIDray')")
     page.wait_for_function("[...document.querySelectorAll('#xs-boxes option')].length === 12")
     operator.wait_idle()
 
