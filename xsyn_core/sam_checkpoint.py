@@ -104,6 +104,8 @@ def load_sam(path: str | Path, device: str | torch.device = "cpu") -> Sam:
     try:
         sam = _build(tensors, layout)
         sam.load_state_dict({k: v.float() for k, v in tensors.items()}, strict=True, assign=True)
+        low_iou, low_stability = layout.get("thresholds", THRESHOLDS)
+        sam.thresholds = (float(low_iou), float(low_stability))
     except (KeyError, IndexError, TypeError, ValueError, AssertionError, RuntimeError) as error:
         if isinstance(error, XsynError):
             raise
@@ -112,8 +114,6 @@ def load_sam(path: str | Path, device: str | torch.device = "cpu") -> Sam:
             f"{path.name} looks like a SAM, but its tensors do not fit together "
             f"({type(error).__name__}: {' '.join(reason)[:300]}). {WANTED}"
         ) from None
-    low_iou, low_stability = layout.get("thresholds", THRESHOLDS)
-    sam.thresholds = (float(low_iou), float(low_stability))
     return sam.requires_grad_(False).eval().to(device)
 
 

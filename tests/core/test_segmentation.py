@@ -244,6 +244,17 @@ def test_saved_sam_comes_back(tmp_path, shape):
     assert [p.name for p in path.parent.iterdir()] == ["sam.safetensors"]
 
 
+def test_thresholds_travel_with_the_weights(tmp_path, sam):
+    path = tmp_path / "sam.safetensors"
+    save_sam(path, sam)
+    assert Segmenter(load_sam(path)).thresholds == sam_checkpoint.THRESHOLDS
+    save_sam(path, sam, (-10.0, 0.0))
+    segmenter, image = Segmenter(load_sam(path)), picture((40, 50))
+    assert segmenter.thresholds == (-10.0, 0.0)
+    assert len(segmenter.everything(image, 3)) == len(segmenter.everything(image, 3, -10.0, 0.0))
+    assert segmenter.everything(image, 3, pred_iou_thresh=10.0) == []
+
+
 @pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"model": s, "epoch": 3}])
 def test_pth_is_told_by_its_shapes(tmp_path, wrap, monkeypatch):
     sam = tiny_sam(5)
