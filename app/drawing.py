@@ -54,7 +54,7 @@ def heat(attention: np.ndarray) -> np.ndarray:
     low, high = float(attention.min()), float(attention.max())
     level = (attention - low) / max(high - low, 1e-9)
     colour = cv2.applyColorMap((level * 255).astype(np.uint8), cv2.COLORMAP_MAGMA)
-    opacity = np.clip(level * 1.6 - 0.15, 0, 0.82)
+    opacity = np.clip(level * 1.5 - 0.4, 0, 0.8)
     return np.dstack([colour[..., ::-1], (opacity * 255).astype(np.uint8)])
 
 

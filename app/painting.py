@@ -62,7 +62,7 @@ class Painter:
         begun, crop_shown, painting = time.monotonic(), None, None
         with (
             self.studio.engine.use() as synthesizer,
-            closing(synthesizer.paint(scan, asked)) as steps,
+            closing(synthesizer.paint(scan, asked)) as steps,  # type: ignore[type-var]
         ):
             for progress in steps:
                 if session.run != run:
@@ -80,7 +80,7 @@ class Painter:
                         "patch": crop_shown,
                     }
                 )
-            painting = synthesizer.refine(painting)
+            painting = synthesizer.refine(painting)  # type: ignore[arg-type]
             sample = synthesizer.occlude(
                 painting,
                 asked.alpha,
@@ -144,7 +144,7 @@ class Painter:
         session.record = session.decision = None
         session.sample = sample
         live = {"patch": patch(session, sample), "occlusion": occlusion(sample)}
-        session.result = {**session.result, **live, "notes": list(sample.notes)}
+        session.result = {**session.result, **live, "notes": list(sample.notes)}  # type: ignore[dict-item]
         return canvas(live=live) if undecided else canvas(live=live, scene=scene(session))
 
     @staticmethod

@@ -89,7 +89,7 @@ def crop(session: Session, image: np.ndarray) -> dict[str, Any] | None:
 def occlusion(sample: Sample) -> dict[str, Any] | None:
     """What BOM did, as the canvas draws it."""
     done = sample.occlusion
-    return done and {
+    return done and {  # type: ignore[return-value]
         "occluder": rounded(done.occluder),
         "occluded": [rounded(box) for box in done.occluded],
     }

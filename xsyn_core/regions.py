@@ -12,9 +12,12 @@ from xsyn_core.boxes import Box
 class Region(Protocol):
     """What Eq. 3 needs of a segment: `mask` bool (H, W), `box` and `area` of the mask, pixels."""
 
-    mask: np.ndarray
-    box: Box
-    area: int
+    @property
+    def mask(self) -> np.ndarray: ...
+    @property
+    def box(self) -> Box: ...
+    @property
+    def area(self) -> int: ...
 
 
 R = TypeVar("R", bound=Region)

@@ -263,9 +263,9 @@ def _attention_layout(
     tables = [tensors.get(f"image_encoder.blocks.{i}.attn.rel_pos_h") for i in range(depth)]
     if all(table is not None for table in tables):
         # A table has 2 s - 1 rows for windows of s tokens, and a column per channel of a head.
-        sides = [(len(table) + 1) // 2 for table in tables]
+        sides = [(len(table) + 1) // 2 for table in tables]  # type: ignore[arg-type]
         whole = tuple(i for i, side in enumerate(sides) if side == grid)
-        return (width // tables[0].shape[1], min(sides) if len(whole) < depth else 0, whole)
+        return (width // tables[0].shape[1], min(sides) if len(whole) < depth else 0, whole)  # type: ignore[union-attr]
     if "num_heads" in layout:
         whole = tuple(int(i) for i in layout["global_attn_indexes"])
         return int(layout["num_heads"]), int(layout["window_size"]), whole

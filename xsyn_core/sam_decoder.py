@@ -35,9 +35,9 @@ class _Attention:
         """Prompt tokens (B, T, C) attend to image tokens (B or 1, N, C); `placed` has positions."""
         m = self.module
         query = self._heads(m.q_proj(tokens)) * self.size**-0.5
-        query = (query @ self._split(m.k_proj.weight)).flatten(1, 2).to(image.dtype)
+        query = (query @ self._split(m.k_proj.weight)).flatten(1, 2)
         weights = torch.softmax(query @ placed.transpose(1, 2), -1)
-        value = (weights @ image).to(tokens.dtype).unflatten(1, (self.heads, -1))
+        value = (weights @ image).unflatten(1, (self.heads, -1))
         value = value @ self._split(m.v_proj.weight).transpose(1, 2)
         value = value.transpose(1, 2).flatten(2) + m.v_proj.bias
         return m.out_proj(value)
@@ -47,11 +47,11 @@ class _Attention:
         m = self.module
         key = self._heads(m.k_proj(keys)) * self.size**-0.5
         bias = (key @ m.q_proj.bias.view(self.heads, self.size, 1)).flatten(1, 2)
-        key = (key @ self._split(m.q_proj.weight)).flatten(1, 2).to(placed.dtype)
-        value = self._heads(m.v_proj(values)) @ self._split(m.out_proj.weight.T).to(values.dtype)
-        logits = key @ placed.transpose(1, 2) + bias.to(placed.dtype)
+        key = (key @ self._split(m.q_proj.weight)).flatten(1, 2)
+        value = self._heads(m.v_proj(values)) @ self._split(m.out_proj.weight.T)
+        logits = key @ placed.transpose(1, 2) + bias
         weights = torch.softmax(logits.unflatten(1, (self.heads, -1)), 2).flatten(1, 2)
-        return weights.transpose(1, 2) @ value.flatten(1, 2).to(placed.dtype)
+        return weights.transpose(1, 2) @ value.flatten(1, 2)
 
 
 class Decoder:
@@ -59,13 +59,11 @@ class Decoder:
 
     Args:
         sam: its mask decoder and prompt encoder are used, float32.
-        dtype: of the image tokens; prompt tokens stay float32.
     """
 
-    def __init__(self, sam: Sam, dtype: torch.dtype):
+    def __init__(self, sam: Sam):
         decoder = sam.mask_decoder
         transformer = decoder.transformer
-        self.dtype = dtype
         self.prompts = sam.prompt_encoder
         self.decoder = decoder
         self.layers = [
@@ -78,8 +76,8 @@ class Decoder:
         ]
         self.final = _Attention(transformer.final_attn_token_to_image)
         first, norm, _, second, _ = decoder.output_upscaling
-        self.first, self.second = _as_matrix(first, dtype), _as_matrix(second, dtype)
-        self.norm = (norm.weight.to(dtype), norm.bias.to(dtype), norm.eps)
+        self.first, self.second = _as_matrix(first), _as_matrix(second)
+        self.norm = (norm.weight, norm.bias, norm.eps)
         self.position = self.prompts.get_dense_pe().flatten(2).transpose(1, 2)  # (1, N, C)
 
     def attend(self, features: Tensor, prompts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -96,8 +94,7 @@ class Decoder:
         own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
         prompts = torch.cat([own.expand(len(prompts), -1, -1), prompts], 1)
         image = features + self.prompts.no_mask_embed.weight.view(1, -1, 1, 1)
-        image = image.flatten(2).transpose(1, 2).to(self.dtype)
-        position = self.position.to(self.dtype)
+        image = image.flatten(2).transpose(1, 2)
         tokens = prompts
         for layer, to_image, from_image in self.layers:
             if layer.skip_first_layer_pe:
@@ -106,13 +103,13 @@ class Decoder:
                 placed = tokens + prompts
                 tokens = tokens + layer.self_attn(placed, placed, tokens)
             tokens = layer.norm1(tokens)
-            placed = image + position
+            placed = image + self.position
             tokens = layer.norm2(tokens + to_image.to_image(tokens + prompts, image, placed))
             tokens = layer.norm3(tokens + layer.mlp(tokens))
             change = from_image.from_image(placed, tokens + prompts, tokens)
             bias = layer.cross_attn_image_to_token.out_proj.bias
-            image = _layer_norm(change.add_(image + bias.to(self.dtype)), layer.norm4)
-        attended = self.final.to_image(tokens + prompts, image, image + position)
+            image = layer.norm4(change.add_(image + bias))
+        attended = self.final.to_image(tokens + prompts, image, image + self.position)
         tokens = self.decoder.transformer.norm_final_attn(tokens + attended)
         count = decoder.num_mask_tokens
         return image, tokens[:, 1 : 1 + count], decoder.iou_prediction_head(tokens[:, 0])
@@ -128,7 +125,7 @@ class Decoder:
             float (B, len(which), 4 g, 4 g).
         """
         mlps = self.decoder.output_hypernetworks_mlps
-        hyper = torch.stack([mlps[k](tokens[:, k]) for k in which], 1).to(self.dtype)
+        hyper = torch.stack([mlps[k](tokens[:, k]) for k in which], 1)
         weight, bias = self.first
         pixels = (image @ weight + bias).unflatten(-1, (4, -1))
         scale, shift, eps = self.norm
@@ -143,12 +140,7 @@ class Decoder:
         return logits.reshape(*logits.shape[:2], 4 * side, 4 * side)
 
 
-def _as_matrix(convolution: nn.ConvTranspose2d, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def _as_matrix(convolution: nn.ConvTranspose2d) -> tuple[Tensor, Tensor]:
     """A transposed convolution of kernel and stride 2 as (C, 4 * D) and (4 * D,)."""
     weight = convolution.weight.permute(0, 2, 3, 1).flatten(1)
-    return weight.to(dtype).contiguous(), convolution.bias.repeat(4).to(dtype)
-
-
-def _layer_norm(x: Tensor, norm: nn.LayerNorm) -> Tensor:
-    shape, eps = norm.normalized_shape, norm.eps
-    return F.layer_norm(x, shape, norm.weight.to(x.dtype), norm.bias.to(x.dtype), eps)
+    return weight.contiguous(), convolution.bias.repeat(4)  # type: ignore[union-attr]

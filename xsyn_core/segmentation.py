@@ -26,6 +26,10 @@ __all__ = ["Embedding", "Segment", "Segmenter", "load_sam", "save_sam"]
 STABILITY_OFFSET = 1.0
 # Large masks are judged on images of this side, small ones on the image itself.
 COARSE_SIDE = 256
+# ... but for those whose stability there is this close to the threshold.
+CLOSE = 0.03
+# Narrower image encoders take too short a time for half precision to be worth its error.
+LARGE_WIDTH = 768
 
 
 @dataclass(frozen=True)
@@ -75,11 +79,11 @@ class Segmenter:
         self.sam = sam.to(device).eval().requires_grad_(False)
         self.device = torch.device(device)
         self.name = name
-        self.dtype = _fast_dtype(self.device)
-        self.decoder = Decoder(self.sam, self.dtype)
+        self.dtype = _encoder_dtype(self.sam, self.device)
+        self.decoder = Decoder(self.sam)
         self.side = sam.image_encoder.img_size
         self.thresholds: tuple[float, float] = getattr(sam, "thresholds", THRESHOLDS)
-        self.batch = 16 if self.device.type == "cpu" else 128
+        self.batch = 16 if self.device.type == "cpu" else 64
 
     @torch.inference_mode()
     def embed(self, image: np.ndarray) -> Embedding:
@@ -215,7 +219,7 @@ class Segmenter:
         if not some.any():
             return []
         logits = self.decoder.masks(image[some], tokens[some], range(1, tokens.shape[1]))
-        logits = logits[good[some]].float().cpu().numpy()
+        logits = logits[good[some]].float().cpu().numpy()  # type: ignore[assignment]
         height, width = embedding.image_size
         fine = self._resampling(embedding, max(height, width))
         coarse = self._resampling(embedding, COARSE_SIDE)
@@ -224,6 +228,9 @@ class Segmenter:
             share = np.count_nonzero(mask > -STABILITY_OFFSET) / mask.size
             resampling = fine if share * height * width <= COARSE_SIDE**2 / 2 else coarse
             part = _positive_part(mask, resampling)
+            if part is not None and abs(part.stability - stability) < CLOSE:
+                resampling = fine
+                part = _positive_part(mask, resampling)
             if part is not None and part.stability >= stability:
                 rows, columns = resampling
                 scale = width / len(columns), height / len(rows)
@@ -261,8 +268,10 @@ class _Part:
     stability: float
 
 
-def _fast_dtype(device: torch.device) -> torch.dtype:
-    """Half precision where the machine computes in it."""
+def _encoder_dtype(sam: Sam, device: torch.device) -> torch.dtype:
+    """Half precision for large image encoders where the machine computes in it."""
+    if sam.image_encoder.patch_embed.proj.out_channels < LARGE_WIDTH:
+        return torch.float32
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(False) else torch.float16
     if device.type == "cpu" and (
@@ -285,7 +294,7 @@ def _positive_part(logits: np.ndarray, resampling: tuple[np.ndarray, np.ndarray]
     """Resample logits (S, S), computing only around what is positive; None for an empty mask."""
     rows, columns = resampling
     reach = logits > -STABILITY_OFFSET
-    y, x = _touched(rows, reach.any(1)), _touched(columns, reach.any(0))
+    y, x = _touched(rows, reach.any(1)), _touched(columns, reach.any(0))  # type: ignore[arg-type]
     if y is None or x is None:
         return None
     low_y, low_x = _touched(rows[y].T, None), _touched(columns[x].T, None)
@@ -295,7 +304,7 @@ def _positive_part(logits: np.ndarray, resampling: tuple[np.ndarray, np.ndarray]
     )
     values = (left @ middle @ right.T).numpy()
     positive = values > 0
-    ys, xs = positive.any(1).nonzero()[0] + y.start, positive.any(0).nonzero()[0] + x.start
+    ys, xs = positive.any(1).nonzero()[0] + y.start, positive.any(0).nonzero()[0] + x.start  # type: ignore[misc]
     if not len(ys):
         return None
     box = float(xs[0]), float(ys[0]), float(xs[-1] + 1), float(ys[-1] + 1)
@@ -320,5 +329,5 @@ def _at_full_size(
 def _touched(matrix: np.ndarray, cells: np.ndarray | None) -> slice | None:
     """The range of rows of a matrix that depend on any of the chosen columns (None: of all)."""
     chosen = matrix if cells is None else matrix[:, cells]
-    positions = chosen.any(1).nonzero()[0]
+    positions = chosen.any(1).nonzero()[0]  # type: ignore[misc]
     return slice(positions[0], positions[-1] + 1) if len(positions) else None

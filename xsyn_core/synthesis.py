@@ -110,7 +110,7 @@ class Synthesizer:
             units = tuple(frame.unit(places[i]) for i in members)
             conditions.append(Condition(text, tuple(map(phrase, here)), units))
             columns.append(model.columns(text, grounding.spans(here)))
-        maps = AttentionMaps(columns, tuple(masks.shape[-2:]))
+        maps = AttentionMaps(columns, tuple(masks.shape[-2:]))  # type: ignore[arg-type]
         draft = Painting(
             scan=scan,
             request=request,
@@ -176,7 +176,7 @@ class Synthesizer:
         request = replace(
             painting.request,
             divisions=painting.request.divisions if divisions is None else divisions,
-            points=painting.request.points if points is None else points,
+            points=painting.request.points if points is None else points,  # type: ignore[arg-type]
         )
         check_points(request)
         objects: list[Any] = [None] * len(request.groundings)
@@ -186,7 +186,8 @@ class Synthesizer:
                 image = np.ascontiguousarray(painting.clear[y1:y2, x1:x2])
                 key = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).digest()
                 embedding = self._embeddings.get(
-                    key, lambda image=image: self.models.segmenter.embed(image)
+                    key,
+                    lambda image=image: self.models.segmenter.embed(image),  # type: ignore[misc]
                 )
                 asked = request.groundings[i]
                 result = refinement.refine(
@@ -211,7 +212,7 @@ class Synthesizer:
                     attention=painting.attention[i],
                     region=result.region,
                     points=np.asarray(result.points, np.float32).reshape(-1, 2)
-                    + np.float32([x1, y1]),
+                    + np.float32([x1, y1]),  # type: ignore[arg-type,operator]
                     labels=result.labels,
                     flags=tuple(result.flags),
                 )
@@ -289,7 +290,7 @@ class Synthesizer:
         """
         *_, last = self.paint(scan, request)
         return self.occlude(
-            self.refine(last.result),
+            self.refine(last.result),  # type: ignore[arg-type]
             request.alpha,
             request.occluder,
             request.placement,
@@ -352,7 +353,7 @@ class Synthesizer:
                 key = (scan.sha256, tuple(box), window.frame.scale, window.frame.size)
                 patch = self._patches.get(
                     key,
-                    lambda frame=window.frame: encode_patch(model, scan.pixels, box, frame),
+                    lambda frame=window.frame: encode_patch(model, scan.pixels, box, frame),  # type: ignore[misc]
                 )
             rng = np.random.default_rng((placement, number))
             result.append(place(model, window.frame, box, window.foregrounds, patch, rng))

@@ -239,8 +239,8 @@ function paintRegions() {
   regions().forEach((region, i) => {
     const hot = i === S.hover && !S.drag;
     outline(region, TEAL, {
-      fill: hot ? "rgba(14,124,134,.24)" : "rgba(14,124,134,.045)",
-      width: hot ? 2 : 1, dash: hot ? [] : [3, 3],
+      fill: hot ? "rgba(14,124,134,.3)" : "rgba(14,124,134,.06)",
+      width: hot ? 2 : 1.25, casing: true,
     });
   });
   const region = regions()[S.hover];

@@ -172,4 +172,4 @@ def main(
         out.parent.mkdir(parents=True, exist_ok=True)
         save_file({k: v.half().contiguous() for k, v in average.state_dict().items()}, out)
 
-    train(model, step, Plan(steps=steps, rate=rate, seed=seed, weight_decay=0.05), run, on_save)
+    train(model, step, Plan(steps=steps, rate=rate, seed=seed, weight_decay=0.05), run, on_save)  # type: ignore[arg-type]

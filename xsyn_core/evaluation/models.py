@@ -89,7 +89,7 @@ def autoencoder(model: Diffusion, cases: Sequence[Case]) -> tuple[dict, np.ndarr
         ]
     )
     values = [psnr(a, b) for a, b in zip(images, back, strict=True)]
-    rows = [np.hstack(x) for k in range(0, 24, 12) for x in (images[k : k + 12], back[k : k + 12])]
+    rows = [np.hstack(x) for k in range(0, 24, 12) for x in (images[k : k + 12], back[k : k + 12])]  # type: ignore[arg-type]
     return {"psnr": float(np.mean(values)), "windows": len(values)}, np.vstack(rows)
 
 

@@ -100,7 +100,7 @@ def matched(theirs: Sequence[np.ndarray], ours: Sequence[np.ndarray]) -> float:
         size = np.count_nonzero(mask)
         # The IoU of two masks is never above the ratio of their sizes.
         alike = np.flatnonzero(np.minimum(sizes, size) >= SAME * np.maximum(sizes, size))
-        return any((ours[k] & mask).sum() >= SAME * (ours[k] | mask).sum() for k in alike)
+        return any((ours[k] & mask).sum() >= SAME * (ours[k] | mask).sum() for k in alike)  # type: ignore[call-overload]
 
     return float(np.mean([found(mask) for mask in theirs])) if len(theirs) else 1.0
 
@@ -168,7 +168,7 @@ def capture_row(models: Models, scan: Scan, grounding: Grounding, steps: int) ->
     for number in range(steps):
         # Who goes first changes: the second finds warmer caches.
         for which in (0, 1) if number % 2 else (1, 0):
-            spent[which].append(seconds(lambda which=which: _next(loops[which])))
+            spent[which].append(seconds(lambda which=which: _next(loops[which])))  # type: ignore[misc]
     # The first step also encodes.
     without, captured = (median(times[1:] or times) for times in spent)
     note = f"{1000 * captured:.1f} ms a step against {1000 * without:.1f}"
@@ -195,7 +195,7 @@ def item_rows(synthesizer: Synthesizer, scan: Scan, request: Request, repeats: i
     )
     synthesizer.occlude(painting, ALPHAS[0])
     moves = [
-        seconds(lambda alpha=alpha: synthesizer.occlude(painting, alpha))
+        seconds(lambda alpha=alpha: synthesizer.occlude(painting, alpha))  # type: ignore[misc]
         for alpha in ALPHAS * repeats
     ]
     occluders = len(synthesizer.occluders(painting))

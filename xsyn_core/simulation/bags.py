@@ -156,7 +156,7 @@ def handbag(rng: np.random.Generator) -> Bag:
     for k in range(2):
         side = between(rng, 0.16, 0.24) * w
         arch = [(-side, -h * 0.3), (-side, -h * 0.55), (-side * 0.6, -h * (0.5 + reach))]
-        arch = np.array(arch + [(-x, y) for x, y in arch[::-1]]) + shift * k
+        arch = np.array(arch + [(-x, y) for x, y in arch[::-1]]) + shift * k  # type: ignore[assignment]
         if rng.random() < 0.7 or k:
             path = smooth(arch, 3, closed=False)
             parts.append(Part(stroke(path, between(rng, 8, 16)), skin, 9.0, "round"))
@@ -231,7 +231,7 @@ def briefcase(rng: np.random.Generator) -> Bag:
             parts += _sliders(rng, resampled(path, 8), 2)
         strap = blob(rng, w * 0.9, h * 0.7, 0.35)[:36]
         parts.append(Part(stroke(strap, 30), "nylon", 2.5))
-        parts += buckle(rng, *strap[12], between(rng, 0, 180), 42)
+        parts += buckle(rng, *strap[12], between(rng, 0, 180), 42)  # type: ignore[call-arg]
         for s in (-1, 1):
             parts.append(ring(s * w * 0.48, -h * 0.44, 32, 4, "zinc", 2.3))
             handle = np.array([(-58, -0.4), (-50, -0.6), (50, -0.6), (58, -0.4)]) * (1, h)
@@ -244,7 +244,7 @@ def briefcase(rng: np.random.Generator) -> Bag:
                 )
             )
         parts += _wrinkles(rng, body, int(rng.integers(6, 13)), "nylon", 7.0)
-    parts += [screw(rng, *(rng.uniform(-0.44, 0.44, 2) * (w, h)), 0, 0.7) for _ in range(4)]
+    parts += [screw(rng, *(rng.uniform(-0.44, 0.44, 2) * (w, h)), 0, 0.7) for _ in range(4)]  # type: ignore[call-arg]
     return oblique(Bag("briefcase", tuple(parts), body * 0.92), rng)
 
 

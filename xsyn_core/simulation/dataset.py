@@ -74,7 +74,7 @@ def _write(task: tuple[np.random.SeedSequence, Path, tuple[int, int], str | None
     return [
         {
             "category_id": _NAMES.index(name) + 1,
-            "bbox": [float(v) for v in to_xywh(of_mask(mask))],
+            "bbox": [float(v) for v in to_xywh(of_mask(mask))],  # type: ignore[arg-type]
             "area": int(np.count_nonzero(mask)),
             "segmentation": encode(mask),
             "iscrowd": 0,

@@ -236,7 +236,7 @@ def expose(
             # Hues by the pixel would be lost to the usual halving of the colours' resolution.
             how += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
         coded = cv2.imencode(".jpg", picture[..., ::-1], how)[1]
-        picture = cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1]
+        picture = cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1]  # type: ignore[index]
     if picture.shape[:2] != (height, width):
         picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_CUBIC)
     return np.ascontiguousarray(picture)

@@ -21,12 +21,12 @@ _VARIANTS = 40
 
 CLOTH = ("folded_clothes",) * 5 + ("rolled_clothes", "rolled_clothes", "heap_of_cloth", "towel")
 _SMALL = ("coins", "keys", "clutter", "jewellery", "batteries", "beads", "blister_pack", "watch")
-_SMALL += ("safety_razor", "clutter", "pens", "wires", "glasses", "tube")
+_SMALL += ("safety_razor", "clutter", "pens", "wires", "glasses", "tube")  # type: ignore[assignment]
 _TOILET = ("soft_case", "tube", "brush", "shaver", "Cosmetic", "sponge", "hair_dryer", "Cosmetic")
 _WIRED = ("cable", "cable", "charger", "charger", "headphones", "spiral_cord", "Mobile_Phone")
 _DESK = ("book", "book", "pens", "mouse", "keyboard", "gadget", "Tablet", "camera", "soft_case")
 _FOOD = ("fruit", "snack_bag", "lunch_box", "can", "chocolate", "jar", "sachets", "loaf")
-_FOOD += ("glass_bottle", "Water", "cutlery")
+_FOOD += ("glass_bottle", "Water", "cutlery")  # type: ignore[assignment]
 _WORN = ("shoe", "shoe", "belt", "umbrella", "bra", "high_heel", "hanger", "wire_bundle")
 _ODD = ("toy", "fan_motor", "extension_lead", "gadget", "wire_bundle", "clutter", "lunch_box")
 
@@ -196,8 +196,8 @@ def _bedding(rng: np.random.Generator, room: _Room, interior: Outline) -> Placem
     texture, grain = between(rng, 0.3, 0.7), between(rng, 4, 30)
     layer = Part(outline, "cotton", thick, "bevel", edge, (), texture, grain)
     extent = room.high - room.low
-    folds = creases(rng, 15, *(extent * 0.7), "cotton", 30, pick(rng, 0, 90, None))
-    return Placement(Item("bedding", (layer, *folds)), *map(float, room.middle))
+    folds = creases(rng, 15, *(extent * 0.7), "cotton", 30, pick(rng, 0, 90, None))  # type: ignore[call-arg]
+    return Placement(Item("bedding", (layer, *folds)), *map(float, room.middle))  # type: ignore[arg-type]
 
 
 def _things(rng: np.random.Generator, room: _Room, recipe: _Recipe, fill: float, excluded):
@@ -354,7 +354,7 @@ def random_scene(
             placed = _prohibited(rng, room, item, prohibited)
             if placed is None and attempt == 5:
                 # Longer than any bag here: it sticks out on both sides.
-                placed = Placement(item, *map(float, room.middle), between(rng, 0, 360))
+                placed = Placement(item, *map(float, room.middle), between(rng, 0, 360))  # type: ignore[arg-type,call-arg]
             if placed:
                 prohibited.append(placed)
         if len(prohibited) == len(items):

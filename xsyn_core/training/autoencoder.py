@@ -32,7 +32,7 @@ def crops(data: list[Shard], batch: int, rng: np.random.Generator) -> torch.Tens
             piece = (
                 image.reshape(CROP, 2, CROP, 2, 3).mean((1, 3), dtype=np.float32).astype(np.uint8)
             )
-        piece = np.rot90(piece, rng.integers(4))
+        piece = np.rot90(piece, rng.integers(4))  # type: ignore[call-overload]
         out[k] = piece[:, ::-1] if rng.random() < 0.5 else piece
     return torch.from_numpy(out).permute(0, 3, 1, 2).float() / 127.5 - 1
 

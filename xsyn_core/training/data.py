@@ -78,7 +78,7 @@ def picture(scene: Scene, view: tuple[float, float, float, float], texture: int)
     """
     size = (SIDE, SIDE)
     parts = [*scene.bag.parts, *scene.contents, *scene.prohibited]
-    basis = attenuation(parts, view, size, np.random.default_rng(texture))
+    basis = attenuation(parts, view, size, np.random.default_rng(texture))  # type: ignore[arg-type]
     objects = []
     for placement in [*scene.prohibited, *scene.contents]:
         mask = silhouette(placement, view, size)
@@ -126,7 +126,7 @@ def make_shard(task: tuple[Path, int, int]) -> None:
         names = rng.choice(len(NAMES), WINDOWS, p=_WEIGHTS)
         scene = random_scene(rng, categories=[NAMES[k] for k in names])
         texture = int(rng.integers(2**31))
-        add(scene.view, *picture(scene, scene.view, texture), True, None)
+        add(scene.view, *picture(scene, scene.view, texture), True, None)  # type: ignore[call-arg]
         for placement in scene.prohibited:
             view = item_window(scene, placement, rng)
             basis, objects = picture(scene, view, texture)

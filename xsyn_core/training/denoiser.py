@@ -86,7 +86,7 @@ def cache_latents(
         for index in np.flatnonzero(~shard.whole):
             image = shard.images[index]
             small = image.reshape(WINDOW, 2, WINDOW, 2, 3).mean((1, 3), dtype=np.float32)
-            silhouettes = shard.silhouettes(index)
+            silhouettes = shard.silhouettes(index)  # type: ignore[arg-type]
             turns, flip = int(rng.integers(4)), rng.random() < 0.5
             chosen = [0]
             for other in range(1, len(shard.categories[index])):
@@ -243,4 +243,4 @@ def main(
             out, average.unet, autoencoder, average.text_encoder, tokenizer, scheduler
         )
 
-    train(model, step, Plan(steps=steps, rate=rate, seed=seed), run, on_save)
+    train(model, step, Plan(steps=steps, rate=rate, seed=seed), run, on_save)  # type: ignore[arg-type]

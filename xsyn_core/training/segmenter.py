@@ -89,7 +89,7 @@ def prompt(
             if within.any():
                 x, y = x[within], y[within]
         k = rng.integers(len(x)) if len(x) else None
-        points.append(np.array([[x[k], y[k]]]) if k is not None else np.zeros((1, 2)))
+        points.append(np.array([[x[k], y[k]]]) if k is not None else np.zeros((1, 2)))  # type: ignore[arg-type]
     xy = np.concatenate(points).astype(np.float32)
     xy = (xy + rng.uniform(0, 1, xy.shape)) * scale
     labels = np.array([1] * inside + [0] * outside, np.float32)

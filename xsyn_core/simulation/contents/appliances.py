@@ -143,7 +143,7 @@ def headphones(rng: np.random.Generator) -> Item:
         for end in (path[0], path[4] + (8, 12)):
             parts += [
                 Part(blob(rng, 18, 16, 0.1) + end, "plastic", 8, "shell", 2),
-                Part(ellipse(9, 9, *end, 14), "steel", 2.3),
+                Part(ellipse(9, 9, *end, 14), "steel", 2.3),  # type: ignore[call-arg]
             ]
         return Item("headphones", tuple(parts + _plug(path, rng)))
     w = between(rng, 140, 180)

@@ -270,13 +270,13 @@ def toy(rng: np.random.Generator) -> Item:
     if kind == 1:
         s = between(rng, 70, 120)
         parts = [Part(blob(rng, s, s * 1.2, 0.05), "cotton", s * 0.5, "round", 0, (), 0.4, 6)]
-        for x, y, d in [(0, -0.85, 0.75), (-0.6, -0.3, 0.35), (0.6, -0.3, 0.35)] + [
+        for x, y, d in [(0, -0.85, 0.75), (-0.6, -0.3, 0.35), (0.6, -0.3, 0.35)] + [  # type: ignore[assignment]
             (-0.4, 0.7, 0.4),
             (0.4, 0.7, 0.4),
         ]:
             limb = blob(rng, d * s, d * s * 1.2, 0.05) + (x * s, y * s)
             parts.append(Part(limb, "cotton", d * s * 0.7, "round", 0, (), 0.4, 6))
-        for x in (-0.14, 0.14):
+        for x in (-0.14, 0.14):  # type: ignore[assignment]
             parts.append(Part(ellipse(8, 8, x * s, -0.95 * s, 12), "plastic", 6, "round"))
         return Item("toy", tuple(parts))
     parts = []

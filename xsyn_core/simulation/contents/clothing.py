@@ -42,7 +42,7 @@ def _buttons(rng, count, length, x, y, angle):
 def folded_clothes(rng: np.random.Generator) -> Item:
     """A folded garment: a few layers that do not quite lie on each other, hems and creases."""
     w, h = between(rng, 150, 330), between(rng, 110, 250)
-    parts = []
+    parts = []  # type: ignore[var-annotated]
     layers = int(rng.integers(2, 5))
     for _ in range(layers):
         square = between(rng, 0.35, 0.9)
@@ -68,7 +68,7 @@ def folded_clothes(rng: np.random.Generator) -> Item:
     elif kind < 0.4:
         path = turned(wander(rng, w * between(rng, 0.2, 0.8), 0.5), between(rng, 0, 180))
         parts.append(zip_track(path, 5, pick(rng, "brass", "aluminium", "nylon")))
-        parts += zip_slider(rng, *path[-2], between(rng, 0, 360), 0.7)
+        parts += zip_slider(rng, *path[-2], between(rng, 0, 360), 0.7)  # type: ignore[call-arg]
     elif kind < 0.5:
         for _ in range(3):
             x, y = rng.uniform(-0.35, 0.35, 2) * (w, h)
@@ -109,7 +109,7 @@ def heap_of_cloth(rng: np.random.Generator) -> Item:
     if rng.random() < 0.5:
         path = turned(wander(rng, h * 0.9, 1.2), between(rng, 0, 180))
         parts.append(zip_track(path, 6, pick(rng, "brass", "aluminium", "nylon")))
-        parts += zip_slider(rng, *path[-2], between(rng, 0, 360), 0.8)
+        parts += zip_slider(rng, *path[-2], between(rng, 0, 360), 0.8)  # type: ignore[call-arg]
     return Item("heap_of_cloth", tuple(parts))
 
 
@@ -128,7 +128,7 @@ def bra(rng: np.random.Generator) -> Item:
         ]
         strap = turned(wander(rng, 180, 1.2), -80 * s, x, -r)
         parts.append(Part(stroke(strap, 11), "nylon", 1.6))
-        parts.append(ring(*strap[12], 14, 2.5, pick(rng, "plastic", "zinc"), 2.0))
+        parts.append(ring(*strap[12], 14, 2.5, pick(rng, "plastic", "zinc"), 2.0))  # type: ignore[call-arg]
     return Item("bra", tuple(parts))
 
 
@@ -176,8 +176,8 @@ def shoe(rng: np.random.Generator) -> Item:
         metal = pick(rng, "aluminium", "brass", "steel")
         for k in range(int(rng.integers(3, 6))):
             for s in (-1, 1):
-                x = -length * 0.16 + k * length * 0.055
-                parts.append(ring(x, s * width * (0.14 + 0.01 * k), 8, 2.4, metal, 2))
+                x = -length * 0.16 + k * length * 0.055  # type: ignore[assignment]
+                parts.append(ring(x, s * width * (0.14 + 0.01 * k), 8, 2.4, metal, 2))  # type: ignore[arg-type]
         lace = wander(rng, 200, 3.0) * 0.6 - (length * 0.05, 0)
         parts.append(Part(stroke(lace, 3.5), "cotton", 5, "round"))
     return Item("shoe", tuple(parts))
@@ -289,7 +289,7 @@ def soft_case(rng: np.random.Generator) -> Item:
         rim(body, 3, "pvc", 3.5),
         zip_track(resampled(body[24:44] * 0.94, 6), 4.5, pick(rng, "nylon", "aluminium", "brass")),
     ]
-    parts += zip_slider(rng, *(body[28] * 0.94), between(rng, 0, 360), 0.8)
+    parts += zip_slider(rng, *(body[28] * 0.94), between(rng, 0, 360), 0.8)  # type: ignore[call-arg]
     for _ in range(int(rng.integers(2, 6))):
         x, y = rng.uniform(-0.26, 0.26, 2) * (w, h)
         angle = between(rng, 0, 180)

@@ -89,7 +89,7 @@ def portable_charger_2(rng: np.random.Generator) -> Item:
             rng, board * 0.85, height * 0.6, x, rng.uniform(-0.1, 0.1) * height, 4
         )
         parts += [_port(width / 2 - 5, y, 8, 13) for y in (-height * 0.2, height * 0.05)]
-    inductor = ellipse(9, 9, *parts[-3].outline.mean(0), points=16)
+    inductor = ellipse(9, 9, *parts[-3].outline.mean(0), points=16)  # type: ignore[misc]
     parts.append(Part(inductor, "steel", 4))
     return centred("Portable_Charger_2", parts)
 

@@ -67,7 +67,7 @@ def scissors(rng: np.random.Generator) -> Item:
         "ring_turn": rng.uniform(5, 30),
     }
     opening = rng.uniform(0, 12) if rng.random() < 0.5 else rng.uniform(12, 60)
-    ring *= rng.uniform(0.9, 1.15)
+    ring *= rng.uniform(0.9, 1.15)  # type: ignore[assignment]
     larger = ring * (
         rng.uniform(1.25, 1.7) if kind in ("kitchen", "tailor") else rng.uniform(1, 1.3)
     )

@@ -45,7 +45,7 @@ def _cuff(rng: np.random.Generator, width: float, height: float, open_by: float)
         *strand,
         Part(body, "steel", rng.uniform(5, 8), holes=(keyhole,)),
         Part(slot, "steel", 2),
-        Part(ellipse(7, 7, *pivot, points=14), "steel", 8),
+        Part(ellipse(7, 7, *pivot, points=14), "steel", 8),  # type: ignore[misc]
         Part(
             rounded_rectangle(14, 12, 3, -width / 2 - 6, height * 0.3), "steel", rng.uniform(6, 9)
         ),
