@@ -67,14 +67,6 @@ def tiny_sam(seed=0, relative=True, window=3, whole=(1,), multimask=3, downsampl
     return sam
 
 
-def exact(sam: Sam) -> Segmenter:
-    """A segmenter in float32 on every machine."""
-    segmenter = Segmenter(sam)
-    segmenter.dtype = torch.float32
-    segmenter.decoder = Decoder(sam, torch.float32)
-    return segmenter
-
-
 def picture(size, seed=0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (6, 7, 3), dtype=np.uint8)
@@ -104,7 +96,7 @@ def test_decoder_equals_the_original(downsample, with_box):
     sparse, dense = sam.prompt_encoder((points, labels), boxes, None)
     place = sam.prompt_encoder.get_dense_pe()
     masks, quality = sam.mask_decoder.predict_masks(features, place, sparse, dense)
-    decoder = Decoder(sam, torch.float32)
+    decoder = Decoder(sam)
     image, tokens, own_quality = decoder.attend(features, sparse)
     torch.testing.assert_close(own_quality, quality, rtol=1e-4, atol=1e-5)
     own = decoder.masks(image, tokens, range(4))
@@ -115,7 +107,7 @@ def test_decoder_equals_the_original(downsample, with_box):
 def test_segment_equals_the_predictor(sam, size):
     image = picture(size)
     height, width = size
-    segmenter, predictor = exact(sam), SamPredictor(sam)
+    segmenter, predictor = Segmenter(sam), SamPredictor(sam)
     predictor.set_image(image)
     embedding = segmenter.embed(image)
     torch.testing.assert_close(embedding.features, predictor.features, rtol=1e-4, atol=1e-4)
@@ -151,7 +143,7 @@ def test_everything_finds_the_regions_of_the_original(sam, size, overlap):
     image = picture(size, 3)
     theirs = SamAutomaticMaskGenerator(sam, 5, 64, 0.5, 0.0, box_nms_thresh=overlap).generate(image)
     theirs = [m for m in theirs if m["area"]]
-    ours = exact(sam).everything(image, 5, 0.5, 0.0, overlap)
+    ours = Segmenter(sam).everything(image, 5, 0.5, 0.0, overlap)
     assert len(ours) == len(theirs) > 0
     assert [s.area for s in ours] == sorted((s.area for s in ours), reverse=True)
     left = list(ours)
@@ -165,7 +157,7 @@ def test_everything_finds_the_regions_of_the_original(sam, size, overlap):
 
 
 def test_everything_filters_by_quality_and_stability(sam):
-    image, segmenter = picture((80, 100), 5), exact(sam)
+    image, segmenter = picture((80, 100), 5), Segmenter(sam)
     found = segmenter.everything(image, 4, -10.0, 0.0, 1.0)
     quality = np.median([s.predicted_iou for s in found])
     better = segmenter.everything(image, 4, quality, 0.0, 1.0)
@@ -180,9 +172,8 @@ def test_everything_filters_by_quality_and_stability(sam):
 
 def test_half_precision_is_close(sam):
     image = picture((80, 100), 5)
-    whole, half = exact(sam), Segmenter(sam)
+    whole, half = Segmenter(sam), Segmenter(sam)
     half.dtype = torch.bfloat16
-    half.decoder = Decoder(sam, torch.bfloat16)
     box = (10, 10, 70, 60)
     a, b = (s.segment(s.embed(image), box=box) for s in (whole, half))
     assert masks_iou(a.mask, b.mask) > 0.9
