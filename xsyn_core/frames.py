@@ -207,7 +207,8 @@ def composite(image: np.ndarray, patch: np.ndarray, inside: IntBox, share: np.nd
     are not written at all."""
     x1, y1, x2, y2 = inside
     region = image[y1:y2, x1:x2]
-    mixed = region + share[..., None] * (patch - region)
+    # a share of 1 gives the patch to the last bit
+    mixed = (1 - share[..., None]) * region + share[..., None] * patch
     written = share > 0
     region[written] = np.clip(np.rint(mixed), 0, 255).astype(np.uint8)[written]
 

@@ -28,8 +28,8 @@ def test_boxes_are_those_of_the_silhouettes(shard):
             tight = of_mask(mask)
             if tight is None or mask.sum() < 20:
                 continue
-            # masks are kept at half the resolution
-            assert np.abs(np.array(tight) * 2 - box).max() <= 4
+            # masks are kept at half the resolution, where thin tips vanish
+            assert np.abs(np.array(tight) * 2 - box).max() <= 8
 
 
 def test_a_window_is_cut_around_its_first_object(shard):
@@ -51,7 +51,7 @@ def test_shards_repeat_themselves(shard, tmp_path, monkeypatch):
 
 @given(
     st.lists(
-        st.tuples(*[st.floats(0, 0.99, width=32)] * 2, *[st.floats(0.01, 1, width=32)] * 2),
+        st.tuples(*[st.floats(0, 0.99)] * 2, *[st.floats(0.01, 1)] * 2),
         max_size=3,
     )
 )
