@@ -132,7 +132,7 @@ function frame(box, style, { dash = [], width = 1.5, casing = true } = {}) {
   pen.setLineDash([]);
 }
 
-function outline(item, style, { fill = null, width = 1.5, dash = [], casing = false } = {}) {
+function outline(item, style, { fill = null, width = 1.5, casing = 0 } = {}) {
   const path = pathOf(item);
   pen.save();
   pen.translate(S.view.x, S.view.y);
@@ -140,12 +140,11 @@ function outline(item, style, { fill = null, width = 1.5, dash = [], casing = fa
   pen.lineJoin = "round";
   if (fill) { pen.fillStyle = fill; pen.fill(path, "evenodd"); }
   if (casing) {
-    pen.strokeStyle = "rgba(255,255,255,.85)";
+    pen.strokeStyle = `rgba(255,255,255,${casing})`;
     pen.lineWidth = (width + 2) / S.view.scale;
     pen.stroke(path);
   }
   if (style) {
-    pen.setLineDash(dash.map((d) => d / S.view.scale));
     pen.strokeStyle = style;
     pen.lineWidth = width / S.view.scale;
     pen.stroke(path);
@@ -240,7 +239,7 @@ function paintRegions() {
     const hot = i === S.hover && !S.drag;
     outline(region, TEAL, {
       fill: hot ? "rgba(14,124,134,.3)" : "rgba(14,124,134,.06)",
-      width: hot ? 2 : 1.25, casing: true,
+      width: hot ? 2 : 1, casing: hot ? 0.85 : 0.3,
     });
   });
   const region = regions()[S.hover];
@@ -262,7 +261,7 @@ function paintObject(object) {
     }
   }
   if (S.layers.mask && object.mask) outline(object.mask, MAGENTA, { fill: "rgba(228,17,154,.28)", width: 1 });
-  if (S.layers.active && object.active) outline(object.active, VIOLET, { width: 2, casing: true });
+  if (S.layers.active && object.active) outline(object.active, VIOLET, { width: 2, casing: 0.85 });
   if (S.layers.refined) {
     frame(object.refined, MAGENTA, { width: 2 });
     name(plain(object.category), object.refined, MAGENTA);

@@ -95,7 +95,9 @@ function listBoxes() {
   if (!scan) { list.innerHTML = '<p class="hint">Open a scan first.</p>'; return; }
   if (!S.boxes.length) {
     const again = S.last.length ? `<button class="xs-link" data-act="reuse">Use the last ${S.last.length > 1 ? S.last.length + " boxes" : "box"} again</button>` : "";
-    list.innerHTML = `<p class="hint">Click an idle region or draw a box.</p>${again}`;
+    const none = scene().regions.state === "ready" && !regions().length;
+    const hint = none ? "No idle region found: draw a box." : "Click an idle region or draw a box.";
+    list.innerHTML = `<p class="hint">${hint}</p>${again}`;
     return;
   }
   const names = scene().catalog.names;
