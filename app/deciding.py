@@ -15,6 +15,8 @@ from app.session import Decided, Session
 from app.studio import Studio
 from xsyn_core.curation.workspace import Decision
 
+RECALLED = "Recalled from the workspace. To change its label or occlusion, generate it again."
+
 
 class Deciding:
     """Accept, reject, skip, take back, look again, export."""
@@ -29,16 +31,16 @@ class Deciding:
         @guarded
         def handle(key: str, *controls: Any) -> Any:
             session = self.studio.sessions.get(key)
-            session.need_sample()
-            # A key may be faster than the last move of the alpha slider.
-            self._painter.occlude(key, *controls)
-            sample = session.need_sample()
-            if session.record is not None and session.decision == decision:
-                return gr.skip()
-            record = self.studio.records.decide(sample, session.record, decision, key)
-            session.record, session.decision = record, decision
-            session.decided.append(Decided(record, sample.scan, session.painting, sample))
-            del session.decided[:-4]
+            with session.lock:
+                # A key may be faster than the last move of a slider.
+                self._painter.match(session, controls)
+                sample = session.need_sample()
+                if session.record is not None and session.decision == decision:
+                    return gr.skip()
+                record = self.studio.records.decide(sample, session.record, decision, key)
+                session.record, session.decision = record, decision
+                session.decided.append(Decided(record, sample.scan, session.painting, sample))
+                del session.decided[:-4]
             return canvas(scene=scene(session), records=self.studio.records.listing())
 
         return handle
@@ -79,6 +81,8 @@ class Deciding:
         session.painting, session.record = last.painting, last.record
         session.decision = decision
         session.sample, session.result = last.sample, result(session, last.sample)
+        if last.painting is None:
+            session.result["notes"].append(RECALLED)
         asked = last.sample.request
         session.catalog = asked.catalog
         session.occluder, session.placement = asked.occluder, asked.placement

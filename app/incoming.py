@@ -1,7 +1,7 @@
 """Checks of everything a browser sends: it arrives unvalidated."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -22,6 +22,8 @@ from xsyn_core.scan import Scan
 MAX_BOXES = 30
 MAX_SEED = 2**31 - 1
 MAX_FILES = 100
+# Fields of `Request` that can change after painting, with a control each.
+REVIEW = ("points", "divisions", "occlude", "alpha", "occlusion")
 
 
 def groundings(value: Any, scan: Scan, scan_id: str, catalog_key: str) -> tuple[Grounding, ...]:
@@ -131,14 +133,26 @@ def request(
         guidance=number(settings["guidance"], 0, 30, "Guidance"),
         sampler=choice(settings["sampler"], get_args(Sampler), "The sampler"),
         frame=choice(settings["frame"], get_args(FrameMode), "The frame"),
-        points=choice(settings["points"], get_args(PointStrategy), "The point sampling"),
-        divisions=whole(settings["divisions"], 0, 4, "Divisions"),
-        occlude=bool(settings["occlude"]),
-        alpha=number(settings["alpha"], 0, 1, "Alpha"),
-        occlusion=choice(settings["occlusion"], get_args(OcclusionMode), "The occlusion"),
+        **review([settings[name] for name in REVIEW]),
         occluder=occluder,
         placement=placement,
     )
+
+
+def review(values: Sequence[Any]) -> dict[str, Any]:
+    """The settings that can change after painting, checked, from their values in `REVIEW`'s order.
+
+    Raises:
+        XsynError: a value that is out of range.
+    """
+    points, divisions, occlude, alpha, occlusion = values
+    return {
+        "points": choice(points, get_args(PointStrategy), "The point sampling"),
+        "divisions": whole(divisions, 0, 4, "Divisions"),
+        "occlude": bool(occlude),
+        "alpha": number(alpha, 0, 1, "Alpha"),
+        "occlusion": choice(occlusion, get_args(OcclusionMode), "The occlusion"),
+    }
 
 
 def uploads(value: Any, folder: str | Path) -> list[tuple[str, Path]]:

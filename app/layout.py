@@ -4,6 +4,7 @@ import gradio as gr
 
 from app.canvas import STYLES, make_canvas
 from app.deciding import Deciding
+from app.incoming import REVIEW
 from app.painting import SETTINGS, Painter
 from app.placing import Placing
 from app.studio import Studio
@@ -160,7 +161,7 @@ def _wire(
 ) -> None:
     placing, painter = Placing(studio), Painter(studio)
     deciding = Deciding(studio, painter)
-    bom = [c["occlude"], c["alpha"], c["occlusion"]]
+    review = [c[name] for name in REVIEW]
     settings = [c[name] for name in SETTINGS]
     asked = [key, canvas, *settings]
 
@@ -183,7 +184,7 @@ def _wire(
     def paint_after(begun: gr.events.Dependency) -> None:
         done = begun.success(painter.generate, asked, canvas, **GPU)
         # The controls may have moved while the item was painted.
-        done.success(painter.occlude, [key, *bom], canvas, **GPU)
+        done.success(painter.adjust, [key, *review], canvas, **GPU)
 
     paint_after(c["generate"].click(painter.begin, asked, canvas, **FAST))
     next_seed = c["next"].click(painter.next_seed, c["seed"], c["seed"], **FAST)
@@ -191,15 +192,13 @@ def _wire(
     c["stop"].click(painter.stop, key, None, **FAST)
 
     live = {"trigger_mode": "always_last", **GPU}
-    for name in ("points", "divisions"):
-        c[name].input(painter.refine, [key, c["points"], c["divisions"], *bom], canvas, **live)
-    for name in ("occlude", "alpha", "occlusion"):
-        c[name].input(painter.occlude, [key, *bom], canvas, **live)
-    c["next_occluder"].click(painter.next_occluder, [key, *bom], canvas, **live)
-    c["next_placement"].click(painter.next_placement, [key, *bom], canvas, **live)
+    for control in review:
+        control.input(painter.adjust, [key, *review], canvas, **live)
+    c["next_occluder"].click(painter.next_occluder, [key, *review], canvas, **live)
+    c["next_placement"].click(painter.next_placement, [key, *review], canvas, **live)
 
     for decision in ("accept", "reject", "skip"):
-        c[decision].click(deciding.decide(decision), [key, *bom], canvas, **FAST)
+        c[decision].click(deciding.decide(decision), [key, *review], canvas, **FAST)
     recalled = [canvas, *settings]
     regions_after(c["undo"].click(deciding.undo, key, recalled, **FAST))
     regions_after(canvas.inspect(deciding.inspect, key, recalled, **FAST))

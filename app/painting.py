@@ -1,23 +1,27 @@
 """Handlers of painting, of the label and of occlusion."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from app import incoming
 from app.guard import IDLE, canvas, guarded
-from app.scene import crop, occlusion, patch, result, scene
+from app.scene import changeable, crop, result, scene
 from app.session import Session
 from app.studio import Studio
-from xsyn_core.sample import Request
+from xsyn_core.sample import Request, Sample
+
+if TYPE_CHECKING:  # the page is up before torch is imported
+    from xsyn_core.painting import Painting
+    from xsyn_core.synthesis import Synthesizer
 
 # Fields of `Request` that have a control of the same name.
 SETTINGS = (
     *("variant", "catalog", "seed", "steps", "guidance", "sampler", "frame"),
-    *("points", "divisions", "occlude", "alpha", "occlusion"),
+    *incoming.REVIEW,
 )
 
 
@@ -81,18 +85,12 @@ class Painter:
                     }
                 )
             painting = synthesizer.refine(painting)  # type: ignore[arg-type]
-            sample = synthesizer.occlude(
-                painting,
-                asked.alpha,
-                asked.occluder,
-                asked.placement,
-                asked.occlusion,
-                asked.occlude,
-            )
-        if session.run == run:
-            session.clear()
-            session.painting = painting
-            session.sample, session.result = sample, result(session, sample)
+            sample = occluded(synthesizer, painting, vars(asked))
+        with session.lock:
+            if session.run == run:
+                session.clear()
+                session.painting = painting
+                session.sample, session.result = sample, result(session, sample)
 
     def stop(self, key: str) -> None:
         """End the painting at its next step."""
@@ -107,76 +105,82 @@ class Painter:
             return 0
 
     @guarded
-    def refine(self, key: str, points: str, divisions: Any, *controls: Any) -> Any:
-        """Other points: CAR once more (Section IV-B)."""
+    def adjust(self, key: str, *controls: Any) -> Any:
+        """Other points, another alpha, BOM on or off: nothing is denoised again.
+
+        The whole scene goes out after a new label, only the changed crop after a new occlusion.
+        """
         session = self.studio.sessions.get(key)
-        if session.painting is None:
+        decided = session.record is not None
+        changed = self.match(session, controls)
+        if changed is None:
             return gr.skip()
-        painting = session.painting
-        with self.studio.engine.use() as synthesizer:
-            refined = synthesizer.refine(
-                painting,
-                incoming.whole(divisions, 0, 4, "Divisions"),
-                incoming.choice(points, ("median", "topk"), "The point sampling"),
-            )
-            sample = self._occluded(session, synthesizer, refined, controls)
-        if session.painting is not painting:
-            return gr.skip()
-        session.clear()
-        session.painting = refined
-        session.sample, session.result = sample, result(session, sample)
-        return canvas(scene=scene(session), live=IDLE)
-
-    @guarded
-    def occlude(self, key: str, *controls: Any) -> Any:
-        """Another alpha, or BOM on or off: no denoising, only the changed crop goes out."""
-        session = self.studio.sessions.get(key)
-        if session.painting is None:
-            return gr.skip()
-        painting = session.painting
-        if self._in_step(session, controls):
-            return gr.skip()
-        with self.studio.engine.use() as synthesizer:
-            sample = self._occluded(session, synthesizer, painting, controls)
-        if session.painting is not painting:
-            return gr.skip()
-        undecided = session.record is None
-        session.record = session.decision = None
-        session.sample = sample
-        live = {"patch": patch(session, sample), "occlusion": occlusion(sample)}
-        session.result = {**session.result, **live, "notes": list(sample.notes)}  # type: ignore[dict-item]
-        return canvas(live=live) if undecided else canvas(live=live, scene=scene(session))
-
-    @staticmethod
-    def _in_step(session: Session, controls: tuple[Any, ...]) -> bool:
-        """Whether the sample under review is what the controls ask for."""
-        asked = session.need_sample().request
-        return (asked.occluder, asked.placement) == (session.occluder, session.placement) and (
-            asked.occlude,
-            asked.alpha,
-            asked.occlusion,
-        ) == controls
-
-    @staticmethod
-    def _occluded(session: Session, synthesizer: Any, painting: Any, controls: Any) -> Any:
-        enabled, alpha, mode = controls
-        return synthesizer.occlude(
-            painting,
-            incoming.number(alpha, 0, 1, "Alpha"),
-            session.occluder,
-            session.placement,
-            incoming.choice(mode, ("latent", "every-step", "pixel"), "The occlusion"),
-            bool(enabled),
-        )
+        if changed == "label":
+            return canvas(scene=scene(session), live=IDLE)
+        shown = session.result or {}
+        live = {name: shown.get(name) for name in ("patch", "occlusion")}
+        return canvas(live=live, scene=scene(session)) if decided else canvas(live=live)
 
     @guarded
     def next_occluder(self, key: str, *controls: Any) -> Any:
         """The next candidate in line."""
         self.studio.sessions.get(key).occluder += 1
-        return self.occlude(key, *controls)
+        return self.adjust(key, *controls)
 
     @guarded
     def next_placement(self, key: str, *controls: Any) -> Any:
         """Another random overlap (Eq. 9)."""
         self.studio.sessions.get(key).placement += 1
-        return self.occlude(key, *controls)
+        return self.adjust(key, *controls)
+
+    def match(self, session: Session, controls: tuple[Any, ...]) -> str | None:
+        """Make the sample under review what the controls ask for.
+
+        Args:
+            controls: values of points, divisions, occlude, alpha and occlusion.
+
+        Returns:
+            "label" where CAR ran again (Section IV-B), "occlusion" where only BOM did (Section
+            IV-C), None where nothing had to change or nothing can: a sample from the workspace
+            comes without its latents.
+
+        Raises:
+            XsynError: a value out of range.
+        """
+        wanted = incoming.review(controls) | {
+            "occluder": session.occluder,
+            "placement": session.placement,
+        }
+        with session.lock:
+            painting, sample = session.painting, session.sample
+            if painting is None or sample is None:
+                return None
+            made = vars(sample.request)
+            differs = {name for name, value in wanted.items() if made[name] != value}
+            if not differs:
+                return None
+            label = bool(differs & {"points", "divisions"})
+            with self.studio.engine.use() as synthesizer:
+                if label:
+                    painting = synthesizer.refine(painting, wanted["divisions"], wanted["points"])
+                sample = occluded(synthesizer, painting, wanted)
+            shown = session.result
+            session.clear()
+            session.painting, session.sample = painting, sample
+            if label or shown is None:
+                session.result = result(session, sample)
+            else:
+                session.result = {**shown, **changeable(session, sample)}
+        return "label" if label else "occlusion"
+
+
+def occluded(synthesizer: "Synthesizer", painting: "Painting", wanted: Mapping[str, Any]) -> Sample:
+    """BOM with the values of a request's fields."""
+    return synthesizer.occlude(
+        painting,
+        wanted["alpha"],
+        wanted["occluder"],
+        wanted["placement"],
+        wanted["occlusion"],
+        wanted["occlude"],
+    )

@@ -69,15 +69,17 @@ def result(session: Session, sample: Sample) -> dict[str, Any]:
         "id": secrets.token_hex(4),
         "objects": [painted(session, item) for item in sample.objects],
         "kept": [annotation(a) for a in sample.kept],
-        "patch": patch(session, sample),
-        "occlusion": occlusion(sample),
-        "notes": list(sample.notes),
+        **changeable(session, sample),
     }
 
 
-def patch(session: Session, sample: Sample) -> dict[str, Any] | None:
-    """The part of the image in which a sample differs from its scan."""
-    return crop(session, sample.image)
+def changeable(session: Session, sample: Sample) -> dict[str, Any]:
+    """The part of a result that occlusion changes."""
+    return {
+        "patch": crop(session, sample.image),
+        "occlusion": occlusion(sample),
+        "notes": list(sample.notes),
+    }
 
 
 def crop(session: Session, image: np.ndarray) -> dict[str, Any] | None:

@@ -17,8 +17,8 @@ from xsyn_core.sample import Sample
 from xsyn_core.scan import Scan
 
 if TYPE_CHECKING:  # the page is up before torch is imported
+    from xsyn_core.painting import Painting
     from xsyn_core.segmentation import Segment
-    from xsyn_core.synthesis import Painting
 
 MAX_SESSIONS = 16
 IDLE_SECONDS = 4 * 3600
@@ -63,6 +63,7 @@ class Session:
         place: the open scan's place on the shelf: an example's or upload's key, else None.
         labels: the annotations file that was loaded last; scans opened later look in it too.
         run: grows with every painting and stop; a painting ends when it is no longer the latest.
+        lock: held while the sample under review changes or is decided upon.
         record: the sample under review in the workspace, once it is there.
     """
 
@@ -86,6 +87,7 @@ class Session:
     labels: Path | None = None
     uploads: dict[str, Upload] = field(default_factory=dict)
     run: int = 0
+    lock: threading.RLock = field(default_factory=threading.RLock)
     files: int = 0
 
     def open(self, scan: Scan, place: str | None = None) -> None:
