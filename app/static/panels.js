@@ -315,6 +315,7 @@ function onScene() {
   const scan = scene().scan;
   if ((scan && scan.id) !== openScan) {
     openScan = scan && scan.id;
+    root.dataset.scan = openScan || "";
     S.past = [];
     S.future = [];
     S.selected = -1;

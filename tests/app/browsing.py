@@ -21,7 +21,7 @@ FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
-PATIENCE = 120_000
+PATIENCE = 30_000
 
 
 def draw_scan(path: Path, seed: int = 0, size: tuple[int, int] = (420, 320)) -> Path:
@@ -91,7 +91,12 @@ class Operator:
         """Click a scan of the shelf and wait for its idle regions."""
         item = self.page.locator("[data-place]").nth(number)
         name = item.get_attribute("title")
+        # the same scan may be open already: its new opening has a new id
+        before = self.page.get_attribute(".xs", "data-scan")
         item.click()
+        self.page.wait_for_function(
+            "old => (document.querySelector('.xs').dataset.scan || '') !== (old || '')", arg=before
+        )
         self.page.wait_for_function(
             "name => document.querySelector('[data-el=title]').textContent === name", arg=name
         )
