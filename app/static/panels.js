@@ -327,6 +327,7 @@ function onScene() {
     root.dataset.result = made;
     if (made) S.selected = -1;
   }
+  root.dataset.scan = (scan && scan.id) || "";
   $("empty").hidden = Boolean(scan);
   $("title").textContent = scan ? scan.name : "No scan open";
   $("size").textContent = scan ? `${scan.width} × ${scan.height}` : "";
@@ -345,6 +346,7 @@ function onBoxes() {
   const value = props.value || {};
   S.boxes = copy(value.boxes || []);
   S.selected = -1;
+  S.drag = null;
   if (S.boxes.length) S.last = copy(S.boxes);
   refresh();
 }
