@@ -48,6 +48,8 @@ function listShelf() {
   const open = scene().scan && scene().scan.place;
   $("shelf").innerHTML = (props.shelf || []).map((item) =>
     `<button data-place="${escape(item.place)}" class="${item.place === open ? "on" : ""}" title="${escape(item.name)}"><img alt="${escape(item.name)}" src="${item.thumb}"></button>`).join("");
+  const on = $("shelf").querySelector(".on");
+  if (on) on.scrollIntoView({ block: "nearest" });
 }
 $("shelf").addEventListener("click", (e) => {
   const item = e.target.closest("[data-place]");
@@ -315,7 +317,6 @@ function onScene() {
   const scan = scene().scan;
   if ((scan && scan.id) !== openScan) {
     openScan = scan && scan.id;
-    root.dataset.scan = openScan || "";
     S.past = [];
     S.future = [];
     S.selected = -1;
@@ -327,7 +328,6 @@ function onScene() {
     root.dataset.result = made;
     if (made) S.selected = -1;
   }
-  root.dataset.scan = (scan && scan.id) || "";
   $("empty").hidden = Boolean(scan);
   $("title").textContent = scan ? scan.name : "No scan open";
   $("size").textContent = scan ? `${scan.width} × ${scan.height}` : "";
