@@ -48,14 +48,14 @@ class Placing:
         return canvas(models=engine.report()), gr.Timer(active=engine.state == "loading")
 
     def shelf(self, session: Session) -> list[dict[str, str]]:
-        """What this browser sent, newest first, then the example scans, with thumbnails."""
+        """What this browser sent, then the example scans, with thumbnails."""
         examples = [
             {"place": name, "name": name, "thumb": self._example_thumb(name)}
             for name in self.studio.examples
         ]
         sent = [
             {"place": place, "name": upload.name, "thumb": upload.thumb}
-            for place, upload in reversed(session.uploads.items())
+            for place, upload in session.uploads.items()
         ]
         return sent + examples
 
