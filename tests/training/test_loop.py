@@ -6,12 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from xsyn_core.training.loop import Plan, train
+from xsyn_core.training.loop import Optimiser, Plan, train
 
 
 def model():
     torch.manual_seed(3)
     return torch.nn.Linear(4, 1)
+
+
+def deep_model():
+    torch.manual_seed(3)
+    return torch.nn.Sequential(
+        torch.nn.Linear(4, 40), torch.nn.ReLU(), torch.nn.Linear(40, 40), torch.nn.Linear(40, 1)
+    )
 
 
 def make_step(net, stop_at=None):
@@ -24,7 +31,8 @@ def make_step(net, stop_at=None):
     return step
 
 
-def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path):
+@pytest.mark.parametrize("model", [model, deep_model])
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, model):
     plan = Plan(steps=40, rate=0.05, warmup=5, ema=0.9, save_every=0.0)
     whole = model()
     expected = train(whole, make_step(whole), plan, tmp_path / "whole")
@@ -58,3 +66,31 @@ def test_the_rate_warms_up_holds_and_decays():
     assert rates[100:700] == [1.0] * 600
     assert all(a > b for a, b in pairwise(rates[705:900]))
     assert rates[-1] == pytest.approx(0.05)
+
+
+def test_a_matrix_moves_alike_in_every_direction_of_its_gradient():
+    # U S V' with singular values far apart: AdamW's step and the gradient itself would follow
+    # the strongest alone, an orthogonalised one takes all to about the same length
+    torch.manual_seed(0)
+    u, v = (torch.linalg.qr(torch.randn(64, 48))[0] for _ in range(2))
+    weight = torch.nn.Parameter(torch.zeros(64, 16, 2, 2))
+    basis = v[:, :48] @ torch.diag(torch.logspace(0, -2, 48)) @ u.T
+    weight.grad = basis.reshape(weight.shape).clone()
+    Optimiser([weight], rate=1.0, weight_decay=0.0).step(1.0)
+    lengths = torch.linalg.svdvals(weight.detach().reshape(64, 64))[:48]
+    assert lengths.max() / lengths.min() < 3
+    # as long as AdamW's step, whose entries are about 0.2
+    assert weight.detach().square().mean().sqrt() == pytest.approx(0.2, rel=0.3)
+
+
+def test_small_parameters_follow_adamw():
+    torch.manual_seed(0)
+    gradients = [torch.randn(3, 5) for _ in range(4)]
+    ours, theirs = (torch.nn.Parameter(torch.ones(3, 5)) for _ in range(2))
+    optimiser = Optimiser([ours], rate=1.0, weight_decay=0.1)
+    reference = torch.optim.AdamW([theirs], 0.01, (0.9, 0.99), weight_decay=0.1)
+    for gradient in gradients:
+        ours.grad, theirs.grad = gradient.clone(), gradient.clone()
+        optimiser.step(0.01)
+        reference.step()
+    assert torch.equal(ours, theirs)

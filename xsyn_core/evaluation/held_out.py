@@ -11,6 +11,8 @@ from xsyn_core.simulation.scene import item_window, random_scene
 
 # Training uses seeds from 0 on.
 SEED = 1_000_000
+# A window is cut from a scan of finer pixels, in training as on the page.
+SHRINK = 2
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,13 @@ def loosened(box: Box, side: int, rng: np.random.Generator, amount: float = 0.25
     )
 
 
+def shrunk(image: np.ndarray) -> np.ndarray:
+    """uint8 (H, W, 3) at a `SHRINK`th of its size."""
+    h, w = image.shape[0] // SHRINK, image.shape[1] // SHRINK
+    blocks = image.reshape(h, SHRINK, w, SHRINK, 3)
+    return blocks.mean((1, 3), dtype=np.float32).astype(np.uint8)
+
+
 def case(category: str, index: int, side: int) -> Case:
     """Case number `index` of a category, `side` pixels square; the same for the same arguments."""
     for attempt in range(100):
@@ -60,14 +69,15 @@ def case(category: str, index: int, side: int) -> Case:
         box = of_mask(mask)
         if box is None or min(box[2] - box[0], box[3] - box[1]) < side / 16:
             continue
+        fine = (SHRINK * side, SHRINK * side)
         rest = attenuation(
-            [*scene.bag.parts, *scene.contents], view, (side, side), np.random.default_rng(index)
+            [*scene.bag.parts, *scene.contents], view, fine, np.random.default_rng(index)
         )
-        alone = attenuation([item], view, (side, side), np.random.default_rng(index))
+        alone = attenuation([item], view, fine, np.random.default_rng(index))
         look, exposure = random_look(rng), int(rng.integers(2**31))
-        pitch = (view[2] - view[0]) / side
+        pitch = (view[2] - view[0]) / fine[0]
         image, benign = (
-            expose(maps, look, np.random.default_rng(exposure), mm_per_px=pitch)
+            shrunk(expose(maps, look, np.random.default_rng(exposure), mm_per_px=pitch))
             for maps in (rest + alone, rest)
         )
         return Case(category, image, benign, mask, box, loosened(box, side, rng))

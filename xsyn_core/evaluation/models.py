@@ -27,6 +27,7 @@ from xsyn_core.segmentation import Segmenter
 from xsyn_core.simulation.looks import expose, random_look
 from xsyn_core.simulation.rendering import attenuation, silhouette
 from xsyn_core.simulation.scene import random_scene
+from xsyn_core.simulation.visibility import VISIBLE, edge_contrast
 from xsyn_core.synthesis import Synthesizer
 from xsyn_core.weights import Models, load_models
 
@@ -167,7 +168,10 @@ def sheet_by_category(
 
 
 def segmenter(model: Segmenter, count: int) -> dict:
-    """Mean IoU from a box and from one point, and recall of "everything", on whole scans."""
+    """Mean IoU from a box and from one point, and recall of "everything", on whole scans.
+
+    Of the visible objects alone, see `simulation.visibility`.
+    """
     from_box, from_point, found, sought = [], [], 0, 0
     side = 256
     for index in tqdm(range(count), desc="segmenting"):
@@ -179,7 +183,8 @@ def segmenter(model: Segmenter, count: int) -> dict:
             basis, random_look(rng), rng, mm_per_px=(scene.view[2] - scene.view[0]) / side
         )
         masks = [silhouette(p, scene.view, (side, side)) for p in everything_there]
-        masks = [m for m in masks if m.mean() >= 0.005]
+        seen = edge_contrast(image, masks) >= VISIBLE
+        masks = [m for m, s in zip(masks, seen, strict=True) if s and m.mean() >= 0.005]
         embedding = model.embed(image)
         segments = model.everything(image)
         for mask in masks:

@@ -162,8 +162,8 @@ def main(
     latents: Path = Path("runs/latents"),
     run: Path = Path("runs/denoiser"),
     steps: int = 6000,
-    batch: int = 32,
-    rate: float = 6e-4,
+    batch: int = 64,
+    rate: float = 1.2e-3,
     shard_count: int = 100,
     looks: int = 2,
     seed: int = 0,
@@ -223,7 +223,7 @@ def main(
                 "masks": ((categories >= 0) & ~dropped[:, None]).float(),
             }
             output = model.unet(
-                torch.cat([noisy, masked * keep, keep], 1),
+                torch.cat([noisy, masked * keep, keep], 1).to(memory_format=torch.channels_last),
                 t,
                 text,
                 cross_attention_kwargs={"gligen": grounding},

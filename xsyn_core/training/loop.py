@@ -3,7 +3,7 @@
 import copy
 import csv
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ class Plan:
         decay: the last share of `steps` over which the rate falls linearly to a twentieth.
         ema: decay of the moving average of the weights.
         clip: largest norm of the gradient.
-        weight_decay: of AdamW.
+        weight_decay: of the weights.
         seed: of everything random; step k always sees the same randomness.
         save_every: seconds between checkpoints.
     """
@@ -64,6 +64,65 @@ def autocast(device: torch.device):
     return nullcontext()
 
 
+class Optimiser:
+    """Muon for matrices, AdamW for everything else.
+
+    A convolution counts as a matrix of its output channels by all the rest. With AdamW alone the
+    autoencoder needed three times the steps to the same error.
+
+    Args:
+        parameters: contiguous tensors; what is smaller than `LEAST` on a side is no matrix.
+        rate: learning rate of both, Muon's update being scaled to the size of AdamW's.
+        weight_decay: of both.
+    """
+
+    LEAST = 32
+
+    def __init__(
+        self, parameters: Iterable[torch.nn.Parameter], rate: float, weight_decay: float
+    ) -> None:
+        self._matrices: list[tuple[torch.nn.Parameter, torch.nn.Parameter]] = []
+        others = []
+        for parameter in parameters:
+            flat = parameter.detach().view(len(parameter), -1) if parameter.ndim > 1 else None
+            if flat is not None and min(flat.shape) >= self.LEAST:
+                # the same memory: a step of one is a step of the other
+                self._matrices.append((parameter, torch.nn.Parameter(flat)))
+            else:
+                others.append(parameter)
+        self._parts: list[torch.optim.Optimizer] = []
+        if others:
+            self._parts.append(
+                torch.optim.AdamW(others, rate, (0.9, 0.99), weight_decay=weight_decay)
+            )
+        if self._matrices:
+            flats = [flat for _, flat in self._matrices]
+            self._parts.append(
+                torch.optim.Muon(flats, rate, weight_decay, adjust_lr_fn="match_rms_adamw")
+            )
+
+    def step(self, rate: float) -> None:
+        """Apply the gradients at a learning rate and forget them."""
+        for parameter, flat in self._matrices:
+            if parameter.grad is not None:
+                flat.grad = parameter.grad.reshape(flat.shape)
+                parameter.grad = None
+        for part in self._parts:
+            for group in part.param_groups:
+                group["lr"] = rate
+            part.step()
+            part.zero_grad()
+
+    def state_dict(self) -> dict[str, dict]:
+        """What `load_state_dict` needs to go on."""
+        return {type(part).__name__: part.state_dict() for part in self._parts}
+
+    def load_state_dict(self, state: dict[str, dict]) -> None:
+        """Go on from a state."""
+        for part in self._parts:
+            part.load_state_dict(state[type(part).__name__])
+
+
 def train(
     model: torch.nn.Module,
     step: Step,
@@ -84,9 +143,7 @@ def train(
     """
     folder.mkdir(parents=True, exist_ok=True)
     average = copy.deepcopy(model)
-    optimiser = torch.optim.AdamW(
-        model.parameters(), lr=plan.rate, weight_decay=plan.weight_decay, betas=(0.9, 0.99)
-    )
+    optimiser = Optimiser(model.parameters(), plan.rate, plan.weight_decay)
     start = 0
     checkpoint = folder / "checkpoint.pt"
     if checkpoint.exists():
@@ -118,13 +175,10 @@ def train(
         rows = csv.writer(log)
         bar = tqdm(range(start, plan.steps), initial=start, total=plan.steps, mininterval=5)
         for k in bar:
-            for group in optimiser.param_groups:
-                group["lr"] = plan.rate_at(k)
             losses = step(k, np.random.default_rng((plan.seed, k)))
             losses["loss"].backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), plan.clip)
-            optimiser.step()
-            optimiser.zero_grad()
+            optimiser.step(plan.rate_at(k))
             # early on a slow average would mostly remember the random start
             decay = min(plan.ema, (1 + k) / (10 + k))
             with torch.no_grad():
@@ -132,7 +186,7 @@ def train(
                     list(average.parameters()), list(model.parameters()), 1 - decay
                 )
             for name, value in losses.items():
-                recent.setdefault(name, []).append(float(value))
+                recent.setdefault(name, []).append(value.item())
             if (k + 1) % 50 == 0 or k + 1 == plan.steps:
                 means = {name: sum(v) / len(v) for name, v in recent.items()}
                 recent.clear()

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from segment_anything.modeling import Sam
 
 from xsyn_core.sam_checkpoint import THRESHOLDS, save_sam
+from xsyn_core.simulation.visibility import VISIBLE, edge_contrast
 from xsyn_core.training import architectures
 from xsyn_core.training.data import MASK_SIDE, SIDE, Shard, shards
 from xsyn_core.training.loop import Plan, autocast, pick_device, train
@@ -29,6 +30,8 @@ KINDS = (
     (True, 15, 1),
 )
 BOXES_FIRST = 300
+# Share of whole scans; the others are windows.
+WHOLE = 0.4
 SHARES = (0.34, 0.28, 0.06, 0.06, 0.06, 0.06, 0.14)
 
 
@@ -157,9 +160,13 @@ def sample(
     rows: list[list] = [[] for _ in range(5)]
     while len(rows[0]) < images:
         shard = data[rng.integers(len(data))]
-        index = int(rng.integers(len(shard.images)))
+        whole = np.flatnonzero(shard.whole == (rng.random() < WHOLE))
+        index = int(whole[rng.integers(len(whole))])
         masks = shard.silhouettes(index)
         present = np.flatnonzero(masks.any((1, 2)))
+        # what nobody can see teaches nothing but to guess
+        contrast = edge_contrast(shard.images[index], masks[present])
+        present = present[contrast >= VISIBLE]
         if not len(present):
             continue
         image, boxes = shard.images[index], np.array(shard.boxes[index])
@@ -207,7 +214,7 @@ def main(
     steps: int = 4000,
     images: int = 8,
     prompts: int = 8,
-    rate: float = 8e-4,
+    rate: float = 1.2e-3,
     shard_count: int = 60,
     seed: int = 0,
     workers: int = 2,
