@@ -1,10 +1,13 @@
 """The canvas component: a `gr.HTML` whose one HTML5 canvas holds every layer.
 
 Its value is what the operator drew: {"scan": id, "boxes": [{"box": [4], "category": name}]}, as
-unvalidated as anything from a browser (`incoming` checks it). What the server shows travels in
+unvalidated as anything from a browser (`incoming` checks it). Only the browser sets it: an answer
+of the server may be late, and what was drawn since must stay. What the server shows travels in
 props:
 
-- scene: scan, regions, painting under review (`scene.scene`); {} before a session has begun.
+- scene: scan, regions, painting under review (`scene.scene`); {} before a session has begun. A new
+  scan starts without boxes.
+- placed: boxes that join those on the canvas (`guard.placed`).
 - live: progress of a painting with its preview, or the newest occluded crop; {} when idle.
 - shelf, records, models, dialog: example scans, decided samples, state of the models, a dialog.
 
@@ -30,6 +33,7 @@ def make_canvas() -> gr.HTML:
         apply_default_css=False,
         elem_id="xs-page",
         scene={},
+        placed={},
         live={},
         shelf=[],
         records={"counts": {}, "items": []},

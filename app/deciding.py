@@ -8,7 +8,7 @@ import gradio as gr
 from app import incoming
 from app.drawing import png
 from app.exporting import BUSY
-from app.guard import IDLE, boxes_of, canvas, guarded
+from app.guard import IDLE, canvas, guarded, placed
 from app.painting import SETTINGS, Painter
 from app.scene import annotation, result, scene
 from app.session import Decided, Session
@@ -46,7 +46,7 @@ class Deciding:
         return handle
 
     @guarded
-    def undo(self, key: str) -> Any:
+    def undo(self, key: str, value: Any) -> Any:
         """Take back the latest decision; its sample returns to the canvas."""
         session = self.studio.sessions.get(key)
         undone = self.studio.records.undo(key)
@@ -56,10 +56,10 @@ class Deciding:
             last = Decided(undone.id, sample.scan, None, sample)
         decision = None if undone.now == "pending" else undone.now
         gr.Info(f"Took back: {undone.decision}.", title="", duration=3)
-        return self._recall(session, last, decision)
+        return self._recall(session, last, decision, value)
 
     @guarded
-    def inspect(self, key: str, event: gr.EventData) -> Any:
+    def inspect(self, key: str, value: Any, event: gr.EventData) -> Any:
         """A sample of the strip was clicked: it returns to the canvas, to be decided anew."""
         session = self.studio.sessions.get(key)
         number = incoming.whole(event.id, 1, 2**53, "The sample")
@@ -67,10 +67,12 @@ class Deciding:
         sample = self.studio.records.workspace.load(number)
         for own in session.decided:
             if own.record == number:
-                return self._recall(session, own, state)
-        return self._recall(session, Decided(number, sample.scan, None, sample), state)
+                return self._recall(session, own, state, value)
+        return self._recall(session, Decided(number, sample.scan, None, sample), state, value)
 
-    def _recall(self, session: Session, last: Decided, decision: str | None) -> list[Any]:
+    def _recall(
+        self, session: Session, last: Decided, decision: str | None, value: Any
+    ) -> list[Any]:
         """A decided sample on the canvas, with the settings that made it: (canvas, *settings)."""
         if session.scan is None or session.scan.sha256 != last.scan.sha256:
             session.run += 1
@@ -89,7 +91,7 @@ class Deciding:
         items = [annotation(g) for g in asked.groundings]
         shown = canvas(
             scene=scene(session),
-            value=boxes_of(session, items),
+            placed=placed(session, items, instead=value),
             live=IDLE,
             records=self.studio.records.listing(),
         )

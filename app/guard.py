@@ -4,11 +4,13 @@ import functools
 import html
 import inspect
 import logging
+import secrets
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import gradio as gr
 
+from app import incoming
 from app.session import Session
 from xsyn_core.errors import XsynError
 
@@ -64,6 +66,16 @@ def canvas(**props: Any) -> Any:
     return gr.HTML(**props)
 
 
-def boxes_of(session: Session, items: list[dict[str, Any]]) -> dict[str, Any]:
-    """The canvas's value: boxes of the open scan."""
-    return {"scan": session.scan_id, "boxes": items}
+def placed(session: Session, items: list[dict[str, Any]], instead: Any = None) -> dict[str, Any]:
+    """Boxes for the canvas, to join those that are drawn while this message is on its way.
+
+    Args:
+        instead: the canvas's value when it asked; those of its boxes that are still as they were
+            make room.
+    """
+    return {
+        "id": secrets.token_hex(4),
+        "scan": session.scan_id,
+        "boxes": items,
+        "instead": incoming.drawn(instead, session.scan_id),
+    }

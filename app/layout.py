@@ -17,6 +17,8 @@ DEFAULTS = Request((Grounding("Knife", (0, 0, 1, 1)),))
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
 GPU = {"concurrency_id": "gpu", "concurrency_limit": 1, **QUIET}
 FAST = {"concurrency_limit": 8, **QUIET}
+# Asked again before the answer is there, Gradio would do nothing; these run once more then.
+AGAIN = {"trigger_mode": "always_last"}
 
 
 def build(studio: Studio) -> gr.Blocks:
@@ -166,20 +168,19 @@ def _wire(
     asked = [key, canvas, *settings]
 
     def regions_after(event: gr.events.Dependency) -> None:
-        event.success(placing.find_regions, key, canvas, **GPU)
+        event.success(placing.find_regions, key, canvas, **AGAIN, **GPU)
 
     page.load(placing.load, None, [key, canvas], **QUIET)
     timer.tick(placing.tick, None, [canvas, timer], **QUIET)
 
     regions_after(canvas.open(placing.open_upload, [key, c["variant"]], canvas, **FAST))
     regions_after(canvas.shelf(placing.open_shelf, [key, c["variant"]], canvas, **FAST))
-    regions_after(canvas.annotate(placing.annotate, [key, c["variant"]], canvas, **FAST))
+    regions_after(canvas.annotate(placing.annotate, [key, canvas, c["variant"]], canvas, **FAST))
     canvas.failed(placing.failed, None, None, **FAST)
-    regions_after(
-        c["catalog"].input(placing.change_catalog, [key, canvas, c["catalog"]], canvas, **FAST)
-    )
-    c["variant"].input(placing.change_variant, [key, c["variant"]], canvas, **FAST)
-    c["propose"].click(placing.propose, [key, canvas], canvas, **GPU)
+    often = {**AGAIN, **FAST}
+    regions_after(c["catalog"].input(placing.change_catalog, [key, c["catalog"]], canvas, **often))
+    c["variant"].input(placing.change_variant, [key, canvas, c["variant"]], canvas, **often)
+    c["propose"].click(placing.propose, key, canvas, **GPU)
 
     def paint_after(begun: gr.events.Dependency) -> None:
         done = begun.success(painter.generate, asked, canvas, **GPU)
@@ -191,7 +192,7 @@ def _wire(
     paint_after(next_seed.success(painter.begin, asked, canvas, **FAST))
     c["stop"].click(painter.stop, key, None, **FAST)
 
-    live = {"trigger_mode": "always_last", **GPU}
+    live = {**AGAIN, **GPU}
     for control in review:
         control.input(painter.adjust, [key, *review], canvas, **live)
     c["next_occluder"].click(painter.next_occluder, [key, *review], canvas, **live)
@@ -200,6 +201,6 @@ def _wire(
     for decision in ("accept", "reject", "skip"):
         c[decision].click(deciding.decide(decision), [key, *review], canvas, **FAST)
     recalled = [canvas, *settings]
-    regions_after(c["undo"].click(deciding.undo, key, recalled, **FAST))
-    regions_after(canvas.inspect(deciding.inspect, key, recalled, **FAST))
+    regions_after(c["undo"].click(deciding.undo, [key, canvas], recalled, **FAST))
+    regions_after(canvas.inspect(deciding.inspect, [key, canvas], recalled, **FAST))
     canvas.export(deciding.export, key, canvas, **FAST)

@@ -11,7 +11,7 @@ import gradio as gr
 
 from app import incoming
 from app.drawing import png, thumbnail
-from app.guard import IDLE, boxes_of, canvas, guarded, shown
+from app.guard import IDLE, canvas, guarded, placed, shown
 from app.scene import annotation, scene
 from app.session import Session, Upload, address, served_folder
 from app.studio import Studio
@@ -116,15 +116,14 @@ class Placing:
                 scan = replace(scan, annotations=found)
         session.open(scan, place)
         session.scan_url = session.keep(png(scan.pixels))
-        value = boxes_of(session, [])
+        update = {
+            "scene": scene(session, self._finding()),
+            "shelf": self.shelf(session),
+            "live": IDLE,
+        }
         if variant == "modify" and scan.annotations:
-            value = self._modified(session)
-        return canvas(
-            value=value,
-            scene=scene(session, self._finding()),
-            shelf=self.shelf(session),
-            live=IDLE,
-        )
+            update["placed"] = placed(session, self._annotated(session))
+        return canvas(**update)
 
     def _finding(self) -> str:
         return self.studio.engine.waiting("Looking for idle regions …")
@@ -146,44 +145,36 @@ class Placing:
         return canvas(scene=scene(session))
 
     @guarded
-    def change_catalog(self, key: str, value: Any, name: str) -> Any:
-        """Another catalogue: categories that it lacks are replaced by ones that fit."""
+    def change_catalog(self, key: str, name: str) -> Any:
+        """Another catalogue; the canvas replaces categories that it lacks by ones that fit."""
         session = self.studio.sessions.get(key)
         session.catalog = catalog(name).key
-        update = {"scene": scene(session, self._finding() if session.scan else None)}
-        items = incoming.drawn(value, session.scan_id)
-        if session.scan is not None and items:
-            update["value"] = boxes_of(session, [self._fitting(session, item) for item in items])
-        return canvas(**update)
-
-    def _fitting(self, session: Session, item: dict[str, Any]) -> dict[str, Any]:
-        names = CATALOGS[session.catalog]
-        try:
-            return {**item, "category": names.find(item["category"])}
-        except XsynError:
-            x1, y1, x2, y2 = item["box"]
-            return {**item, "category": names.candidates((x2 - x1) * (y2 - y1))[0]}
+        return canvas(scene=scene(session, self._finding() if session.scan else None))
 
     @guarded
-    def change_variant(self, key: str, variant: str) -> Any:
+    def change_variant(self, key: str, value: Any, variant: str) -> Any:
         """Xsyn-M starts from the scan's annotations, Xsyn-A from no boxes."""
         session = self.studio.sessions.get(key)
         if session.scan is None:
             return gr.skip()
-        if variant == "add":
-            return canvas(value=boxes_of(session, []))
-        if not session.scan.annotations:
+        found: list[dict[str, Any]] = []
+        if variant == "modify" and session.scan.annotations:
+            found = self._annotated(session)
+        elif variant == "modify":
             gr.Info("This scan has no annotations. Load a file that lists them.", title="")
-            return canvas(value=boxes_of(session, []))
-        return canvas(value=self._modified(session))
+        return canvas(placed=placed(session, found, instead=value))
 
     @staticmethod
-    def _modified(session: Session) -> dict[str, Any]:
-        found = modification(session.need_scan(), CATALOGS[session.catalog])
-        return boxes_of(session, [annotation(item) for item in found])
+    def _annotated(session: Session) -> list[dict[str, Any]]:
+        try:
+            found = modification(session.need_scan(), CATALOGS[session.catalog])
+        except XsynError as error:  # the scan opens all the same
+            gr.Warning(shown(str(error)), title="")
+            return []
+        return [annotation(item) for item in found]
 
     @guarded
-    def annotate(self, key: str, variant: str, event: gr.EventData) -> Any:
+    def annotate(self, key: str, value: Any, variant: str, event: gr.EventData) -> Any:
         """An annotations file: for the open scan, and for others that it lists once they open."""
         session = self.studio.sessions.get(key)
         scan = session.need_scan()
@@ -199,16 +190,15 @@ class Placing:
             gr.Warning(shown(note), title="")
         update = {"scene": scene(session, self._finding()), "live": IDLE}
         if variant == "modify" and found:
-            update["value"] = self._modified(session)
+            update["placed"] = placed(session, self._annotated(session), instead=value)
         return canvas(**update)
 
     @guarded
-    def propose(self, key: str, value: Any) -> Any:
+    def propose(self, key: str) -> Any:
         """Xsyn-A's own choice: a random idle region with a category of its area group."""
         session = self.studio.sessions.get(key)
         scan = session.need_scan()
         with self.studio.engine.use() as synthesizer:
             found = synthesizer.propose(scan, session.catalog, secrets.randbits(32))
-        items = incoming.drawn(value, session.scan_id)
         item = {"category": found.category, "box": [round(v) for v in found.box]}
-        return canvas(value=boxes_of(session, [*items, item]))
+        return canvas(placed=placed(session, [item]))

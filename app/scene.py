@@ -18,9 +18,11 @@ if TYPE_CHECKING:  # the page is up before torch is imported
 
 def scene(session: Session, finding: str | None = None) -> dict[str, Any]:
     """Everything the canvas needs for one session; `finding` says that regions are searched."""
+    number = next(session.numbers)  # first, so that a later scene knows all that this one does
     scan = session.scan
     names = catalog(session.catalog)
     return {
+        "number": number,
         "catalog": {
             "key": names.key,
             "names": list(names.names),

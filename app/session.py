@@ -1,11 +1,13 @@
 """What one browser is working on, kept on the server under an id that cannot be guessed."""
 
+import itertools
 import secrets
 import shutil
 import tempfile
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,6 +67,7 @@ class Session:
         run: grows with every painting and stop; a painting ends when it is no longer the latest.
         lock: held while the sample under review changes or is decided upon.
         record: the sample under review in the workspace, once it is there.
+        numbers: tells scenes that reach the browser in the wrong order.
     """
 
     id: str
@@ -89,6 +92,7 @@ class Session:
     run: int = 0
     lock: threading.RLock = field(default_factory=threading.RLock)
     files: int = 0
+    numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def open(self, scan: Scan, place: str | None = None) -> None:
         """Make `scan` the open one; its results start empty, decisions stay."""

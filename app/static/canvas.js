@@ -23,6 +23,7 @@ const HANDLE = 7;
 const MIN_SIDE = 4;
 
 const S = {
+  scene: {},
   boxes: [],
   selected: -1,
   hover: -1,
@@ -40,7 +41,7 @@ const S = {
   before: false,
   shape: new Map(),
 };
-const scene = () => props.scene || {};
+const scene = () => S.scene;
 const live = () => props.live || {};
 const result = () => (scene().result && !live().painting ? scene().result : null);
 const regions = () => (scene().regions && scene().regions.items) || [];

@@ -19,9 +19,13 @@ function change(edit) {
   edit();
   publish();
 }
+// Boxes may be older than the catalogue: drawn before it was chosen, undone, used again.
 function publish() {
   S.selected = Math.min(S.selected, S.boxes.length - 1);
-  const scan = scene().scan;
+  const { scan, catalog } = scene();
+  for (const item of S.boxes) {
+    if (!catalog.names.includes(item.category)) item.category = firstCategory(item.box);
+  }
   if (scan && S.boxes.length) S.last = copy(S.boxes);
   props.value = { scan: scan ? scan.id : null, boxes: copy(S.boxes) };
   listBoxes();
@@ -115,6 +119,9 @@ function onDivider(x) {
   return comparing() && Math.abs(toView(scene().scan.width * S.divider, 0)[0] - x) < 12;
 }
 
+// A drag holds its box and not its number: boxes may come and go meanwhile.
+const taken = (item) => ({ item, box: item.box });
+
 canvas.addEventListener("pointerdown", (event) => {
   if (!scene().scan) return;
   canvas.focus({ preventScroll: true });
@@ -129,10 +136,10 @@ canvas.addEventListener("pointerdown", (event) => {
     const hit = boxAt(sx, sy);
     if (onDivider(x)) S.drag = { kind: "divide" };
     else if (painting()) return;
-    else if (handle >= 0) S.drag = { kind: "resize", handle, box: [...S.boxes[S.selected].box], start: copy(S.boxes) };
+    else if (handle >= 0) S.drag = { kind: "resize", handle, ...taken(S.boxes[S.selected]) };
     else if (hit >= 0 && !event.shiftKey) {
       S.selected = hit;
-      S.drag = { kind: "move", sx, sy, x, y, box: [...S.boxes[hit].box], start: copy(S.boxes) };
+      S.drag = { kind: "move", sx, sy, x, y, ...taken(S.boxes[hit]) };
     } else S.drag = { kind: "draw", sx, sy, x, y, box: null };
   }
   listBoxes();
@@ -159,10 +166,10 @@ canvas.addEventListener("pointermove", (event) => {
   } else if (drag.kind === "draw" && moved) {
     drag.box = rounded([drag.sx, drag.sy, sx, sy]);
   } else if (drag.kind === "move" && moved) {
-    S.boxes[S.selected].box = shifted(drag.box, sx - drag.sx, sy - drag.sy);
+    drag.item.box = shifted(drag.box, sx - drag.sx, sy - drag.sy);
   } else if (drag.kind === "resize") {
     drag.moved = true;
-    S.boxes[S.selected].box = resized(drag.box, drag.handle, sx, sy);
+    drag.item.box = resized(drag.box, drag.handle, sx, sy);
   }
   draw();
 });
@@ -197,10 +204,11 @@ function release() {
       if (region) addBox(region.box);
       else S.selected = -1;
     }
-  } else if (["move", "resize"].includes(drag.kind) && drag.moved) {
-    const now = S.boxes;
-    S.boxes = drag.start;
-    change(() => { S.boxes = now; });
+  } else if (drag.moved && S.boxes.includes(drag.item)) {
+    const { item, box } = drag;
+    const moved = item.box;
+    item.box = box;
+    change(() => { item.box = moved; });
   }
   S.hover = -1;
   listBoxes();

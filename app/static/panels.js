@@ -94,20 +94,24 @@ function listBoxes() {
   const list = byId("xs-boxes");
   if (!list) return;
   const scan = scene().scan;
-  if (!scan) { list.innerHTML = '<p class="hint">Open a scan first.</p>'; return; }
+  if (!scan) return fill(list, '<p class="hint">Open a scan first.</p>');
   if (!S.boxes.length) {
     const again = S.last.length ? `<button class="xs-link" data-act="reuse">Use the last ${S.last.length > 1 ? S.last.length + " boxes" : "box"} again</button>` : "";
     const none = scene().regions.state === "ready" && !regions().length;
     const hint = none ? "No idle region found: draw a box." : "Click an idle region or draw a box.";
-    list.innerHTML = `<p class="hint">${hint}</p>${again}`;
-    return;
+    return fill(list, `<p class="hint">${hint}</p>${again}`);
   }
   const names = scene().catalog.names;
-  list.innerHTML = S.boxes.map(({ box, category }, i) => {
+  fill(list, S.boxes.map(({ box, category }, i) => {
     const fitting = candidates(box);
     const option = (n) => `<option value="${escape(n)}" ${n === category ? "selected" : ""}>${escape(plain(n))}</option>`;
-    return `<div class="row ${i === S.selected ? "on" : ""}" data-row="${i}"><b>${i + 1}</b><select aria-label="Category of box ${i + 1}"><optgroup label="Fits this size">${fitting.map(option).join("")}</optgroup><optgroup label="Other">${names.filter((n) => !fitting.includes(n)).map(option).join("")}</optgroup></select><span>${box[2] - box[0]} × ${box[3] - box[1]}</span><button data-act="delete" title="Delete" aria-label="Delete box ${i + 1}">×</button></div>`;
-  }).join("");
+    return `<div class="row" data-row="${i}"><b>${i + 1}</b><select aria-label="Category of box ${i + 1}"><optgroup label="Fits this size">${fitting.map(option).join("")}</optgroup><optgroup label="Other">${names.filter((n) => !fitting.includes(n)).map(option).join("")}</optgroup></select><span>${box[2] - box[0]} × ${box[3] - box[1]}</span><button data-act="delete" title="Delete" aria-label="Delete box ${i + 1}">×</button></div>`;
+  }).join(""));
+  list.querySelectorAll(".row").forEach((row, i) => row.classList.toggle("on", i === S.selected));
+}
+// What has not changed stays, with the menu that may be open in it.
+function fill(list, html) {
+  if (list.filled !== html) list.innerHTML = list.filled = html;
 }
 document.addEventListener("click", (e) => {
   const list = byId("xs-boxes");
@@ -118,7 +122,7 @@ document.addEventListener("click", (e) => {
   if (!row) return;
   if (act) return removeBox(Number(row.dataset.row));
   S.selected = Number(row.dataset.row);
-  list.querySelectorAll(".row").forEach((r) => r.classList.toggle("on", r === row));
+  listBoxes();
   draw();
 });
 document.addEventListener("change", (e) => {
@@ -264,11 +268,10 @@ function onKey(e) {
     if (!$("modal").hidden) return closeSheet();
     if (!$("menu").hidden) return closeMenu();
     if (typing(e.target)) return e.target.blur();
-    if (S.drag && S.drag.start) S.boxes = S.drag.start;
+    if (S.drag && S.drag.item) S.drag.item.box = S.drag.box;
     S.drag = null;
     S.selected = -1;
-    listBoxes();
-    return draw();
+    return publish();
   }
   if (typing(e.target) || !$("modal").hidden) return;
   const key = e.key.length === 1 ? e.key.toLowerCase() : e.key;
@@ -312,11 +315,17 @@ root.toScreen = (x, y) => {
   const rect = canvas.getBoundingClientRect();
   return [rect.left + vx, rect.top + vy];
 };
-let openScan = null;
 function onScene() {
-  const scan = scene().scan;
-  if ((scan && scan.id) !== openScan) {
-    openScan = scan && scan.id;
+  const sent = props.scene || {};
+  // Two answers may arrive in the wrong order.
+  if (sent.number < S.scene.number) return;
+  S.scene = sent;
+  const scan = sent.scan;
+  const id = (scan && scan.id) || "";
+  if (id !== root.dataset.scan) {
+    root.dataset.scan = id;
+    S.boxes = [];
+    S.drag = null;
     S.past = [];
     S.future = [];
     S.selected = -1;
@@ -333,6 +342,7 @@ function onScene() {
   $("size").textContent = scan ? `${scan.width} × ${scan.height}` : "";
   S.shape = new Map();
   listShelf();
+  publish();
   refresh();
 }
 function refresh() {
@@ -342,13 +352,17 @@ function refresh() {
   showStatus();
   draw();
 }
-function onBoxes() {
-  const value = props.value || {};
-  S.boxes = copy(value.boxes || []);
-  S.selected = -1;
-  S.drag = null;
-  if (S.boxes.length) S.last = copy(S.boxes);
-  refresh();
+// An edit like the operator's own: it leaves alone what was drawn since the server was asked.
+function onPlaced() {
+  const { scan, boxes, instead } = props.placed || {};
+  if (!scan || scan !== root.dataset.scan) return;
+  const stays = (item) => !instead.some((old) => old.category === item.category && same(old.box, item.box));
+  if (!boxes.length && S.boxes.every(stays)) return;
+  const chosen = S.boxes[S.selected];
+  change(() => {
+    S.boxes = [...S.boxes.filter(stays), ...copy(boxes)];
+    S.selected = S.boxes.indexOf(chosen);
+  });
 }
 function onModels() {
   const models = props.models || {};
@@ -358,7 +372,7 @@ function onModels() {
 }
 watch("scene", onScene);
 watch("live", () => { showStatus(); listFindings(); listLayers(); draw(); });
-watch("value", onBoxes);
+watch("placed", onPlaced);
 watch("shelf", listShelf);
 watch("records", listRecords);
 watch("dialog", showDialog);

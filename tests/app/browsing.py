@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -92,9 +92,26 @@ class Operator:
         before = self.page.get_attribute(".xs", "data-scan")
         self.page.locator("[data-place]").nth(number).click()
         self.page.wait_for_function(
-            "old => document.querySelector('.xs').dataset.scan !== old", arg=before
+            "old => { const open = document.querySelector('.xs').dataset.scan;"
+            " return open && open !== old }",
+            arg=before,
         )
         self.wait_idle()
+
+    @contextmanager
+    def held(self) -> Iterator[Callable[[], None]]:
+        """Keep what the page asks for from the server, until the function is called."""
+        kept = []
+        self.page.route("**/queue/join*", lambda request: kept.append(request))
+
+        def let_go():
+            while not kept:
+                self.page.wait_for_timeout(20)
+            for request in kept:
+                request.continue_()
+            self.page.unroute("**/queue/join*")
+
+        yield let_go
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         """The screen position of a pixel of the scan."""

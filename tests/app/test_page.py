@@ -1,4 +1,5 @@
 import json
+import threading
 import zipfile
 
 import pytest
@@ -6,6 +7,7 @@ from browsing import CHROMIUM, FLAGS, Operator, draw_scan, serving
 from fakes import FakeSynthesizer
 from pycocotools.coco import COCO
 
+from app.scene import scene
 from xsyn_core.scan import read_scan
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -198,6 +200,76 @@ def test_catalogue_changes_the_names(operator):
     operator.wait_idle()
 
 
+def test_late_boxes_join_those_drawn_meanwhile(operator):
+    page = operator.page
+    operator.open_example(0)
+    with operator.held() as let_go:
+        page.keyboard.press("p")
+        operator.draw((30, 30, 90, 80))
+        page.mouse.move(*operator.at(300, 200))
+        page.mouse.down()
+        page.mouse.move(*operator.at(340, 240))
+        let_go()
+    operator.wait_boxes(2)
+    page.mouse.move(*operator.at(360, 280))
+    page.mouse.up()
+    operator.wait_boxes(3)
+    sizes = page.locator("#xs-boxes .row span").all_inner_texts()
+    assert sizes[0] == "60 \u00d7 50" and sizes[2] == "60 \u00d7 80"
+    for left in (2, 1):
+        page.keyboard.press("Control+z")
+        operator.wait_boxes(left)
+    assert page.locator("#xs-boxes .row span").inner_text() == "60 \u00d7 50"
+
+
+def test_boxes_drawn_after_a_change_of_mode_stay(operator):
+    page = operator.page
+    operator.open_example(0)
+    operator.draw((30, 30, 90, 80))
+    operator.draw((120, 30, 200, 80))
+    with operator.held() as let_go:
+        page.click("#xs-variant label:has-text('Modify')")
+        operator.draw((30, 200, 90, 280))
+        page.mouse.move(*operator.at(160, 55))
+        page.mouse.down()
+        page.mouse.move(*operator.at(170, 65))
+        page.mouse.move(*operator.at(180, 75))
+        let_go()
+    # The first box made room, the second is in the operator's hand.
+    operator.wait_boxes(2)
+    page.mouse.move(*operator.at(200, 95))
+    page.mouse.up()
+    assert operator.boxes() == 2
+    page.keyboard.press("Control+z")
+    page.keyboard.press("Control+z")
+    operator.wait_boxes(3)
+    page.click("#xs-variant label:has-text('Add')")
+    operator.wait_boxes(0)
+
+
+def test_an_answer_about_the_scan_before_comes_too_late(operator, monkeypatch):
+    page = operator.page
+    made, due = threading.Event(), threading.Event()
+
+    def slow_to_send(session, finding=None):
+        found = scene(session, finding)
+        if finding is None and not made.is_set():
+            made.set()
+            due.wait(60)
+        return found
+
+    monkeypatch.setattr("app.placing.scene", slow_to_send)
+    page.locator("[data-place]").nth(0).click()
+    assert made.wait(60)
+    page.locator("[data-place]").nth(1).click()
+    page.wait_for_function("document.querySelector('[data-el=title]').textContent === 'bag-1.png'")
+    operator.draw((120, 90, 240, 190))
+    due.set()
+    operator.wait_idle()
+    assert page.locator("[data-el=title]").inner_text() == "bag-1.png"
+    assert operator.boxes() == 1
+
+
 def test_bad_upload_shows_a_message(operator, tmp_path):
     bad = tmp_path / "<b>notes.png"
     bad.write_text("no picture")
@@ -294,3 +366,26 @@ def test_annotations_are_modified(operator, tmp_path):
     page.click("#xs-variant label:has-text('Modify')")
     operator.wait_boxes(1)
     assert page.locator("#xs-boxes .row span").inner_text() == "70 \u00d7 50"
+
+
+def test_a_scan_opens_though_nothing_in_it_can_be_modified(operator, tmp_path):
+    page = operator.page
+    file = tmp_path / "instances.json"
+    file.write_text(
+        json.dumps(
+            {
+                "images": [{"id": 1, "file_name": "bag-1.png", "width": 420, "height": 320}],
+                "categories": [{"id": 7, "name": "Gun"}],
+                "annotations": [{"id": 1, "image_id": 1, "category_id": 7, "bbox": [50, 80, 3, 3]}],
+            }
+        )
+    )
+    page.click("#xs-variant label:has-text('Modify')")
+    operator.open_example(1)
+    page.set_input_files("input[type=file][data-el=labels]", str(file))
+    page.wait_for_selector("[data-testid=toast-text]:has-text('1 annotations read')")
+    operator.wait_idle()
+    operator.calm()
+    operator.open_example(1)
+    assert "no annotated item" in operator.toast()
+    page.click("#xs-variant label:has-text('Add')")
