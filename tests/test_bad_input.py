@@ -254,7 +254,7 @@ def model(tiny_files, tmp_path):
 
 
 @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
-@pytest.mark.parametrize("spoil", [cut, web_page, pointer])
+@pytest.mark.parametrize("spoil", [cut, random_tensors, half_random, web_page, pointer])
 def test_broken_or_foreign_diffusion(part, spoil, model, tiny_files):
     (file,) = (model / part).glob("*.safetensors")
     spoil(file)

@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -78,10 +79,10 @@ def load_diffusion(folder: Path, device: torch.device, name: str) -> Diffusion:
     _check_unet(folder)
     half = torch.float16 if device.type == "cuda" else torch.float32
     try:
-        unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=half)
+        unet = _whole(UNet2DConditionModel, folder / "unet", torch_dtype=half)
         # Autoencoders overflow in float16.
-        vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32)
-        text = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=half)
+        vae = _whole(AutoencoderKL, folder / "vae", torch_dtype=torch.float32)
+        text = _whole(CLIPTextModel, folder / "text_encoder", dtype=half)
         tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
         scheduler = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
@@ -100,6 +101,19 @@ def load_diffusion(folder: Path, device: torch.device, name: str) -> Diffusion:
     for part in (unet, vae, text):
         part.requires_grad_(False).eval().to(device)
     return Diffusion(unet, vae, text, tokenizer, scheduler, device, _arithmetic(device), name)
+
+
+def _whole(kind: Any, folder: Path, **options: Any) -> Any:
+    """Load a part. The libraries would fill weights that its file lacks with random numbers.
+
+    Raises:
+        ValueError: there are such weights.
+    """
+    part, told = kind.from_pretrained(folder, output_loading_info=True, **options)
+    missing = sorted(told["missing_keys"])
+    if missing:
+        raise ValueError(f"{folder.name} lacks {len(missing)} weights, such as {missing[0]}")
+    return part
 
 
 def fingerprint(folder: Path, sam_file: Path) -> str:
