@@ -59,12 +59,22 @@ def load_models(
     where = _device(device)
     folder = _diffusion_folder(str(diffusion))
     sam_file = _sam_file(str(sam))
-    segmenter = Segmenter(load_sam(sam_file, where), where, name=str(sam))
+    segmenter = load_segmenter(sam, device)
     return Models(
         diffusion=load_diffusion(folder, where, str(diffusion)),
         segmenter=segmenter,
         fingerprint=fingerprint(folder, sam_file),
     )
+
+
+def load_segmenter(sam: str | Path = EMBEDDED, device: str = "auto") -> Segmenter:
+    """Load the segmenter alone; see `load_models`.
+
+    Raises:
+        XsynError: missing, unreadable or unfit weights, or no such device.
+    """
+    where = _device(device)
+    return Segmenter(load_sam(_sam_file(str(sam)), where), where, name=str(sam))
 
 
 def load_diffusion(folder: Path, device: torch.device, name: str) -> Diffusion:

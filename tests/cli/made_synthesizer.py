@@ -1,4 +1,4 @@
-"""A stand-in for the models: paints a grey block, labels it with its grounding box."""
+"""Stand-ins for the models. Items are grey blocks, labelled with their grounding boxes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +23,12 @@ class Region:
 @dataclass(frozen=True)
 class Step:
     result: tuple[Scan, Request] | None
+
+
+class MadeSegmenter:
+    def everything(self, image: np.ndarray) -> list[Region]:
+        bag = Region((0, 0, *image.shape[1::-1]), image.size)
+        return [bag, bag, *map(Region, REGIONS)]
 
 
 class MadeSynthesizer:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_synthesizer import REGIONS, MadeSynthesizer
+from made_synthesizer import REGIONS, MadeSegmenter, MadeSynthesizer
 from PIL import Image
 from pycocotools.coco import COCO
 from typer.testing import CliRunner
@@ -56,6 +56,7 @@ def put_dataset(folder: Path, count: int, labels: list[tuple], names: dict[int, 
 def made(monkeypatch):
     monkeypatch.setattr("xsyn_core.synthesis.Synthesizer", MadeSynthesizer)
     monkeypatch.setattr("xsyn_core.weights.load_models", lambda *_, **__: None)
+    monkeypatch.setattr("xsyn_core.weights.load_segmenter", lambda *_, **__: MadeSegmenter())
 
 
 @pytest.fixture
@@ -64,6 +65,7 @@ def no_models(monkeypatch):
         raise AssertionError("the models were loaded before the mistake was told")
 
     monkeypatch.setattr("xsyn_core.weights.load_models", load)
+    monkeypatch.setattr("xsyn_core.weights.load_segmenter", load)
 
 
 def call(*arguments: object):
@@ -246,6 +248,16 @@ def test_regions_prints_json(made, tmp_path):
         x1, y1, x2, y2 = region["box"]
         assert region["area"] == (x2 - x1) * (y2 - y1)
         assert tuple(region["candidates"]) == CATALOGS["pidray"].candidates(region["area"])
+
+
+def test_regions_needs_the_segmenter_alone(tiny_files, monkeypatch, tmp_path):
+    def load(*_):
+        raise AssertionError("the diffusion model was loaded")
+
+    monkeypatch.setattr("xsyn_core.weights.load_diffusion", load)
+    scan = put_scan(tmp_path / "bag.png")
+    result = passes("regions", scan, "--sam", tiny_files[1], "--device", "cpu")
+    assert isinstance(json.loads(result.stdout), list)
 
 
 def test_export_of_a_workspace(made, tmp_path):

@@ -53,10 +53,12 @@ def regions(
     own, source = scans.catalog, scans[0]
     remark(scans.notes)
     # Imported here: it takes seconds, and --help and mistakes should not wait for it.
-    from xsyn_core.synthesis import Synthesizer
-    from xsyn_core.weights import load_models
+    from xsyn_core.regions import idle_regions
+    from xsyn_core.weights import load_segmenter
 
-    idle = Synthesizer(load_models(sam=sam, device=device)).idle(source, own.key)
+    segments = load_segmenter(sam, device).everything(source.pixels)
+    known = [annotation.box for annotation in source.annotations]
+    idle = idle_regions(segments, known, source.size, min_area_ratio=own.min_area_ratio)
     found = [
         {
             "box": [float(v) for v in region.box],
