@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import logging
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +13,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors import SafetensorError
 from transformers import CLIPTextModel, CLIPTokenizer
+from transformers.utils.logging import set_tqdm_hook
 
 from xsyn_core.errors import XsynError
 from xsyn_core.inpainting import Diffusion
@@ -26,6 +29,13 @@ NEEDED = (
 )
 # Single files are what the original GLIGEN and Stable Diffusion checkpoints come as.
 SINGLE_FILES = {".bin", ".pth", ".pt", ".ckpt", ".pkl", ".safetensors"}
+
+# Sound weights load in silence: diffusers does not know `inpainting`'s own entry in a UNet's
+# configuration, and transformers shows a bar for every file. Real warnings come through.
+logging.getLogger("diffusers.configuration_utils").addFilter(
+    lambda record: not re.search(r"attributes {'grounding_slots': \d+} were", record.getMessage())
+)
+set_tqdm_hook(lambda bar, args, options: bar(*args, **{**options, "disable": True}))
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -44,6 +47,24 @@ def test_models_are_frozen_and_whole(tiny_models):
         assert not part.training
         assert not any(p.requires_grad for p in part.parameters())
         assert all(p.dtype == torch.float32 for p in part.parameters())
+
+
+def test_sound_weights_load_in_silence(broken, tiny_files):
+    code = "import sys; from xsyn_core import weights; weights.load_models(*sys.argv[1:], 'cpu')"
+
+    def load(folder):
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(folder), str(tiny_files[1])],
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    assert load(broken) == ""
+    edit(broken / "unet" / "config.json", some_slots=3)
+    assert "some_slots" in load(broken)
 
 
 def test_the_fingerprint_follows_the_weights(tiny_files, tiny_models, broken):
