@@ -61,11 +61,11 @@ class AttentionMaps:
         rows = len(self.columns)
         query = attn.to_q(hidden[-rows:]).unflatten(-1, (attn.heads, -1)).transpose(1, 2)
         key = attn.to_k(text[-rows:]).unflatten(-1, (attn.heads, -1)).transpose(1, 2)
-        scale = query.shape[-1] ** -0.5
-        scores = (query.float() @ key.float().transpose(-1, -2)) * scale
-        probabilities = scores.softmax(-1).mean(1)
+        query = query.float() * query.shape[-1] ** -0.5
+        probabilities = (query @ key.float().transpose(-1, -2)).softmax(-1)
+        # the mean over heads comes after the choice of tokens, which leaves little of 77
         new = [
-            [probabilities[row][:, list(tokens)].mean(-1) for tokens in objects]
+            [probabilities[row][..., list(tokens)].mean((0, -1)) for tokens in objects]
             for row, objects in enumerate(self.columns)
         ]
         if grid in self._sums:
