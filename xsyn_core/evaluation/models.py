@@ -170,7 +170,8 @@ def sheet_by_category(
 def segmenter(model: Segmenter, count: int) -> dict:
     """Mean IoU from a box and from one point, and recall of "everything", on whole scans.
 
-    Of the visible objects alone, see `simulation.visibility`.
+    Prompts ask for every object over 0.5 % of the scan, "everything" is to find the visible ones
+    (see `simulation.visibility`).
     """
     from_box, from_point, found, sought = [], [], 0, 0
     side = 256
@@ -183,11 +184,11 @@ def segmenter(model: Segmenter, count: int) -> dict:
             basis, random_look(rng), rng, mm_per_px=(scene.view[2] - scene.view[0]) / side
         )
         masks = [silhouette(p, scene.view, (side, side)) for p in everything_there]
-        seen = edge_contrast(image, masks) >= VISIBLE
-        masks = [m for m, s in zip(masks, seen, strict=True) if s and m.mean() >= 0.005]
+        masks = [m for m in masks if m.mean() >= 0.005]
+        visible = edge_contrast(image, masks) >= VISIBLE
         embedding = model.embed(image)
         segments = model.everything(image)
-        for mask in masks:
+        for mask, seen in zip(masks, visible, strict=True):
             box = of_mask(mask)
             assert box is not None
             guess = model.segment(embedding, box=box).mask
@@ -198,10 +199,12 @@ def segmenter(model: Segmenter, count: int) -> dict:
                 embedding, points=np.array([[x - 0.5, y - 0.5]]), labels=np.array([1])
             ).mask
             from_point.append((guess & mask).sum() / (guess | mask).sum())
-            sought += 1
-            found += any((s.mask & mask).sum() / (s.mask | mask).sum() > 0.5 for s in segments)
+            if seen:
+                sought += 1
+                found += any((s.mask & mask).sum() / (s.mask | mask).sum() > 0.5 for s in segments)
     return {
-        "objects": sought,
+        "objects": len(from_box),
+        "visible objects": sought,
         "IoU from a box": float(np.mean(from_box)),
         "IoU from a point": float(np.mean(from_point)),
         "everything finds": found / max(sought, 1),

@@ -160,8 +160,7 @@ def sample(
     rows: list[list] = [[] for _ in range(5)]
     while len(rows[0]) < images:
         shard = data[rng.integers(len(data))]
-        whole = np.flatnonzero(shard.whole == (rng.random() < WHOLE))
-        index = int(whole[rng.integers(len(whole))])
+        index = int(rng.choice(np.flatnonzero(shard.whole == (rng.random() < WHOLE))))
         masks = shard.silhouettes(index)
         present = np.flatnonzero(masks.any((1, 2)))
         # what nobody can see teaches nothing but to guess
