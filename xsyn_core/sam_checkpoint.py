@@ -21,6 +21,7 @@ from segment_anything.modeling import (
 )
 
 from xsyn_core.errors import XsynError
+from xsyn_core.sam_stem import STRIDE, Stem
 
 METADATA_KEY = "sam"
 WANTED = (
@@ -203,7 +204,9 @@ def _build(tensors: Mapping[str, torch.Tensor], layout: Mapping[str, Any]) -> Sa
     _, grid, grid_x, width = shape("image_encoder.pos_embed")
     if grid != grid_x:
         raise XsynError(f"This SAM has a {grid_x} x {grid} token grid; only square ones can run.")
-    patch = shape("image_encoder.patch_embed.proj.weight")[2]
+    stem = "image_encoder.patch_embed."
+    stemmed = stem + "enter.weight" in tensors
+    patch = STRIDE if stemmed else shape(stem + "proj.weight")[2]
     out, depth = shape("image_encoder.neck.0.weight")[0], count("image_encoder.blocks.")
     heads, window, global_blocks = _attention_layout(tensors, layout, width, depth, grid)
     hidden = shape("image_encoder.blocks.0.mlp.lin1.weight")[0]
@@ -213,7 +216,7 @@ def _build(tensors: Mapping[str, torch.Tensor], layout: Mapping[str, Any]) -> Sa
         encoder = ImageEncoderViT(
             img_size=grid * patch,
             patch_size=patch,
-            in_chans=shape("image_encoder.patch_embed.proj.weight")[1],
+            in_chans=3 if stemmed else shape(stem + "proj.weight")[1],
             embed_dim=width,
             depth=depth,
             num_heads=heads,
@@ -225,6 +228,9 @@ def _build(tensors: Mapping[str, torch.Tensor], layout: Mapping[str, Any]) -> Sa
             window_size=window,
             global_attn_indexes=global_blocks,
         )
+        if stemmed:
+            fine, middle = (shape(f"{stem}{name}.weight")[0] for name in ("enter", "halve"))
+            encoder.patch_embed = Stem(fine, middle, width)
         prompts = PromptEncoder(
             embed_dim=out,
             image_embedding_size=(grid, grid),

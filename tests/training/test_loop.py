@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from xsyn_core.training.loop import Optimiser, Plan, train
+from xsyn_core.training.loop import Optimiser, Plan, orthogonal, train
 
 
 def model():
@@ -81,6 +81,17 @@ def test_a_matrix_moves_alike_in_every_direction_of_its_gradient():
     assert lengths.max() / lengths.min() < 3
     # as long as AdamW's step, whose entries are about 0.2
     assert weight.detach().square().mean().sqrt() == pytest.approx(0.2, rel=0.3)
+
+
+@pytest.mark.parametrize("shape", [(40, 40), (40, 90), (90, 40)])
+def test_the_gram_form_makes_the_steps_of_the_plain_iteration(shape):
+    torch.manual_seed(0)
+    x = torch.randn(2, *shape)
+    plain = x / x.norm(dim=(1, 2), keepdim=True)
+    for _ in range(5):
+        gram = plain @ plain.mT
+        plain = 3.4445 * plain + (-4.7750 * gram + 2.0315 * gram @ gram) @ plain
+    assert torch.allclose(orthogonal(x), plain, atol=1e-3)
 
 
 def test_small_parameters_follow_adamw():

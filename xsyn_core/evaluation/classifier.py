@@ -144,7 +144,7 @@ def main(
     torch.manual_seed(seed)
     where = pick_device(device)
     images, classes = item_crops(
-        shards(data, seed, shard_count, workers=workers), 0.15, np.random.default_rng(seed)
+        shards(data, seed, shard_count, workers=workers), 0.25, np.random.default_rng(seed)
     )
     model = Classifier().to(where)
 

@@ -20,6 +20,7 @@ from segment_anything.modeling import (
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from xsyn_core.categories import CATALOGS, phrase
+from xsyn_core.sam_stem import STRIDE, Stem
 
 LATENT_CHANNELS = 8
 TEXT_WIDTH = 128
@@ -119,27 +120,30 @@ def build_unet(sample_size: int = 16) -> UNet2DConditionModel:
 
 
 def build_scheduler() -> DDIMScheduler:
-    """The schedule of Stable Diffusion and GLIGEN, with v-prediction."""
+    """The schedule of Stable Diffusion and GLIGEN, with v-prediction, and stretched until nothing
+    of the signal is left at its end: where painting starts from pure noise, training must have
+    seen it, or every background drifts to the mean brightness (Lin et al., WACV 2024)."""
     return DDIMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
         beta_schedule="scaled_linear",
         clip_sample=False,
-        set_alpha_to_one=False,
-        steps_offset=1,
+        set_alpha_to_one=True,
         prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
     )
 
 
 def build_sam() -> Sam:
-    """A `Sam` for 256 px images: patch 16, a 16 x 16 token grid, masks of 64 x 64 logits."""
-    side, patch, width, prompt_dim = 256, 16, 192, 128
-    grid = side // patch
+    """A `Sam` for 256 px images: a 16 x 16 token grid, masks of 64 x 64 logits."""
+    side, width, prompt_dim = 256, 192, 128
+    grid = side // STRIDE
     encoder = ImageEncoderViT(
         img_size=side,
-        patch_size=patch,
+        patch_size=STRIDE,
         embed_dim=width,
-        depth=8,
+        depth=4,
         num_heads=6,
         mlp_ratio=4,
         out_chans=prompt_dim,
@@ -149,6 +153,7 @@ def build_sam() -> Sam:
         use_rel_pos=False,
         window_size=0,
     )
+    encoder.patch_embed = Stem(40, 80, width)
     return Sam(
         image_encoder=encoder,
         prompt_encoder=PromptEncoder(prompt_dim, (grid, grid), (side, side), mask_in_chans=16),

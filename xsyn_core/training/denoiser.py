@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from tqdm import tqdm
+from transformers import CLIPTextModel
 
 from xsyn_core.categories import phrase
 from xsyn_core.training import architectures
@@ -44,7 +45,7 @@ class Latents:
 def loosened(box: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A grounding box around an item that need not touch it (0..1, clipped)."""
     w, h = box[2] - box[0], box[3] - box[1]
-    grow = rng.uniform(0, 0.12, 4) * (w, h, w, h)
+    grow = rng.uniform(0, 0.2, 4) * (w, h, w, h)
     return np.clip(box + grow * (-1, -1, 1, 1), 0, 1).astype(np.float32)
 
 
@@ -71,13 +72,14 @@ def cache_latents(
     seed: int,
     shard_count: int,
     looks: int,
+    copies: int,
     workers: int,
     where: torch.device,
 ) -> Latents:
-    """Encode every window of every look, turned, flipped and boxed at random."""
+    """Encode every window of every look `copies` times, turned, flipped and boxed at random."""
     names = tuple(Latents.__dataclass_fields__)
     grid = WINDOW // CELL
-    for number, shard in enumerate(shards(data, seed, shard_count, looks, workers)):
+    for number, shard in enumerate(copies * shards(data, seed, shard_count, looks, workers)):
         part = folder / f"{number:05d}.npz"
         if part.exists():
             continue
@@ -137,15 +139,21 @@ def cache_latents(
         )
         temporary.rename(part)
         tqdm.write(f"latents of shard {number}: {len(images)} windows")
-    parts = [np.load(folder / f"{k:05d}.npz") for k in range(shard_count * looks)]
+    parts = [np.load(folder / f"{k:05d}.npz") for k in range(shard_count * looks * copies)]
     return Latents(**{name: np.concatenate([p[name] for p in parts]) for name in names})
 
 
 class Denoiser(torch.nn.Module):
     """UNet and text encoder, trained together."""
 
-    def __init__(self):
+    def __init__(self, base: Path | None = None):
         super().__init__()
+        if base is not None:
+            self.unet = UNet2DConditionModel.from_pretrained(base, subfolder="unet").float()
+            self.text_encoder = CLIPTextModel.from_pretrained(
+                base, subfolder="text_encoder"
+            ).float()
+            return
         self.unet = architectures.build_unet(WINDOW // CELL)
         tokenizer = architectures.build_tokenizer()
         self.text_encoder = architectures.build_text_encoder(tokenizer)
@@ -157,6 +165,7 @@ class Denoiser(torch.nn.Module):
 
 def main(
     vae: Path = Path("assets/diffusion/vae"),
+    base: Path | None = None,
     out: Path = Path("assets/diffusion"),
     data: Path = Path("runs/data"),
     latents: Path = Path("runs/latents"),
@@ -166,18 +175,22 @@ def main(
     rate: float = 1.2e-3,
     shard_count: int = 100,
     looks: int = 2,
+    copies: int = 1,
     seed: int = 0,
     workers: int = 2,
     device: str = "auto",
 ) -> None:
-    """Train the denoiser; resumes from RUN, writes a diffusers folder to OUT."""
+    """Train the denoiser; resumes from RUN, else goes on from the diffusers folder BASE, else
+    starts anew; writes a diffusers folder to OUT."""
     torch.manual_seed(seed)
     where = pick_device(device)
     autoencoder = AutoencoderKL.from_pretrained(vae).float().eval().to(where)
-    cached = cache_latents(autoencoder, data, latents, seed, shard_count, looks, workers, where)
+    cached = cache_latents(
+        autoencoder, data, latents, seed, shard_count, looks, copies, workers, where
+    )
     tokenizer = architectures.build_tokenizer()
     scheduler = architectures.build_scheduler()
-    model = Denoiser().to(where)
+    model = Denoiser(base).to(where)
     # the backward of fused attention is slow on a CPU
     if where.type == "cpu":
         model.unet.set_attn_processor(AttnProcessor())

@@ -64,6 +64,74 @@ def autocast(device: torch.device):
     return nullcontext()
 
 
+def orthogonal(matrices: torch.Tensor) -> torch.Tensor:
+    """The nearest matrices with singular values of about 1, by five Newton-Schulz steps.
+
+    The steps run on the Gram matrix of the shorter side, so that the long one is multiplied
+    twice instead of ten times.
+
+    Args:
+        matrices: float (N, rows, columns).
+
+    Returns:
+        float32 (N, rows, columns).
+    """
+    x = matrices.float()
+    wide = x if x.shape[1] <= x.shape[2] else x.mT
+    wide = wide / wide.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+    gram = wide @ wide.mT
+    one = torch.eye(gram.shape[1], device=x.device)
+    product = one.expand_as(gram)
+    for _ in range(5):
+        # coefficients of Muon (Jordan et al., 2024): steep at 0, flat around 1
+        step = 3.4445 * one + torch.baddbmm(-4.7750 * gram, gram, gram, alpha=2.0315)
+        product = step @ product
+        gram = step @ gram @ step
+    result = product @ wide
+    return result if x.shape[1] <= x.shape[2] else result.mT
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose steps are made orthogonal (Muon), in float32: PyTorch's own computes in
+    bfloat16, which many processors only emulate.
+
+    Args:
+        parameters: each counts as a matrix of its first axis by all the rest.
+        rate: the update has the size of one of AdamW's at this rate.
+        weight_decay: decoupled.
+        momentum: Nesterov's.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[torch.nn.Parameter],
+        rate: float,
+        weight_decay: float,
+        momentum: float = 0.95,
+    ) -> None:
+        defaults = {"lr": rate, "weight_decay": weight_decay, "momentum": momentum}
+        super().__init__(parameters, defaults)
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Apply the gradients."""
+        for group in self.param_groups:
+            alike: dict[tuple[int, int], list[torch.nn.Parameter]] = {}
+            for p in group["params"]:
+                if p.grad is not None:
+                    alike.setdefault((len(p), p.numel() // len(p)), []).append(p)
+            for shape, some in alike.items():
+                directions = []
+                for p in some:
+                    average = self.state[p].setdefault("average", torch.zeros_like(p.grad))
+                    average.lerp_(p.grad, 1 - group["momentum"])
+                    directions.append(p.grad.lerp(average, group["momentum"]).reshape(shape))
+                scale = 0.2 * max(shape) ** 0.5
+                for p, change in zip(some, orthogonal(torch.stack(directions)), strict=True):
+                    p.mul_(1 - group["lr"] * group["weight_decay"])
+                    p.add_(change.view_as(p), alpha=-group["lr"] * scale)
+
+
 class Optimiser:
     """Muon for matrices, AdamW for everything else.
 
@@ -71,8 +139,8 @@ class Optimiser:
     autoencoder needed three times the steps to the same error.
 
     Args:
-        parameters: contiguous tensors; what is smaller than `LEAST` on a side is no matrix.
-        rate: learning rate of both, Muon's update being scaled to the size of AdamW's.
+        parameters: what is smaller than `LEAST` on a side is no matrix.
+        rate: learning rate of both.
         weight_decay: of both.
     """
 
@@ -81,32 +149,20 @@ class Optimiser:
     def __init__(
         self, parameters: Iterable[torch.nn.Parameter], rate: float, weight_decay: float
     ) -> None:
-        self._matrices: list[tuple[torch.nn.Parameter, torch.nn.Parameter]] = []
-        others = []
-        for parameter in parameters:
-            flat = parameter.detach().view(len(parameter), -1) if parameter.ndim > 1 else None
-            if flat is not None and min(flat.shape) >= self.LEAST:
-                # the same memory: a step of one is a step of the other
-                self._matrices.append((parameter, torch.nn.Parameter(flat)))
-            else:
-                others.append(parameter)
+        matrices, others = [], []
+        for p in parameters:
+            smaller = min(len(p), p.numel() // len(p)) if p.ndim > 1 else 0
+            (matrices if smaller >= self.LEAST else others).append(p)
         self._parts: list[torch.optim.Optimizer] = []
         if others:
             self._parts.append(
                 torch.optim.AdamW(others, rate, (0.9, 0.99), weight_decay=weight_decay)
             )
-        if self._matrices:
-            flats = [flat for _, flat in self._matrices]
-            self._parts.append(
-                torch.optim.Muon(flats, rate, weight_decay, adjust_lr_fn="match_rms_adamw")
-            )
+        if matrices:
+            self._parts.append(Muon(matrices, rate, weight_decay))
 
     def step(self, rate: float) -> None:
         """Apply the gradients at a learning rate and forget them."""
-        for parameter, flat in self._matrices:
-            if parameter.grad is not None:
-                flat.grad = parameter.grad.reshape(flat.shape)
-                parameter.grad = None
         for part in self._parts:
             for group in part.param_groups:
                 group["lr"] = rate
