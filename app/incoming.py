@@ -9,6 +9,7 @@ from xsyn_core.boxes import validated
 from xsyn_core.categories import catalog
 from xsyn_core.errors import XsynError
 from xsyn_core.sample import (
+    Background,
     FrameMode,
     Grounding,
     OcclusionMode,
@@ -133,6 +134,7 @@ def request(
         guidance=number(settings["guidance"], 0, 30, "Guidance"),
         sampler=choice(settings["sampler"], get_args(Sampler), "The sampler"),
         frame=choice(settings["frame"], get_args(FrameMode), "The frame"),
+        background=choice(settings["background"], get_args(Background), "The background"),
         **review([settings[name] for name in REVIEW]),
         occluder=occluder,
         placement=placement,

@@ -91,6 +91,9 @@ def _controls() -> dict[str, gr.components.Component]:
                 c["frame"] = _choice(
                     "Frame", [("Window", "window"), ("Whole scan", "whole")], DEFAULTS.frame
                 )
+                c["background"] = _choice(
+                    "Background", [("Kept", "keep"), ("Repainted", "repaint")], DEFAULTS.background
+                )
                 c["occlusion"] = _choice(
                     "Occlusion",
                     [("Latent", "latent"), ("Every step", "every-step"), ("Pixel", "pixel")],

@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # the page is up before torch is imported
 
 # Fields of `Request` that have a control of the same name.
 SETTINGS = (
-    *("variant", "catalog", "seed", "steps", "guidance", "sampler", "frame"),
+    *("variant", "catalog", "seed", "steps", "guidance", "sampler", "frame", "background"),
     *incoming.REVIEW,
 )
 

@@ -23,6 +23,8 @@ def checked_request(scan: Scan, request: Request) -> Request:
         raise XsynError(f"There is no variant {request.variant!r}. Choose add or modify.")
     if request.frame not in ("window", "whole"):
         raise XsynError(f"There is no frame {request.frame!r}. Choose window or whole.")
+    if request.background not in ("keep", "repaint"):
+        raise XsynError(f"There is no background {request.background!r}. Choose keep or repaint.")
     if not 0 <= request.seed < 2**31:
         raise XsynError(f"The seed is {request.seed}; choose one from 0 to {2**31 - 1}.")
     if not 1 <= request.guidance <= 30:

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from xsyn_core.boxes import Box, area, clip, outward
-from xsyn_core.frames import Frame, composite, weight
+from xsyn_core.compositing import composite, weight
+from xsyn_core.frames import Frame
 from xsyn_core.inpainting import Diffusion
 from xsyn_core.occlusion import IntBox, beside, blend, occluded_boxes
 

@@ -1,4 +1,4 @@
-"""Frames: the parts of a scan that the model sees, and how they are put back.
+"""Frames: the parts of a scan that the model sees.
 
 A frame is resampled from scan pixels to model pixels. `window` frames are squares around the
 grounding boxes, the `whole` frame is the scan itself.
@@ -17,7 +17,6 @@ from xsyn_core.boxes import area as box_area
 WINDOW_SCALE = 1.6
 WINDOW_LIMIT = 2.2
 MIN_WINDOW = 48
-FEATHER = 6.0
 
 IntBox = tuple[int, int, int, int]
 
@@ -173,63 +172,3 @@ def whole(scan_size: tuple[int, int], side: int, multiple: int) -> Frame:
     rows, columns = (multiple * math.ceil(round(v * scale, 6) / multiple) for v in (h, w))
     box = (0, 0, max(w, round(columns / scale)), max(h, round(rows / scale)))
     return Frame(box, (rows, columns))
-
-
-def weight(targets: Sequence[Box], inside: IntBox, feather: float = FEATHER) -> np.ndarray:
-    """How much of a painted frame goes into the scan: 1 on every pixel that a target box touches,
-    falling to 0 within `feather` scan pixels outside it, 0 beyond.
-
-    Args:
-        targets: boxes in scan pixels.
-        inside: the part of the scan to weigh, scan pixels.
-
-    Returns:
-        float32 (height, width) of `inside`.
-    """
-    x1, y1, x2, y2 = inside
-    xs, ys = np.arange(x1, x2), np.arange(y1, y2)
-    total = np.zeros((y2 - y1, x2 - x1), np.float32)
-    for box in targets:
-        dx = np.maximum(np.maximum(box[0] - (xs + 1), xs - box[2]), 0)
-        dy = np.maximum(np.maximum(box[1] - (ys + 1), ys - box[3]), 0)
-        reach = np.hypot(dx[None, :], dy[:, None])
-        # A pixel that lies next to the box has distance 0 but does not touch it.
-        touched_x = (xs + 1 > box[0]) & (xs < box[2])
-        touched_y = (ys + 1 > box[1]) & (ys < box[3])
-        reach += ~(touched_y[:, None] & touched_x[None, :])
-        share = 0.5 + 0.5 * np.cos(np.pi * np.minimum(reach / feather, 1))
-        total = np.maximum(total, share.astype(np.float32))
-    return total
-
-
-def composite(image: np.ndarray, patch: np.ndarray, inside: IntBox, share: np.ndarray) -> None:
-    """Mix a patch float32 (h, w, 3), 0..255, into `image` uint8 in place; pixels whose share is 0
-    are not written at all."""
-    x1, y1, x2, y2 = inside
-    region = image[y1:y2, x1:x2]
-    # a share of 1 gives the patch to the last bit
-    mixed = (1 - share[..., None]) * region + share[..., None] * patch
-    written = share > 0
-    region[written] = np.clip(np.rint(mixed), 0, 255).astype(np.uint8)[written]
-
-
-def harmonise(painted: np.ndarray, source: np.ndarray, repainted: np.ndarray) -> np.ndarray:
-    """Take the autoencoder's colour shift out of a painted frame near the repainted border.
-
-    The low frequencies of `source - painted`, known outside the repainted cells, are carried into
-    them and fade out away from the border.
-
-    Args:
-        painted: float32 (h, w, 3), 0..255, decoded.
-        source: float32 (h, w, 3), 0..255, what the frame was cut from.
-        repainted: bool (h, w).
-
-    Returns:
-        float32 (h, w, 3).
-    """
-    known = (~repainted).astype(np.float32)
-    sigma = max(painted.shape[:2]) / 24
-    reach = cv2.GaussianBlur(known, (0, 0), sigma)
-    shift = cv2.GaussianBlur((source - painted) * known[..., None], (0, 0), sigma)
-    confidence = np.clip(2 * reach, 0, 1) / np.maximum(reach, 1e-3)
-    return painted + shift * confidence[..., None]

@@ -11,6 +11,7 @@ from xsyn_core.scan import Annotation, Scan
 Variant = Literal["add", "modify"]
 Sampler = Literal["ddim", "dpm++"]
 FrameMode = Literal["window", "whole"]
+Background = Literal["keep", "repaint"]
 PointStrategy = Literal["median", "topk"]
 OcclusionMode = Literal["latent", "every-step", "pixel"]
 
@@ -36,6 +37,9 @@ class Request:
         guidance: classifier-free guidance scale (7.5 in Section V-A).
         sampler: "ddim" as in the paper, "dpm++" for fewer steps.
         frame: "window" cuts a square around the boxes, "whole" fits the scan to the model.
+        background: "keep" lays an added item over the scan as it is, by multiplying transmissions;
+            "repaint" takes the repainted boxes as they come, as in the paper. A modified item
+            leaves nothing to keep: its box is always repainted.
         points: "median" is MPS, "topk" its rival of Table VIII.
         divisions: n of MPS; 0 prompts SAM with the box alone. Top-k takes 2**n - 1 points.
         occlude: whether BOM is applied.
@@ -53,6 +57,7 @@ class Request:
     guidance: float = 7.5
     sampler: Sampler = "ddim"
     frame: FrameMode = "window"
+    background: Background = "keep"
     points: PointStrategy = "median"
     divisions: int = 4
     occlude: bool = True

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from segment_anything.modeling import Sam
-from torchvision.ops import nms
+from torchvision.ops import box_iou, nms
 
 from xsyn_core.boxes import Box
 from xsyn_core.errors import XsynError
@@ -26,7 +26,8 @@ __all__ = ["Embedding", "Segment", "Segmenter", "load_sam", "save_sam"]
 STABILITY_OFFSET = 1.0
 # Large masks are judged on images of this side, small ones on the image itself.
 COARSE_SIDE = 256
-# ... but for those whose stability there is this close to the threshold.
+# ... but for those whose stability, or whose box IoU with another, is there this close to its
+# threshold.
 CLOSE = 0.03
 # Narrower image encoders take too short a time for half precision to be worth its error.
 LARGE_WIDTH = 768
@@ -184,12 +185,16 @@ class Segmenter:
             found += self._confident(embedding, prompts, pred_iou_thresh, stability_thresh)
         if not found:
             return []
-        kept = nms(
-            torch.tensor([c.box for c in found]),
-            torch.tensor([c.predicted_iou for c in found]),
-            nms_thresh,
-        )
         full = self._resampling(embedding, max(height, width))
+        boxes = torch.tensor([c.box for c in found])
+        alike = (box_iou(boxes, boxes) - nms_thresh).abs().fill_diagonal_(1).amin(1) < CLOSE
+        for k in alike.nonzero().flatten().tolist():
+            part = _positive_part(found[k].logits, full)
+            if part is not None:
+                boxes[k] = torch.tensor(part.box)
+        # SAM's generator compares boxes whose ends are the last pixels inside
+        boxes[:, 2:] -= 1
+        kept = nms(boxes, torch.tensor([c.predicted_iou for c in found]), nms_thresh)
         segments = [
             _at_full_size(found[k].logits, found[k].predicted_iou, full) for k in kept.tolist()
         ]

@@ -15,6 +15,7 @@ from xsyn_core.cache import Cache
 from xsyn_core.categories import catalog as find_catalog
 from xsyn_core.categories import phrase
 from xsyn_core.checks import check_occlusion, check_points, checked_request, warnings
+from xsyn_core.compositing import absorption, composite, harmonise, weight
 from xsyn_core.concealment import (
     Concealment,
     conceal,
@@ -26,7 +27,7 @@ from xsyn_core.concealment import (
     to_tensor,
 )
 from xsyn_core.errors import XsynError
-from xsyn_core.frames import Frame, composite, harmonise, weight, whole, windows
+from xsyn_core.frames import Frame, whole, windows
 from xsyn_core.inpainting import Condition, denoise
 from xsyn_core.painting import Painting, Progress, Window
 from xsyn_core.sample import Grounding, Occlusion, OcclusionMode, PaintedObject, Request, Sample
@@ -143,10 +144,10 @@ class Synthesizer:
                 break
             preview = None
             if step.number % every == 0:
-                preview = self._paste(scan, places, frames, sources, masks, step.latents)
+                preview = self._paste(scan, request, frames, sources, masks, step.latents)
             yield Progress(step.number, request.steps, preview)
         latents = step.latents.cpu()
-        clear = self._paste(scan, places, frames, sources, masks, latents)
+        clear = self._paste(scan, request, frames, sources, masks, latents)
         finished = tuple(
             replace(window, latents=latents[row]) if row < len(frames) else window
             for row, window in enumerate(draft.windows)
@@ -362,13 +363,13 @@ class Synthesizer:
     def _paste(
         self,
         scan: Scan,
-        places: Sequence[boxes.Box],
+        request: Request,
         frames: Sequence[tuple[Frame, tuple[int, ...]]],
         sources: Sequence[np.ndarray],
         masks: torch.Tensor,
         latents: torch.Tensor,
     ) -> np.ndarray:
-        """The scan with the decoded frames inside the grounding boxes and their feather."""
+        """The scan with what was painted inside the grounding boxes and their feather."""
         image = scan.pixels.copy()
         model = self.models.diffusion
         decoded = model.decode(latents)
@@ -376,9 +377,14 @@ class Synthesizer:
             repainted = masks[row, 0].numpy() == 0
             repainted = repainted.repeat(model.factor, 0).repeat(model.factor, 1)
             painted = harmonise(to_pixels(decoded[row]), sources[row], repainted)
-            inside = frame.inside(scan.size)
-            share = weight([places[i] for i in members], inside)
-            composite(image, frame.restore(painted, scan.size), inside, share)
+            x1, y1, x2, y2 = inside = frame.inside(scan.size)
+            share = weight([request.groundings[i].box for i in members], inside)
+            if request.background == "keep" and request.variant == "add":
+                taken = frame.restore(absorption(painted, sources[row]), scan.size)
+                patch = scan.pixels[y1:y2, x1:x2] * (1 - np.clip(taken, 0, 1))
+            else:
+                patch = frame.restore(painted, scan.size)
+            composite(image, patch, inside, share)
         return image
 
     def _keep_every_step(

@@ -1,36 +1,20 @@
-"""Geometry of frames, and what may change in an image."""
+"""Geometry of frames."""
 
 import numpy as np
 import pytest
+from framed_scans import scans_with_boxes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xsyn_core import boxes
 from xsyn_core.frames import (
-    FEATHER,
     MIN_WINDOW,
     WINDOW_LIMIT,
     Frame,
-    composite,
-    harmonise,
-    weight,
     whole,
     window_around,
     windows,
 )
-
-
-@st.composite
-def scans_with_boxes(draw, most=6):
-    h, w = draw(st.integers(32, 900)), draw(st.integers(32, 900))
-
-    def box():
-        x1, y1 = draw(st.floats(0, w - 5)), draw(st.floats(0, h - 5))
-        x2 = x1 + draw(st.floats(4, max(4.5, (w - x1) * 0.8)))
-        y2 = y1 + draw(st.floats(4, max(4.5, (h - y1) * 0.8)))
-        return x1, y1, min(x2, w), min(y2, h)
-
-    return (h, w), [box() for _ in range(draw(st.integers(1, most)))]
 
 
 @given(scans_with_boxes(most=1))
@@ -118,39 +102,3 @@ def test_a_cut_put_back_at_the_same_scale_is_the_scan(case, seed):
     frame = Frame(around.box, (side, side))
     x1, y1, x2, y2 = frame.inside((h, w))
     assert np.array_equal(frame.restore(frame.cut(pixels), (h, w)), pixels[y1:y2, x1:x2])
-
-
-@given(scans_with_boxes(most=2), st.integers(0, 99))
-@settings(max_examples=30, deadline=None)
-def test_only_the_boxes_and_their_feather_change(case, seed):
-    size, targets = case
-    rng = np.random.default_rng(seed)
-    source = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
-    frame = window_around(targets[0], size, 128)
-    inside = frame.inside(size)
-    x1, y1, x2, y2 = inside
-    share = weight(targets, inside)
-    image = source.copy()
-    patch = rng.uniform(0, 255, (y2 - y1, x2 - x1, 3)).astype(np.float32)
-    composite(image, patch, inside, share)
-    allowed = np.zeros(size, bool)
-    full = np.zeros(size, bool)
-    for box in targets:
-        bx1, by1, bx2, by2 = boxes.outward(boxes.clip(boxes.expand(box, FEATHER), size))
-        allowed[by1:by2, bx1:bx2] = True
-        bx1, by1, bx2, by2 = boxes.outward(box)
-        full[by1:by2, bx1:bx2] = True
-    changed = (image != source).any(-1)
-    assert not (changed & ~allowed).any()
-    here = full[y1:y2, x1:x2]
-    assert (share[here] == 1).all()
-    assert np.array_equal(image[y1:y2, x1:x2][here], np.rint(patch).astype(np.uint8)[here])
-
-
-def test_harmonise_takes_out_a_constant_shift():
-    source = np.random.default_rng(0).uniform(60, 180, (128, 128, 3)).astype(np.float32)
-    repainted = np.zeros((128, 128), bool)
-    repainted[40:88, 40:88] = True
-    mended = harmonise(source - 10, source, repainted)
-    assert np.abs(mended - source)[41:43, 41:87].max() < 5
-    assert np.abs(mended - source)[~repainted].mean() < 1

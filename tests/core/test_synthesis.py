@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from xsyn_core import boxes
+from xsyn_core.compositing import FEATHER
 from xsyn_core.errors import XsynError
-from xsyn_core.frames import FEATHER
 from xsyn_core.sample import Grounding, Request
 from xsyn_core.scan import Annotation, make_scan
 from xsyn_core.synthesis import Synthesizer

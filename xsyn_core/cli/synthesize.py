@@ -91,6 +91,13 @@ def synthesize(
             rich_help_panel=_HOW,
         ),
     ] = _DEFAULTS.frame,
+    background: Annotated[
+        Literal["keep", "repaint"],
+        typer.Option(
+            help="keep: an added item lies over the scan as it is; repaint: the whole box is new.",
+            rich_help_panel=_HOW,
+        ),
+    ] = _DEFAULTS.background,
     points: Annotated[
         Literal["median", "topk"],
         typer.Option(help="How the points for SAM are chosen.", rich_help_panel=_HOW),
@@ -188,6 +195,7 @@ def synthesize(
                     guidance=guidance,
                     sampler=sampler,
                     frame=frame,
+                    background=background,
                     points=points,
                     divisions=divisions,
                     occlude=occlude,
