@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 
 from xsyn_core.boxes import Box
-from xsyn_core.frames import IntBox, resample
+from xsyn_core.frames import Frame, IntBox, resample
+from xsyn_core.sample import Background
 
 FEATHER = 6.0
 # The background of a painted frame is looked for at no more than so many pixels a side ...
@@ -16,6 +17,35 @@ REACH = 0.32
 # Painted backgrounds vary by less than the first share of the light, items take more than the
 # second.
 FAINT, SOLID = 0.03, 0.14
+
+
+def put_back(
+    image: np.ndarray,
+    frame: Frame,
+    decoded: np.ndarray,
+    repainted: np.ndarray,
+    targets: Sequence[Box],
+    background: Background,
+) -> None:
+    """Put a painted frame into the scan that it was cut from, inside the targets and their feather.
+
+    Args:
+        image: uint8 (H, W, 3), the scan; written in place.
+        frame: where it lies.
+        decoded: float32 (h, w, 3), 0..255, the whole frame out of the autoencoder.
+        repainted: bool (h, w), the pixels of the repainted cells.
+        targets: boxes in scan pixels.
+        background: see `Request`.
+    """
+    source = frame.cut(image)
+    painted = harmonise(decoded, source, repainted)
+    x1, y1, x2, y2 = inside = frame.inside(image.shape[:2])
+    if background == "keep":
+        taken = frame.restore(absorption(painted, source), image.shape[:2])
+        patch = image[y1:y2, x1:x2] * (1 - np.clip(taken, 0, 1))
+    else:
+        patch = frame.restore(painted, image.shape[:2])
+    composite(image, patch, inside, weight(targets, inside))
 
 
 def weight(targets: Sequence[Box], inside: IntBox, feather: float = FEATHER) -> np.ndarray:

@@ -15,7 +15,7 @@ from xsyn_core.cache import Cache
 from xsyn_core.categories import catalog as find_catalog
 from xsyn_core.categories import phrase
 from xsyn_core.checks import check_occlusion, check_points, checked_request, warnings
-from xsyn_core.compositing import absorption, composite, harmonise, weight
+from xsyn_core.compositing import composite, put_back, weight
 from xsyn_core.concealment import (
     Concealment,
     conceal,
@@ -98,8 +98,7 @@ class Synthesizer:
             frames = [(whole(scan.size, model.side, model.multiple), tuple(range(len(places))))]
         else:
             frames = windows(places, scan.size, model.side)
-        sources = [frame.cut(scan.pixels) for frame, _ in frames]
-        images = torch.stack([to_tensor(source) for source in sources])
+        images = torch.stack([to_tensor(frame.cut(scan.pixels)) for frame, _ in frames])
         masks = torch.ones(len(frames), 1, *(v // model.factor for v in frames[0][0].size))
         conditions, columns = [], []
         for row, (frame, members) in enumerate(frames):
@@ -144,10 +143,10 @@ class Synthesizer:
                 break
             preview = None
             if step.number % every == 0:
-                preview = self._paste(scan, request, frames, sources, masks, step.latents)
+                preview = self._paste(scan, request, frames, masks, step.latents)
             yield Progress(step.number, request.steps, preview)
         latents = step.latents.cpu()
-        clear = self._paste(scan, request, frames, sources, masks, latents)
+        clear = self._paste(scan, request, frames, masks, latents)
         finished = tuple(
             replace(window, latents=latents[row]) if row < len(frames) else window
             for row, window in enumerate(draft.windows)
@@ -365,26 +364,19 @@ class Synthesizer:
         scan: Scan,
         request: Request,
         frames: Sequence[tuple[Frame, tuple[int, ...]]],
-        sources: Sequence[np.ndarray],
         masks: torch.Tensor,
         latents: torch.Tensor,
     ) -> np.ndarray:
         """The scan with what was painted inside the grounding boxes and their feather."""
-        image = scan.pixels.copy()
-        model = self.models.diffusion
-        decoded = model.decode(latents)
-        for row, (frame, members) in enumerate(frames):
+        image, model = scan.pixels.copy(), self.models.diffusion
+        background = request.background if request.variant == "add" else "repaint"
+        for row, (decoded, (frame, members)) in enumerate(
+            zip(model.decode(latents), frames, strict=True)
+        ):
             repainted = masks[row, 0].numpy() == 0
             repainted = repainted.repeat(model.factor, 0).repeat(model.factor, 1)
-            painted = harmonise(to_pixels(decoded[row]), sources[row], repainted)
-            x1, y1, x2, y2 = inside = frame.inside(scan.size)
-            share = weight([request.groundings[i].box for i in members], inside)
-            if request.background == "keep" and request.variant == "add":
-                taken = frame.restore(absorption(painted, sources[row]), scan.size)
-                patch = scan.pixels[y1:y2, x1:x2] * (1 - np.clip(taken, 0, 1))
-            else:
-                patch = frame.restore(painted, scan.size)
-            composite(image, patch, inside, share)
+            targets = [request.groundings[i].box for i in members]
+            put_back(image, frame, to_pixels(decoded), repainted, targets, background)
         return image
 
     def _keep_every_step(

@@ -16,9 +16,12 @@ from xsyn_core import refinement
 from xsyn_core.attention import AttentionMaps
 from xsyn_core.boxes import area, clip, iou, of_mask, outward
 from xsyn_core.categories import CATALOGS, phrase
+from xsyn_core.compositing import put_back
+from xsyn_core.concealment import to_pixels
 from xsyn_core.errors import XsynError
 from xsyn_core.evaluation import classifier
 from xsyn_core.evaluation.held_out import Case, case
+from xsyn_core.frames import Frame
 from xsyn_core.inpainting import Condition, Diffusion, denoise
 from xsyn_core.regions import idle_regions
 from xsyn_core.sample import Grounding, Request
@@ -99,22 +102,25 @@ def paint(
 ) -> list[np.ndarray]:
     """Every case's category painted into its benign window at its grounding box."""
     side, done = model.side, []
+    frame = Frame((0, 0, side, side), (side, side))
     for k in tqdm(range(0, len(cases), batch), desc="painting"):
         some = cases[k : k + batch]
+        masks = keep_masks(some, side // model.factor, model.factor)
         *_, last = denoise(
             model,
             to_tensor([c.benign for c in some]),
-            keep_masks(some, side // model.factor, model.factor),
+            masks,
             conditions(some, side),
             steps=steps,
             guidance=guidance,
             sampler="ddim",
             generator=torch.Generator().manual_seed(k),
         )
-        for painted, one in zip(to_images(model.decode(last.latents)), some, strict=True):
+        for decoded, mask, one in zip(model.decode(last.latents), masks, some, strict=True):
             image = one.benign.copy()
-            x1, y1, x2, y2 = (round(v) for v in one.grounding)
-            image[y1:y2, x1:x2] = painted[y1:y2, x1:x2]
+            repainted = mask[0].numpy() == 0
+            repainted = repainted.repeat(model.factor, 0).repeat(model.factor, 1)
+            put_back(image, frame, to_pixels(decoded), repainted, [one.grounding], "keep")
             done.append(image)
     return done
 

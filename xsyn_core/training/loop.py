@@ -123,9 +123,11 @@ class Muon(torch.optim.Optimizer):
             for shape, some in alike.items():
                 directions = []
                 for p in some:
-                    average = self.state[p].setdefault("average", torch.zeros_like(p.grad))
-                    average.lerp_(p.grad, 1 - group["momentum"])
-                    directions.append(p.grad.lerp(average, group["momentum"]).reshape(shape))
+                    gradient = p.grad
+                    assert gradient is not None
+                    average = self.state[p].setdefault("average", torch.zeros_like(gradient))
+                    average.lerp_(gradient, 1 - group["momentum"])
+                    directions.append(gradient.lerp(average, group["momentum"]).reshape(shape))
                 scale = 0.2 * max(shape) ** 0.5
                 for p, change in zip(some, orthogonal(torch.stack(directions)), strict=True):
                     p.mul_(1 - group["lr"] * group["weight_decay"])
@@ -149,7 +151,8 @@ class Optimiser:
     def __init__(
         self, parameters: Iterable[torch.nn.Parameter], rate: float, weight_decay: float
     ) -> None:
-        matrices, others = [], []
+        matrices: list[torch.nn.Parameter] = []
+        others: list[torch.nn.Parameter] = []
         for p in parameters:
             smaller = min(len(p), p.numel() // len(p)) if p.ndim > 1 else 0
             (matrices if smaller >= self.LEAST else others).append(p)
