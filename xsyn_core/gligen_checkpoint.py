@@ -328,9 +328,9 @@ def _found(content: Mapping[Any, Any]) -> str:
     unet = {name.removeprefix(LDM): tensor for name, tensor in tensors.items()}
     first = unet.get("input_blocks.0.0.weight")
     grounded = any(".fuser." in name for name in unet)
-    if grounded and first is None:
+    if grounded and first is None and "conv_in.weight" not in unet:
         return "is GLIGEN's grounding layers alone, without the UNet that they belong to"
-    if grounded:
+    if grounded and first is not None:
         return (
             "is a GLIGEN checkpoint, but not one of the original files for boxes with text (those "
             "hold model, autoencoder, text_encoder and diffusion)"

@@ -229,10 +229,10 @@ def test_every_size_follows_from_the_tensors(shape):
     assert len(tensors) == len(unet.state_dict())
     again = convert_unet(tensors, None, torch.float32)
     assert same(unet, again)
-    settings = {k: v for k, v in again.config.items() if k != "sample_size"}
-    for key, value in settings.items():
-        wanted = unet.config[key]
-        assert value == wanted or list(value) == list(wanted), key
+    for key, value in again.config.items():
+        if not key.startswith("_") and key != "sample_size":
+            wanted = unet.config[key]
+            assert value == wanted or list(value) == list(wanted), key
     for widths, layers in (((32, 64), 2), ((32, 64, 64), 1)):
         vae = make_autoencoder(widths, layers)
         assert same(vae, convert_autoencoder(original_autoencoder(vae), None))
@@ -340,7 +340,7 @@ def test_generation_models_are_widened_and_that_is_said_once(parts, home, kind, 
     with caplog.at_level(logging.WARNING, "xsyn_core"):
         model = load(source)
         load(source)
-    (record,) = caplog.records
+    (record,) = (r for r in caplog.records if r.name == "xsyn_core.weights")
     assert "not for inpainting" in record.getMessage() and str(source) in record.getMessage()
     assert model.unet.config.in_channels == 9 and model.unet.conv_in.in_channels == 9
     inputs = torch.randn(1, 9, 8, 8, generator=torch.Generator().manual_seed(3))
@@ -469,7 +469,7 @@ def test_other_files_are_named(parts, home, case):
     message = refused(path)
     assert words in message and "model.bin" in message and message.endswith(NEEDED)
     if isinstance(content, dict) and all(isinstance(v, torch.Tensor) for v in content.values()):
-        save_file({k: v.contiguous() for k, v in content.items()}, path)
+        save_file({k: v.clone().contiguous() for k, v in content.items()}, path)
         assert refused(path) == message
 
 
