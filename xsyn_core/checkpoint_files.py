@@ -22,7 +22,7 @@ KINDS = (
     (("vision_encoder.", "shared_image_embedding."), "a SAM in the layout of transformers"),
     (("image_encoder.", "mask_decoder."), SAM),
     (("model.diffusion_model.", "input_blocks."), "a diffusion model in its original layout"),
-    (("down_blocks.",), "the UNet of a diffusers folder, which is a diffusion model's part"),
+    (("down_blocks.",), "a part of a diffusion model (the UNet of a diffusers folder)"),
     (("text_model.",), "a CLIP text model"),
     (("encoder.conv_in.", "decoder.conv_in."), "an image autoencoder"),
 )
