@@ -1,8 +1,8 @@
 """Full-size models with random weights, written, loaded, run for one step and saved again.
 
-    python tests/full_size.py [--side 256] [--folder DIR] [--device cpu]
+    PYTHONPATH=. python tests/full_size.py [--side 256] [--folder DIR] [--device cpu]
 
-Not part of the test run: it takes some minutes, 6 GB of disk and 9 GB of memory. The weights have
+Not part of the test run: it takes some minutes, 3 GB of disk and 8 GiB of memory. The weights have
 the names, shapes and (half precision) types of the published ones, and mean nothing.
 """
 

@@ -23,7 +23,7 @@ from original_gligen import (
     text_settings,
 )
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel
 
 from xsyn_core import weights
@@ -212,6 +212,37 @@ def test_an_original_file_is_its_folder(parts, folder, original, case):
     for ours, theirs in zip(states(one, case)[0], states(other, case)[0], strict=True):
         assert torch.equal(ours, theirs)
     assert all(not p.requires_grad for p in one.unet.parameters()) and not one.unet.training
+
+
+def test_a_folder_as_published_in_2023(folder, home, case):
+    """Pickles, with the names that attention and the text model had then."""
+    old = home / "published"
+    shutil.copytree(folder, old)
+    file = old / "unet" / "diffusion_pytorch_model"
+    torch.save(load_file(file.with_suffix(".safetensors")), file.with_suffix(".bin"))
+    file.with_suffix(".safetensors").unlink()
+    file = old / "vae" / "diffusion_pytorch_model"
+    names = {
+        ".to_q.": ".query.",
+        ".to_k.": ".key.",
+        ".to_v.": ".value.",
+        ".to_out.0.": ".proj_attn.",
+    }
+    vae = {}
+    for name, tensor in load_file(file.with_suffix(".safetensors")).items():
+        for new, former in names.items():
+            name = name.replace(new, former)
+        vae[name] = tensor
+    assert any(".proj_attn." in name for name in vae)
+    torch.save(vae, file.with_suffix(".bin"))
+    file.with_suffix(".safetensors").unlink()
+    text = load_file(old / "text_encoder" / "model.safetensors")
+    (old / "text_encoder" / "model.safetensors").unlink()
+    text = {f"text_model.{name.removeprefix('text_model.')}": t for name, t in text.items()}
+    text["text_model.embeddings.position_ids"] = torch.arange(77)[None]
+    torch.save(text, old / "text_encoder" / "pytorch_model.bin")
+    for ours, theirs in zip(states(load(old), case)[0], states(load(folder), case)[0], strict=True):
+        assert torch.equal(ours, theirs)
 
 
 @pytest.mark.parametrize(
