@@ -45,7 +45,8 @@ def options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--diffusion",
         default="embedded",
-        help="embedded, a diffusers folder, or a hub id (default: %(default)s)",
+        help="embedded, a diffusers folder, an original GLIGEN file, or a hub id "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--sam",

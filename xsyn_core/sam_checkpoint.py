@@ -2,7 +2,6 @@
 
 import json
 import os
-import pickle
 import tempfile
 from collections.abc import Mapping
 from functools import partial
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from segment_anything.modeling import (
     ImageEncoderViT,
@@ -20,6 +18,7 @@ from segment_anything.modeling import (
     TwoWayTransformer,
 )
 
+from xsyn_core.checkpoint_files import SAM, kind_of, read_checkpoint, tensors_in
 from xsyn_core.errors import XsynError
 from xsyn_core.sam_stem import STRIDE, Stem
 
@@ -40,16 +39,6 @@ PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STD = (58.395, 57.12, 57.375)
 # Least predicted IoU and stability in SAM's automatic mask generator, made for ViT-H.
 THRESHOLDS = (0.88, 0.95)
-# Beginnings of tensor names -> what such a file is.
-OTHERS = (
-    (("image_encoder.trunk.", "sam_mask_decoder.", "memory_attention."), "a SAM 2 model"),
-    (("image_encoder.layers.", "image_encoder.patch_embed.seq."), "MobileSAM (TinyViT)"),
-    (("mask_decoder.hf_token", "mask_decoder.compress_vit_feat"), "HQ-SAM"),
-    (("vision_encoder.", "shared_image_embedding."), "a SAM in the layout of transformers"),
-    (("down_blocks.", "model.diffusion_model."), "a diffusion model"),
-    (("text_model.",), "a CLIP text model"),
-    (("encoder.conv_in.", "decoder.conv_in."), "an image autoencoder"),
-)
 
 
 def save_sam(path: str | Path, sam: Sam, thresholds: tuple[float, float] | None = None) -> None:
@@ -96,15 +85,13 @@ def load_sam(path: str | Path, device: str | torch.device = "cpu") -> Sam:
         XsynError: missing, damaged, or not a SAM that is supported; names what was found.
     """
     path = Path(path)
-    if path.is_dir():
-        raise XsynError(f"{path} is a folder. {WANTED}")
-    if not path.is_file():
-        raise XsynError(f"There is no file {path}. {WANTED}")
     tensors, layout = _read(path)
     _refuse_others(path, tensors)
     try:
         sam = _build(tensors, layout)
-        sam.load_state_dict({k: v.float() for k, v in tensors.items()}, strict=True, assign=True)
+        # Copies: what stays mapped would change, or fall away, with the file.
+        weights = {name: t.to(torch.float32, copy=True) for name, t in tensors.items()}
+        sam.load_state_dict(weights, strict=True, assign=True)
         low_iou, low_stability = layout.get("thresholds", THRESHOLDS)
         sam.thresholds = (float(low_iou), float(low_stability))
     except (KeyError, IndexError, TypeError, ValueError, AssertionError, RuntimeError) as error:
@@ -120,67 +107,26 @@ def load_sam(path: str | Path, device: str | torch.device = "cpu") -> Sam:
 
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Tensors by name, and the layout from the metadata ({} if there is none)."""
-    with path.open("rb") as file:
-        head = file.read(512)
-    text = head.lstrip().lower()
-    if text.startswith((b"<!doctype", b"<html", b"<?xml")):
-        raise XsynError(
-            f"{path.name} is a web page, not weights: the download was answered with a page. "
-            f"Download the file itself. {WANTED}"
-        )
-    if text.startswith(b"version https://git-lfs"):
-        raise XsynError(
-            f"{path.name} is only a Git LFS pointer: fetch the file itself (git lfs pull). {WANTED}"
-        )
-    if len(head) > 8 and head[8:9] == b"{":
-        return _read_safetensors(path)
-    if head.startswith((b"PK", b"\x80")):
-        return _read_pickle(path), {}
-    raise XsynError(f"{path.name} is neither a safetensors nor a PyTorch file. {WANTED}")
-
-
-def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    content, metadata = read_checkpoint(path, WANTED)
+    for key in ("model", "state_dict"):
+        if isinstance(content.get(key), dict):
+            content = content[key]
+    tensors = tensors_in(content)
+    if not tensors:
+        raise XsynError(f"{path.name} holds no weights. {WANTED}")
     try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            layout = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise XsynError(
-            f"{path.name} is damaged or cut short ({error}). Copy or download it again."
-        ) from None
+        layout = json.loads(metadata.get(METADATA_KEY, "{}"))
+    except ValueError:
+        layout = None
     if not isinstance(layout, dict):
         raise XsynError(f"{path.name} has unreadable metadata. Copy or download it again.")
     return tensors, layout
 
 
-def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise XsynError(
-            f"{path.name} holds Python objects besides weights (or is damaged), and nothing in it "
-            f"was run. {WANTED}"
-        ) from None
-    except Exception as error:  # damaged archives fail in many ways inside torch
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise XsynError(
-            f"{path.name} is damaged or cut short ({reason}). Copy or download it again."
-        ) from None
-    for key in ("model", "state_dict"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    if not isinstance(content, Mapping):
-        raise XsynError(f"{path.name} holds a {type(content).__name__}, not weights. {WANTED}")
-    tensors = {str(k): v for k, v in content.items() if isinstance(v, torch.Tensor)}
-    if not tensors:
-        raise XsynError(f"{path.name} holds no weights. {WANTED}")
-    return tensors
-
-
 def _refuse_others(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    for beginnings, name in OTHERS:
-        if any(key.startswith(beginnings) for key in tensors):
-            raise XsynError(f"{path.name} is {name}, which is not supported yet. {WANTED}")
+    kind = kind_of(tensors)
+    if kind not in (None, SAM):
+        raise XsynError(f"{path.name} is {kind}, which is not supported yet. {WANTED}")
     needed = ("image_encoder.pos_embed", "prompt_encoder.", "mask_decoder.mask_tokens.weight")
     missing = [part for part in needed if not any(key.startswith(part) for key in tensors)]
     if missing:

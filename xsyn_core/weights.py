@@ -16,18 +16,24 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils.logging import set_tqdm_hook
 
 from xsyn_core.errors import XsynError
+from xsyn_core.gligen_checkpoint import (
+    NEEDED,
+    TOKENIZER_FILES,
+    Parts,
+    check_inputs,
+    find_tokenizer,
+    load_gligen,
+)
 from xsyn_core.inpainting import Diffusion
 from xsyn_core.segmentation import Segmenter, load_sam
+
+log = logging.getLogger(__name__)
 
 EMBEDDED = "embedded"
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
-NEEDED = (
-    "Xsyn needs a GLIGEN inpainting model as a diffusers folder: unet, vae, text_encoder, "
-    "tokenizer and scheduler, the UNet with attention_type gated and 2c + 1 input channels "
-    "(9 where c = 4), such as masterful/gligen-1-4-inpainting-text-box."
-)
-# Single files are what the original GLIGEN and Stable Diffusion checkpoints come as.
+ORIGINAL = "diffusion_pytorch_model.bin"
+# Endings of what is meant as a file, so that a missing one is not looked for on the hub.
 SINGLE_FILES = {".bin", ".pth", ".pt", ".ckpt", ".pkl", ".safetensors"}
 
 # Sound weights load in silence: diffusers does not know `inpainting`'s own entry in a UNet's
@@ -59,7 +65,8 @@ def load_models(
     """Load both models.
 
     Args:
-        diffusion: "embedded", a diffusers folder, or the id of one on the Hugging Face hub.
+        diffusion: "embedded", a diffusers folder, an original GLIGEN file, or the id of either on
+            the Hugging Face hub.
         sam: "embedded" or a file of SAM weights.
         device: "auto" takes CUDA where there is one, else the CPU; or a name torch knows.
 
@@ -67,13 +74,13 @@ def load_models(
         XsynError: missing, unreadable or unfit weights, or no such device.
     """
     where = _device(device)
-    folder = _diffusion_folder(str(diffusion))
+    source = _diffusion_source(str(diffusion))
     sam_file = _sam_file(str(sam))
     segmenter = load_segmenter(sam, device)
     return Models(
-        diffusion=load_diffusion(folder, where, str(diffusion)),
+        diffusion=load_diffusion(source, where, str(diffusion)),
         segmenter=segmenter,
-        fingerprint=fingerprint(folder, sam_file),
+        fingerprint=fingerprint(source, sam_file),
     )
 
 
@@ -87,40 +94,73 @@ def load_segmenter(sam: str | Path = EMBEDDED, device: str = "auto") -> Segmente
     return Segmenter(load_sam(_sam_file(str(sam)), where), where, name=str(sam))
 
 
-def load_diffusion(folder: Path, device: torch.device, name: str) -> Diffusion:
-    """Load a diffusers folder.
+def load_diffusion(source: Path, device: torch.device, name: str) -> Diffusion:
+    """Load a diffusers folder or an original GLIGEN file.
+
+    A model that was trained for generation only (c input channels) is widened to 2c + 1 by
+    weights of zero, with a warning in the log.
 
     Raises:
-        XsynError: a part is missing or damaged, or the UNet is not a gated inpainting one.
+        XsynError: a part is missing or damaged, or the UNet is not a gated one.
     """
-    missing = [part for part in PARTS if not (folder / part).is_dir()]
-    if missing:
-        raise XsynError(f"{folder} has no {', no '.join(missing)}. {NEEDED}")
-    _check_unet(folder)
     half = torch.float16 if device.type == "cuda" else torch.float32
-    try:
-        unet = _whole(UNet2DConditionModel, folder / "unet", torch_dtype=half)
-        # Autoencoders overflow in float16.
-        vae = _whole(AutoencoderKL, folder / "vae", torch_dtype=torch.float32)
-        text = _whole(CLIPTextModel, folder / "text_encoder", dtype=half)
-        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-        scheduler = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise XsynError(f"{folder} cannot be read ({reason}). {NEEDED}") from None
+    load = load_gligen if source.is_file() else _load_folder
+    unet, vae, text, tokenizer, scheduler = load(source, half)
     if scheduler.get("prediction_type", "epsilon") not in ("epsilon", "v_prediction"):
         raise XsynError(
-            f"The model in {folder} predicts {scheduler['prediction_type']!r}; "
+            f"The model in {source} predicts {scheduler['prediction_type']!r}; "
             "Xsyn runs models that predict epsilon or v_prediction."
         )
-    if vae.config.latent_channels != unet.config.out_channels:
+    channels = unet.config.out_channels
+    if vae.config.latent_channels != channels:
         raise XsynError(
-            f"The autoencoder in {folder} has {vae.config.latent_channels} latent channels, its "
-            f"UNet {unet.config.out_channels}: they do not belong together. {NEEDED}"
+            f"The autoencoder in {source} has {vae.config.latent_channels} latent channels, its "
+            f"UNet {channels}: they do not belong together. {NEEDED}"
+        )
+    if unet.config.in_channels == channels:
+        _widen(unet)
+        _remark(
+            f"{name} was trained for generation, not for inpainting: it does not see what lies "
+            "around a box, and paints accordingly. Fine-tune it, or take an inpainting model."
         )
     for part in (unet, vae, text):
         part.requires_grad_(False).eval().to(device)
     return Diffusion(unet, vae, text, tokenizer, scheduler, device, _arithmetic(device), name)
+
+
+def _load_folder(folder: Path, half: torch.dtype) -> Parts:
+    missing = [part for part in PARTS if not (folder / part).is_dir()]
+    if missing:
+        raise XsynError(f"{folder} has no {', no '.join(missing)}. {NEEDED}")
+    _check_unet(folder)
+    try:
+        return Parts(
+            _whole(UNet2DConditionModel, folder / "unet", torch_dtype=half),
+            # Autoencoders overflow in float16.
+            _whole(AutoencoderKL, folder / "vae", torch_dtype=torch.float32),
+            _whole(CLIPTextModel, folder / "text_encoder", dtype=half),
+            CLIPTokenizer.from_pretrained(folder / "tokenizer"),
+            json.loads((folder / "scheduler" / "scheduler_config.json").read_text()),
+        )
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise XsynError(f"{folder} cannot be read ({reason}). {NEEDED}") from None
+
+
+def _widen(unet: UNet2DConditionModel) -> None:
+    """Let the UNet take the masked latent and the mask too, and make nothing of them."""
+    old, channels = unet.conv_in, unet.config.out_channels
+    weight = old.weight.new_zeros(old.out_channels, 2 * channels + 1, *old.kernel_size)
+    weight[:, :channels] = old.weight
+    old.weight = torch.nn.Parameter(weight, requires_grad=False)
+    old.in_channels = 2 * channels + 1
+    unet.register_to_config(in_channels=2 * channels + 1)
+
+
+@lru_cache(maxsize=256)
+def _remark(words: str) -> None:
+    """Warn once, however often a model is loaded."""
+    log.warning(words)
 
 
 def _whole(kind: Any, folder: Path, **options: Any) -> Any:
@@ -136,17 +176,23 @@ def _whole(kind: Any, folder: Path, **options: Any) -> Any:
     return part
 
 
-def fingerprint(folder: Path, sam_file: Path) -> str:
-    """sha256 over the names and bytes of a diffusers folder's parts and a SAM file, as hex."""
-    files = [
-        file
-        for part in PARTS
-        for file in sorted((folder / part).rglob("*"))
-        if file.is_file() and not file.name.startswith(".")
-    ]
+def fingerprint(source: Path, sam_file: Path) -> str:
+    """sha256 over the bytes of a SAM file and the names and bytes of a diffusers folder's parts,
+    or the bytes of an original GLIGEN file and its tokenizer, as hex."""
+    if source.is_file():
+        tokenizer = find_tokenizer(source)
+        files = [("diffusion", source)]
+        files += [(n, tokenizer / n) for n in TOKENIZER_FILES if (tokenizer / n).is_file()]
+    else:
+        files = [
+            (file.relative_to(source).as_posix(), file)
+            for part in PARTS
+            for file in sorted((source / part).rglob("*"))
+            if file.is_file() and not file.name.startswith(".")
+        ]
     total = hashlib.sha256()
-    for file in files:
-        total.update(f"{file.relative_to(folder).as_posix()} {_digest(file)}\n".encode())
+    for name, file in files:
+        total.update(f"{name} {_digest(file)}\n".encode())
     total.update(f"sam {_digest(sam_file)}\n".encode())
     return total.hexdigest()
 
@@ -189,20 +235,18 @@ def _check_unet(folder: Path) -> None:
     except (OSError, ValueError) as error:
         raise XsynError(f"{folder}/unet has no readable config.json ({error}). {NEEDED}") from None
     kind, inputs = config.get("attention_type", "default"), config.get("in_channels")
-    needed = 2 * config.get("out_channels", 4) + 1
+    channels = config.get("out_channels", 4)
     if kind != "gated":
+        what = "an inpainting model" if inputs == 2 * channels + 1 else "a diffusion model"
         raise XsynError(
-            f"The UNet in {folder} has attention_type {kind!r}: it knows no grounding boxes. "
-            f"{NEEDED}"
+            f"The UNet in {folder} has attention_type {kind!r} and {inputs} input channels: it is "
+            f"{what} that knows no grounding boxes. {NEEDED}"
         )
-    if inputs != needed:
-        raise XsynError(
-            f"The UNet in {folder} takes {inputs} input channels, not {needed}: it was not trained "
-            f"for inpainting. {NEEDED}"
-        )
+    check_inputs(folder, inputs, channels)
 
 
-def _diffusion_folder(name: str) -> Path:
+def _diffusion_source(name: str) -> Path:
+    """The diffusers folder or original file that is meant."""
     if name == EMBEDDED:
         folder = ASSETS / "diffusion"
         if not folder.is_dir():
@@ -213,17 +257,21 @@ def _diffusion_folder(name: str) -> Path:
         return folder
     path = Path(name).expanduser()
     if path.is_dir():
+        return _within(path)
+    if path.is_file():
         return path
-    if path.is_file() or path.suffix in SINGLE_FILES:
-        found = "a single file" if path.is_file() else "not there"
-        raise XsynError(
-            f"{name} is {found}. Single files are what original GLIGEN checkpoints "
-            f"(diffusion_pytorch_model.bin, pickles) come as; this version cannot open them. "
-            f"{NEEDED}"
-        )
+    if path.suffix in SINGLE_FILES:
+        raise XsynError(f"There is no file {name}. {NEEDED}")
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise XsynError(f"There is no folder {name}. {NEEDED}")
-    return _download(name)
+    return _within(_download(name))
+
+
+def _within(folder: Path) -> Path:
+    """The original file, where a folder holds it and no parts."""
+    alone = not any((folder / part).is_dir() for part in PARTS if part != "tokenizer")
+    original = folder / ORIGINAL
+    return original if alone and original.is_file() else folder
 
 
 def _download(repository: str) -> Path:
@@ -231,7 +279,7 @@ def _download(repository: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    patterns = ["model_index.json", *(f"{part}/*" for part in PARTS)]
+    patterns = ["model_index.json", ORIGINAL, *(f"{part}/*" for part in PARTS)]
     try:
         return Path(snapshot_download(repository, allow_patterns=patterns))
     except LocalEntryNotFoundError:

@@ -80,10 +80,10 @@ def test_a_unet_without_grounding_is_named(broken, tiny_files):
     assert "attention_type 'default'" in message and NEEDED in message
 
 
-def test_a_unet_for_generation_is_named(broken, tiny_files):
-    edit(broken / "unet" / "config.json", in_channels=8)
+def test_a_unet_with_other_inputs_is_named(broken, tiny_files):
+    edit(broken / "unet" / "config.json", in_channels=9)
     message = refused(broken, tiny_files[1])
-    assert "takes 8 input channels, not 17" in message
+    assert "takes 9 input channels, not 17" in message
 
 
 def test_parts_that_do_not_fit(broken, tiny_files):
@@ -102,11 +102,13 @@ def test_damaged_weights_are_told(broken, tiny_files):
     assert "cannot be read" in refused(broken, tiny_files[1])
 
 
-def test_original_checkpoints_are_recognised(tmp_path, tiny_files):
+def test_single_files_are_named(tmp_path, tiny_files):
     pickled = tmp_path / "diffusion_pytorch_model.bin"
+    assert "There is no file" in refused(pickled, tiny_files[1])
     pickled.write_bytes(b"\x80\x02")
     message = refused(pickled, tiny_files[1])
-    assert "GLIGEN" in message and "diffusers folder" in message
+    assert "none that PyTorch wrote" in message and NEEDED in message
+    assert "Segment Anything" in refused(tiny_files[1], tiny_files[1])
 
 
 def test_what_is_not_there(tmp_path, tiny_files):

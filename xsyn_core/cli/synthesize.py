@@ -139,7 +139,10 @@ def synthesize(
     ] = 0.0,
     diffusion: Annotated[
         str,
-        typer.Option(help="embedded, a diffusers folder, or a hub id.", rich_help_panel=_MODELS),
+        typer.Option(
+            help="embedded, a diffusers folder, an original GLIGEN file, or a hub id.",
+            rich_help_panel=_MODELS,
+        ),
     ] = "embedded",
     sam: Annotated[
         str, typer.Option(help="embedded, or a file of SAM weights.", rich_help_panel=_MODELS)
