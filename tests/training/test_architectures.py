@@ -6,6 +6,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from xsyn_core.categories import CATALOGS, phrase
+from xsyn_core.sam_checkpoint import load_sam, save_sam
 from xsyn_core.training import architectures
 
 
@@ -65,3 +66,26 @@ def test_all_weights_together_stay_under_fifty_mebibytes(saved):
     diffusion = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
     sam = 2 * sum(p.numel() for p in architectures.build_sam().parameters())
     assert diffusion + sam < 50 * 2**20
+
+
+def test_a_saved_segmenter_opens_with_the_same_weights(tmp_path):
+    torch.manual_seed(0)
+    sam = architectures.build_sam()
+    save_sam(tmp_path / "sam.safetensors", sam)
+    opened = load_sam(tmp_path / "sam.safetensors").state_dict()
+    assert opened.keys() == sam.state_dict().keys()
+    assert all(torch.equal(opened[k], v.half().float()) for k, v in sam.state_dict().items())
+
+
+def test_tokens_of_the_stem_see_their_own_place():
+    # what changes in one patch changes its token most
+    torch.manual_seed(0)
+    stem = architectures.build_sam().image_encoder.patch_embed
+    image = torch.randn(1, 3, 96, 128)
+    changed = image.clone()
+    changed[..., 32:48, 64:80] += 1
+    with torch.no_grad():
+        before, after = stem(image), stem(changed)
+    assert before.shape == (1, 6, 8, 192)
+    moved = (after - before).abs().mean(-1)[0]
+    assert moved.argmax() == 2 * 8 + 4
