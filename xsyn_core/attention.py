@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -16,7 +17,7 @@ MAX_GRID = 32
 
 
 class AttentionMaps:
-    """A running sum of cross-attention probabilities, one map an object.
+    """A running sum of cross-attention probabilities, one map an object, for one run of a UNet.
 
     Only the conditional half of a batch is looked at (its last rows), and only layers whose
     longer grid side lies within `sides`: finer ones are dear, coarser ones say little.
@@ -36,8 +37,11 @@ class AttentionMaps:
         self.columns = columns
         self.latent_size = latent_size
         self.sides = sides
-        self._sums: dict[tuple[int, int], list[list[torch.Tensor]]] = {}
+        # by grid: (rows, tokens, objects)
+        self._sums: dict[tuple[int, int], torch.Tensor] = {}
         self._counts: dict[tuple[int, int], int] = {}
+        self._probes: dict[Any, _Probe] = {}
+        self._layers: dict[nn.Module, list[Any]] = {}
 
     def grid(self, tokens: int) -> tuple[int, int]:
         """The (rows, columns) of a layer with that many image tokens."""
@@ -51,30 +55,34 @@ class AttentionMaps:
         Args:
             attn: a diffusers `Attention` with text as its context.
             hidden: (B, tokens, channels), the layer's input, conditional rows last.
-            text: (B, length, width), the text states.
+            text: (B, length, width), the text states; the same tensor at every step of a run
+                saves the work of projecting it again.
         """
         grid = self.grid(hidden.shape[1])
         if grid[0] * grid[1] != hidden.shape[1] or not (
             self.sides[0] <= max(grid) <= self.sides[1]
         ):
             return
-        rows = len(self.columns)
-        query = attn.to_q(hidden[-rows:]).unflatten(-1, (attn.heads, -1)).transpose(1, 2)
-        key = attn.to_k(text[-rows:]).unflatten(-1, (attn.heads, -1)).transpose(1, 2)
-        query = query.float() * query.shape[-1] ** -0.5
-        probabilities = (query @ key.float().transpose(-1, -2)).softmax(-1)
-        # the mean over heads comes after the choice of tokens, which leaves little of 77
-        new = [
-            [probabilities[row][..., list(tokens)].mean((0, -1)) for tokens in objects]
-            for row, objects in enumerate(self.columns)
-        ]
-        if grid in self._sums:
-            for total, row in zip(self._sums[grid], new, strict=True):
-                for running, value in zip(total, row, strict=True):
-                    running += value
-        else:
-            self._sums[grid] = new
+        with torch.autocast(hidden.device.type, enabled=False):
+            probe = self._probes.get(attn)
+            if probe is None or probe.text is not text:
+                probe = self._probes[attn] = _probe(attn, text, self.columns)
+            inputs = hidden[-len(self.columns) :].float()
+            scores = torch.baddbmm(probe.shift, inputs, probe.keys)
+            shares = scores.unflatten(-1, (attn.heads, -1)).softmax(-1).flatten(2)
+            if grid in self._sums:
+                self._sums[grid].baddbmm_(shares, probe.choice)
+            else:
+                self._sums[grid] = shares @ probe.choice
         self._counts[grid] = self._counts.get(grid, 0) + 1
+
+    def layers(self, unet: nn.Module) -> list[Any]:
+        """The text cross-attentions of a diffusers UNet."""
+        # A walk over all modules at every step would cost more than the capture itself.
+        if unet not in self._layers:
+            named = unet.named_modules()
+            self._layers[unet] = [module for name, module in named if name.endswith("attn2")]
+        return self._layers[unet]
 
     def maps(self, row: int, size: tuple[int, int]) -> list[np.ndarray]:
         """The mean maps M_i of one row's objects, resized to `size` (height, width).
@@ -98,11 +106,56 @@ class AttentionMaps:
         for number in range(len(self.columns[row])):
             mean = np.zeros(finest, np.float32)
             for grid in sorted(self._counts):
-                values = self._sums[grid][row][number].reshape(grid).cpu().numpy() / total
+                values = self._sums[grid][row, :, number].reshape(grid).cpu().numpy() / total
                 mean += cv2.resize(values, finest[::-1], interpolation=cv2.INTER_LINEAR)
             resized = cv2.resize(mean, size[::-1], interpolation=cv2.INTER_CUBIC)
             result.append(np.maximum(resized, 0))
         return result
+
+
+@dataclass(frozen=True, eq=False)
+class _Probe:
+    """What one layer's input is multiplied with, the same at every step; all float32.
+
+    Attributes:
+        text: the text states that it was made from.
+        keys: (rows, channels, heads * length), the text's keys seen through the query's weights:
+            a layer's input times them is its scores, all heads at once.
+        shift: (rows, 1, heads * length), what a bias of the query adds to the scores.
+        choice: (rows, heads * length, objects), takes the mean over the heads and the tokens of
+            each phrase.
+    """
+
+    text: torch.Tensor
+    keys: torch.Tensor
+    shift: torch.Tensor
+    choice: torch.Tensor
+
+
+def _probe(attn: Any, text: torch.Tensor, columns: Sequence[Sequence[Sequence[int]]]) -> _Probe:
+    heads, (rows, length) = attn.heads, (len(columns), text.shape[1])
+    weight = attn.to_q.weight
+    key = attn.to_k(text[-rows:].to(weight.dtype)).float()
+    key = key.unflatten(-1, (heads, -1)).permute(0, 2, 3, 1)  # rows, heads, size, length
+    key = key * key.shape[2] ** -0.5
+    # The layer itself is asked for its weights, which may be more than `weight` (adapters).
+    ask = torch.zeros(weight.shape[1] + 1, weight.shape[1], dtype=weight.dtype, device=text.device)
+    ask.fill_diagonal_(1)
+    answers = attn.to_q(ask).float()
+    bias = answers[-1:]
+    query = torch.cat([answers[:-1] - bias, bias]).unflatten(-1, (heads, -1)).transpose(0, 1)
+    # heads, channels + 1, size times rows, heads, size, length
+    keys = (query @ key).transpose(1, 2).flatten(2)
+    choice = torch.zeros(rows, heads, length, max(map(len, columns), default=0))
+    for row, objects in enumerate(columns):
+        for number, tokens in enumerate(objects):
+            choice[row, :, list(tokens), number] = 1 / (heads * len(tokens))
+    return _Probe(
+        text,
+        keys[:, :-1].contiguous(),
+        keys[:, -1:].contiguous(),
+        choice.flatten(1, 2).to(text.device),
+    )
 
 
 class _Watching:
@@ -125,7 +178,7 @@ def watch(unet: nn.Module, maps: AttentionMaps) -> Iterator[None]:
 
     The original processors are back when it closes, also after an error.
     """
-    layers = [module for name, module in unet.named_modules() if name.endswith("attn2")]
+    layers = maps.layers(unet)
     originals = [layer.processor for layer in layers]
     try:
         for layer, original in zip(layers, originals, strict=True):
