@@ -12,7 +12,7 @@ from tqdm import tqdm
 from transformers import CLIPTextModel
 
 from xsyn_core.categories import phrase
-from xsyn_core.training import architectures
+from xsyn_core.training import architectures, objective
 from xsyn_core.training.data import NAMES, SIDE, shards
 from xsyn_core.training.loop import Plan, autocast, pick_device, train
 
@@ -213,20 +213,19 @@ def main(
         grid = z0.shape[-1]
         keep = torch.from_numpy(np.stack([keep_mask(b, grid) for b in cached.boxes[rows]]))
         keep = keep[:, None].to(where).float()
-        # classifier-free guidance drops text and grounding together
-        dropped = torch.from_numpy(rng.random(batch) < 0.1).to(where)
+        dropped = torch.from_numpy(objective.drops(batch, rng)).to(where)
         texts = [
             "" if d else ", ".join(phrases[c] for c in row if c >= 0)
             for d, row in zip(dropped.tolist(), categories.tolist(), strict=True)
         ]
-        # Noise levels spread evenly over the batch, a steadier gradient than chance; more of the
-        # noisy ones, where shapes are decided: near the end there is little but scanner noise.
-        levels = ((np.arange(batch) + rng.random(batch)) / batch) ** 0.7
-        t = torch.from_numpy((rng.permutation(levels) * 1000).astype(np.int64)).to(where)
+        # more of the noisy levels, where shapes are decided: near the end there is little but
+        # scanner noise
+        t = torch.from_numpy((objective.spread(batch, rng) ** 0.7 * 1000).astype(np.int64))
+        t = t.to(where)
         noise = torch.from_numpy(rng.standard_normal(z0.shape, np.float32)).to(where)
         a = alphas.to(where)[t].view(-1, 1, 1, 1)
-        noisy = a.sqrt() * z0 + (1 - a).sqrt() * noise
-        velocity = a.sqrt() * noise - (1 - a).sqrt() * z0
+        noisy = objective.noised(z0, noise, a)
+        velocity = objective.target(z0, noise, a, "v_prediction")
         with autocast(where):
             text = model.text_encoder(tokens(texts)).last_hidden_state
             pooled = model.text_encoder(phrase_tokens).pooler_output
@@ -236,18 +235,16 @@ def main(
                 "masks": ((categories >= 0) & ~dropped[:, None]).float(),
             }
             output = model.unet(
-                torch.cat([noisy, masked * keep, keep], 1).to(memory_format=torch.channels_last),
+                objective.unet_input(noisy, masked, keep).to(memory_format=torch.channels_last),
                 t,
                 text,
                 cross_attention_kwargs={"gligen": grounding},
             ).sample.float()
         items = torch.from_numpy(cached.items[rows]).to(where).float()[:, None] / 255
-        # only the repainted cells are ever used, the item's own matter most
-        weight = (1 - keep) * (1 + 2 * items) + 0.05 * keep
         error = (output - velocity).square()
         # at low noise the velocity is mostly scanner noise, which cannot be learnt
         balance = torch.clamp(5 * (1 - a) / a, max=1.0)
-        share = (weight * balance * error).sum((1, 2, 3)) / (weight.sum((1, 2, 3)) * z0.shape[1])
+        share = objective.mean_error(balance * error, objective.weights(keep, items))
         inside = ((1 - keep) * error).sum() / ((1 - keep).sum() * z0.shape[1])
         return {"loss": 4 * share.mean(), "inside": inside.detach()}
 
