@@ -189,8 +189,8 @@ def _halved(part: torch.nn.Module) -> Iterator[None]:
 
 def save_diffusion(folder: Path, unet, vae, text_encoder, tokenizer, scheduler) -> None:
     """Write a diffusers folder (float16 safetensors, `model_index.json`) that
-    `StableDiffusionGLIGENPipeline.from_pretrained` opens too; the folder appears whole or not. The parts
-    themselves stay as they are."""
+    `StableDiffusionGLIGENPipeline.from_pretrained` opens too; the folder appears whole or not.
+    The parts themselves stay as they are."""
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:

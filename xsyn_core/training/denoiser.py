@@ -15,6 +15,7 @@ from xsyn_core.categories import phrase
 from xsyn_core.training import architectures, objective
 from xsyn_core.training.data import NAMES, SIDE, shards
 from xsyn_core.training.loop import Plan, autocast, pick_device, train
+from xsyn_core.training.objective import Denoiser
 
 WINDOW = 128
 CELL = 8
@@ -143,24 +144,19 @@ def cache_latents(
     return Latents(**{name: np.concatenate([p[name] for p in parts]) for name in names})
 
 
-class Denoiser(torch.nn.Module):
-    """UNet and text encoder, trained together."""
-
-    def __init__(self, base: Path | None = None):
-        super().__init__()
-        if base is not None:
-            self.unet = UNet2DConditionModel.from_pretrained(base, subfolder="unet").float()
-            self.text_encoder = CLIPTextModel.from_pretrained(
-                base, subfolder="text_encoder"
-            ).float()
-            return
-        self.unet = architectures.build_unet(WINDOW // CELL)
-        tokenizer = architectures.build_tokenizer()
-        self.text_encoder = architectures.build_text_encoder(tokenizer)
-        # zero gates would leave grounding without a gradient for long
-        for name, parameter in self.unet.named_parameters():
-            if name.endswith(("alpha_attn", "alpha_dense")):
-                torch.nn.init.constant_(parameter, 0.5)
+def _begin(base: Path | None) -> Denoiser:
+    """The models of a diffusers folder, or fresh ones."""
+    if base is not None:
+        return Denoiser(
+            UNet2DConditionModel.from_pretrained(base, subfolder="unet").float(),
+            CLIPTextModel.from_pretrained(base, subfolder="text_encoder").float(),
+        )
+    unet = architectures.build_unet(WINDOW // CELL)
+    # zero gates would leave grounding without a gradient for long
+    for name, parameter in unet.named_parameters():
+        if name.endswith(("alpha_attn", "alpha_dense")):
+            torch.nn.init.constant_(parameter, 0.5)
+    return Denoiser(unet, architectures.build_text_encoder(architectures.build_tokenizer()))
 
 
 def main(
@@ -180,8 +176,8 @@ def main(
     workers: int = 2,
     device: str = "auto",
 ) -> None:
-    """Train the denoiser; resumes from RUN, else goes on from the diffusers folder BASE, else
-    starts anew; writes a diffusers folder to OUT."""
+    """Train the embedded denoiser on simulated scans; resumes from RUN, else goes on from the
+    diffusers folder BASE, else starts anew; writes a diffusers folder to OUT."""
     torch.manual_seed(seed)
     where = pick_device(device)
     autoencoder = AutoencoderKL.from_pretrained(vae).float().eval().to(where)
@@ -190,7 +186,7 @@ def main(
     )
     tokenizer = architectures.build_tokenizer()
     scheduler = architectures.build_scheduler()
-    model = Denoiser(base).to(where)
+    model = _begin(base).to(where)
     # the backward of fused attention is slow on a CPU
     if where.type == "cpu":
         model.unet.set_attn_processor(AttnProcessor())

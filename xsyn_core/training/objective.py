@@ -5,11 +5,22 @@ A batch is B latents (c, h, w). `signal` is alpha-bar of each row's timestep, fl
 
 import numpy as np
 import torch
+from diffusers import UNet2DConditionModel
+from transformers import CLIPTextModel
 
 # Share of the batch whose text and grounding are dropped together, for classifier-free guidance.
 DROPPED = 0.1
 # The weight of what is kept: only the repainted cells are ever used.
 KEPT = 0.05
+
+
+class Denoiser(torch.nn.Module):
+    """A gated UNet with the text encoder that it listens to."""
+
+    def __init__(self, unet: UNet2DConditionModel, text_encoder: CLIPTextModel):
+        super().__init__()
+        self.unet = unet
+        self.text_encoder = text_encoder
 
 
 def drops(count: int, rng: np.random.Generator) -> np.ndarray:

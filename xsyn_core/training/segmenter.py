@@ -222,8 +222,8 @@ def main(
     workers: int = 2,
     device: str = "auto",
 ) -> None:
-    """Train the segmenter; resumes from RUN, else goes on from the weights BASE, else starts anew;
-    writes the weights to OUT."""
+    """Train the embedded segmenter on simulated scans; resumes from RUN, else goes on from the
+    weights BASE, else starts anew; writes the weights to OUT."""
     torch.manual_seed(seed)
     where = pick_device(device)
     pictures = shards(data, seed, shard_count, workers=workers)
