@@ -36,6 +36,7 @@ from xsyn_core.training.finetuning_data import (
     select,
     sources,
     unpaintable,
+    writable_file,
 )
 from xsyn_core.training.finetuning_frames import MIRRORS, Batch, Frames, cache_frames
 from xsyn_core.training.loop import Plan, autocast, pick_device, train
@@ -358,7 +359,7 @@ def main(
         learn_words(diffusion.tokenizer, diffusion.text_encoder, list(selection.names))
     with writable(run, "the run"):
         frames = cache_frames(
-            selection, sources(selection, data), run / "frames", frame, mirrors, diffusion, seed
+            selection, sources(data), run / "frames", frame, mirrors, diffusion, seed
         )
         aside = held_out(frames.sources, held_out_share, seed)
         shared = _Run(diffusion, frames, aside, batch)
@@ -447,17 +448,10 @@ def _target(folder: Path, base: str) -> Path:
     Raises:
         XsynError: it is the base, holds anything but an earlier model, or cannot be written.
     """
-    if Path(base).expanduser().resolve() == folder.resolve():
-        raise XsynError(f"{folder} is the base itself. Choose another folder with --out.")
     if folder.exists():
         known = {*PARTS, "model_index.json"}
         if not folder.is_dir() or any(f.name not in known for f in folder.iterdir()):
             raise XsynError(
                 f"{folder} holds other things than a model. Choose a new folder with --out."
             )
-    with writable(folder, "the model"):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        probe = folder.parent / f".{folder.name}.xsyn-probe"
-        probe.touch()
-        probe.unlink()
-    return folder
+    return writable_file(folder, base)

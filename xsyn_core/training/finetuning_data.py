@@ -105,18 +105,23 @@ def unpaintable(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in names if phrase(name) not in own)
 
 
-def sources(selection: Selection, path: Path) -> dict[str, str]:
+def sources(path: Path) -> dict[str, str]:
     """For images that Xsyn exported, by file name, the hash of the scan they were painted into.
 
     Args:
-        selection: of the dataset.
-        path: the dataset as it was asked for; its provenance lies in it, or one folder up.
+        path: the dataset as it was asked for; its provenance lies in it, or up to two folders up.
+
+    Raises:
+        XsynError: the provenance is damaged.
     """
     for folder in (path, *path.parents[:2]):
         file = folder / PROVENANCE
         if file.is_file():
-            lines = [json.loads(line) for line in file.read_text("utf-8").splitlines() if line]
-            return {Path(line["file_name"]).name: line["source"]["sha256"] for line in lines}
+            try:
+                lines = [json.loads(line) for line in file.read_text("utf-8").splitlines() if line]
+                return {Path(line["file_name"]).name: line["source"]["sha256"] for line in lines}
+            except (ValueError, KeyError, TypeError):
+                raise XsynError(f"{file} is damaged. Export the dataset again.") from None
     return {}
 
 
@@ -171,6 +176,22 @@ def claim(run: Path, settings: Mapping[str, Any]) -> None:
         temporary = file.with_suffix(".new")
         temporary.write_text(json.dumps(settings, indent=1) + "\n", "utf-8")
         temporary.replace(file)
+
+
+def writable_file(path: Path, base: str) -> Path:
+    """A path where weights can be put, tried.
+
+    Raises:
+        XsynError: it is the base, or its parent folder cannot be written.
+    """
+    if Path(base).expanduser().resolve() == path.resolve():
+        raise XsynError(f"{path} is the base itself. Choose another place with --out.")
+    with writable(path.parent, "the weights"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        probe = path.parent / f".{path.name}.xsyn-probe"
+        probe.touch()
+        probe.unlink()
+    return path
 
 
 def remark(*lines: str) -> None:

@@ -125,18 +125,18 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Apply the gradients."""
         for group in self.param_groups:
-            alike: dict[tuple[int, int], list[torch.nn.Parameter]] = {}
+            alike: dict[tuple[int, int], list[tuple[torch.nn.Parameter, torch.Tensor]]] = {}
             for p in group["params"]:
                 if p.grad is not None:
-                    alike.setdefault((len(p), p.numel() // len(p)), []).append(p)
+                    alike.setdefault((len(p), p.numel() // len(p)), []).append((p, p.grad))
             for shape, some in alike.items():
                 directions = []
-                for p in some:
-                    average = self.state[p].setdefault("average", torch.zeros_like(p.grad))
-                    average.lerp_(p.grad, 1 - group["momentum"])
-                    directions.append(p.grad.lerp(average, group["momentum"]).reshape(shape))
+                for p, gradient in some:
+                    average = self.state[p].setdefault("average", torch.zeros_like(gradient))
+                    average.lerp_(gradient, 1 - group["momentum"])
+                    directions.append(gradient.lerp(average, group["momentum"]).reshape(shape))
                 scale = 0.2 * max(shape) ** 0.5
-                for p, change in zip(some, orthogonal(torch.stack(directions)), strict=True):
+                for (p, _), change in zip(some, orthogonal(torch.stack(directions)), strict=True):
                     p.mul_(1 - group["lr"] * group["weight_decay"])
                     p.add_(change.view_as(p), alpha=-group["lr"] * scale)
 
@@ -158,7 +158,8 @@ class Optimiser:
     def __init__(
         self, parameters: Iterable[torch.nn.Parameter], rate: float, weight_decay: float
     ) -> None:
-        matrices, others = [], []
+        matrices: list[torch.nn.Parameter] = []
+        others: list[torch.nn.Parameter] = []
         for p in parameters:
             smaller = min(len(p), p.numel() // len(p)) if p.ndim > 1 else 0
             (matrices if smaller >= self.LEAST else others).append(p)
@@ -219,7 +220,7 @@ def train(
     frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
     shared = {id(p): p for p in model.parameters() if not p.requires_grad}
     average = copy.deepcopy(model, shared) if plan.ema else model
-    averaged = [p for p in average.parameters() if p.requires_grad]
+    averaged: list[torch.Tensor] = [p for p in average.parameters() if p.requires_grad]
     optimiser = Optimiser(trained, plan.rate, plan.weight_decay)
     start = 0
     checkpoint = folder / "checkpoint.pt"
@@ -266,7 +267,7 @@ def train(
                 # early on a slow average would mostly remember the random start
                 decay = min(plan.ema, (1 + k) / (10 + k))
                 with torch.no_grad():
-                    torch._foreach_lerp_(averaged, trained, 1 - decay)
+                    torch._foreach_lerp_(averaged, list[torch.Tensor](trained), 1 - decay)
             for name, value in losses.items():
                 recent.setdefault(name, []).append(value.item())
             if (k + 1) % 50 == 0 or k + 1 == plan.steps:
