@@ -276,7 +276,8 @@ def train(
                 log.write(k + 1, means)
                 bar.set_postfix({name: f"{v:.4f}" for name, v in means.items()})
             # the first process tells the time for all
-            if processes.agreed(time.monotonic() - saved > plan.save_every):
+            due = time.monotonic() - saved > plan.save_every and k + 1 < plan.steps
+            if processes.agreed(due):
                 save(k + 1)
                 processes.wait()
                 saved = time.monotonic()
