@@ -321,16 +321,28 @@ def test_training_and_evaluation_are_handed_on(monkeypatch):
         """
         asked.update(out=out, steps=steps)
 
-    monkeypatch.setitem(
-        sys.modules, "xsyn_core.training.segmenter", types.SimpleNamespace(main=main)
-    )
-    passes("train", "segmenter", "--steps", 9)
+    monkeypatch.setitem(sys.modules, "xsyn_core.evaluation.speed", types.SimpleNamespace(main=main))
+    passes("evaluate", "speed", "--steps", 9)
     assert asked == {"out": Path("here"), "steps": 9}
-    result = passes("train", "segmenter", "--help")
+    result = passes("evaluate", "speed", "--help")
     assert "Train a thing." in result.stdout and "--out" in result.stdout
     assert "where" not in result.stdout
-    fails("--nonsense", "train", "segmenter", "--nonsense")
-    fails("--steps", "train", "segmenter", "--steps", "x")
+    fails("--nonsense", "evaluate", "speed", "--nonsense")
+    fails("--steps", "evaluate", "speed", "--steps", "x")
+
+
+def test_only_embedded_models_are_trained_on_simulated_scans(monkeypatch):
+    asked = []
+    for name in ("segmenter", "finetuning_segmenter"):
+
+        def main(data: Path, name: str = name) -> None:
+            asked.append((name, data))
+
+        module = types.SimpleNamespace(main=main)
+        monkeypatch.setitem(sys.modules, f"xsyn_core.training.{name}", module)
+    passes("train", "segmenter", "a")
+    passes("train", "segmenter", "--embedded", "b")
+    assert asked == [("finetuning_segmenter", Path("a")), ("segmenter", Path("b"))]
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess:

@@ -5,31 +5,55 @@ import inspect
 
 import typer
 
+EMBEDDED = "--embedded"
 _PLAIN = {"allow_extra_args": True, "ignore_unknown_options": True}
 
-train = typer.Typer(no_args_is_help=True, help="Train the embedded models on simulated scans.")
+train = typer.Typer(
+    no_args_is_help=True,
+    help="Fine-tune models on scans of your own, or train the embedded ones on simulated scans.",
+)
 evaluate = typer.Typer(no_args_is_help=True, help="Measure the models and the method.")
 
 
-def _delegate(group: typer.Typer, name: str, module: str, text: str) -> None:
+def _delegate(
+    group: typer.Typer, name: str, module: str, text: str, embedded: str | None = None
+) -> None:
+    """Hand a command on to `module`, or to the module `embedded` where --embedded is said."""
+
     # No help option here: --help goes on to the module's own command with the other arguments.
     @group.command(name, help=text, add_help_option=False, context_settings=_PLAIN)
     def run(context: typer.Context) -> None:
-        main = importlib.import_module(module).main
-        inner = typer.Typer(add_completion=False)
+        chosen, arguments = module, list(context.args)
+        if embedded is not None and EMBEDDED in arguments:
+            arguments.remove(EMBEDDED)
+            chosen = embedded
+        main = importlib.import_module(chosen).main
+        inner = typer.Typer(add_completion=False, rich_markup_mode="markdown")
         inner.command(name, help=(inspect.getdoc(main) or text).partition("\n\nArgs:")[0])(main)
         command = typer.main.get_command(inner)
-        command(context.args, prog_name=context.command_path, standalone_mode=False)
+        command(arguments, prog_name=context.command_path, standalone_mode=False)
 
 
 _delegate(
     train,
     "autoencoder",
     "xsyn_core.training.autoencoder",
-    "The autoencoder of the diffusion model.",
+    "The autoencoder of the embedded diffusion model, on simulated scans.",
 )
-_delegate(train, "denoiser", "xsyn_core.training.denoiser", "The gated UNet with its text model.")
-_delegate(train, "segmenter", "xsyn_core.training.segmenter", "The small Sam.")
+_delegate(
+    train,
+    "denoiser",
+    "xsyn_core.training.finetuning",
+    "A grounded diffusion model on --data; with --embedded, the small one on simulated scans.",
+    embedded="xsyn_core.training.denoiser",
+)
+_delegate(
+    train,
+    "segmenter",
+    "xsyn_core.training.finetuning_segmenter",
+    "SAM's mask decoder on --data; with --embedded, the small Sam on simulated scans.",
+    embedded="xsyn_core.training.segmenter",
+)
 _delegate(
     train, "classifier", "xsyn_core.evaluation.classifier", "The judge that measures painted items."
 )

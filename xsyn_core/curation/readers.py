@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -67,21 +67,28 @@ class Dataset:
         for index, entry in enumerate(self.entries):
             yield entry.image, self.annotations(index)
 
-    def annotations(self, index: int) -> tuple[Annotation, ...]:
-        """The annotations of one image."""
-        entry = self.entries[index]
-        return _annotations(
-            entry.objects, entry.size, self._spelling, self._problems, entry.image.name
-        )
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """All names that occur, as `annotations` spells them, sorted."""
+        found = {o.category for entry in self.entries for o in entry.objects}
+        return tuple(sorted({self._spelling.get(name, name) for name in found}))
 
-    def scan(self, index: int) -> Scan:
-        """One image with its annotations.
+    def annotations(self, index: int, masks: bool = True) -> tuple[Annotation, ...]:
+        """The annotations of one image; without their masks where those are not wanted."""
+        entry = self.entries[index]
+        objects = entry.objects
+        if not masks:
+            objects = tuple(replace(found, segmentation=None) for found in objects)
+        return _annotations(objects, entry.size, self._spelling, self._problems, entry.image.name)
+
+    def scan(self, index: int, masks: bool = True) -> Scan:
+        """One image with its annotations; see `annotations`.
 
         Raises:
             XsynError: it cannot be read, or is of another size than its labels say.
         """
         entry = self.entries[index]
-        scan = read_scan(entry.image, annotations=self.annotations(index))
+        scan = read_scan(entry.image, annotations=self.annotations(index, masks))
         if scan.size != entry.size:
             (h, w), (height, width) = entry.size, scan.size
             raise XsynError(

@@ -3,6 +3,8 @@
 import json
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -171,17 +173,31 @@ def build_sam() -> Sam:
     ).eval()
 
 
+@contextmanager
+def _halved(part: torch.nn.Module) -> Iterator[None]:
+    """While open, a module is float16; then its tensors are again what they were, to the bit."""
+    tensors = [t for t in (*part.parameters(), *part.buffers()) if t.is_floating_point()]
+    originals = [t.data for t in tensors]
+    try:
+        for tensor in tensors:
+            tensor.data = tensor.data.to(torch.float16)
+        yield
+    finally:
+        for tensor, original in zip(tensors, originals, strict=True):
+            tensor.data = original
+
+
 def save_diffusion(folder: Path, unet, vae, text_encoder, tokenizer, scheduler) -> None:
     """Write a diffusers folder (float16 safetensors, `model_index.json`) that
-    `StableDiffusionGLIGENPipeline.from_pretrained` opens too; the folder appears whole or not."""
+    `StableDiffusionGLIGENPipeline.from_pretrained` opens too; the folder appears whole or not.
+    The parts themselves stay as they are."""
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         new = Path(temporary) / "new"
         for name, part in (("unet", unet), ("vae", vae), ("text_encoder", text_encoder)):
-            half = part.to(torch.float16)
-            half.save_pretrained(new / name, safe_serialization=True)
-            part.to(torch.float32)
+            with _halved(part):
+                part.save_pretrained(new / name, safe_serialization=True)
         tokenizer.save_pretrained(new / "tokenizer")
         scheduler.save_pretrained(new / "scheduler")
         index = {

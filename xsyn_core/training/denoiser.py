@@ -12,9 +12,10 @@ from tqdm import tqdm
 from transformers import CLIPTextModel
 
 from xsyn_core.categories import phrase
-from xsyn_core.training import architectures
+from xsyn_core.training import architectures, objective
 from xsyn_core.training.data import NAMES, SIDE, shards
 from xsyn_core.training.loop import Plan, autocast, pick_device, train
+from xsyn_core.training.objective import Denoiser
 
 WINDOW = 128
 CELL = 8
@@ -143,24 +144,19 @@ def cache_latents(
     return Latents(**{name: np.concatenate([p[name] for p in parts]) for name in names})
 
 
-class Denoiser(torch.nn.Module):
-    """UNet and text encoder, trained together."""
-
-    def __init__(self, base: Path | None = None):
-        super().__init__()
-        if base is not None:
-            self.unet = UNet2DConditionModel.from_pretrained(base, subfolder="unet").float()
-            self.text_encoder = CLIPTextModel.from_pretrained(
-                base, subfolder="text_encoder"
-            ).float()
-            return
-        self.unet = architectures.build_unet(WINDOW // CELL)
-        tokenizer = architectures.build_tokenizer()
-        self.text_encoder = architectures.build_text_encoder(tokenizer)
-        # zero gates would leave grounding without a gradient for long
-        for name, parameter in self.unet.named_parameters():
-            if name.endswith(("alpha_attn", "alpha_dense")):
-                torch.nn.init.constant_(parameter, 0.5)
+def _begin(base: Path | None) -> Denoiser:
+    """The models of a diffusers folder, or fresh ones."""
+    if base is not None:
+        return Denoiser(
+            UNet2DConditionModel.from_pretrained(base, subfolder="unet").float(),
+            CLIPTextModel.from_pretrained(base, subfolder="text_encoder").float(),
+        )
+    unet = architectures.build_unet(WINDOW // CELL)
+    # zero gates would leave grounding without a gradient for long
+    for name, parameter in unet.named_parameters():
+        if name.endswith(("alpha_attn", "alpha_dense")):
+            torch.nn.init.constant_(parameter, 0.5)
+    return Denoiser(unet, architectures.build_text_encoder(architectures.build_tokenizer()))
 
 
 def main(
@@ -180,8 +176,8 @@ def main(
     workers: int = 2,
     device: str = "auto",
 ) -> None:
-    """Train the denoiser; resumes from RUN, else goes on from the diffusers folder BASE, else
-    starts anew; writes a diffusers folder to OUT."""
+    """Train the embedded denoiser on simulated scans; resumes from RUN, else goes on from the
+    diffusers folder BASE, else starts anew; writes a diffusers folder to OUT."""
     torch.manual_seed(seed)
     where = pick_device(device)
     autoencoder = AutoencoderKL.from_pretrained(vae).float().eval().to(where)
@@ -190,7 +186,7 @@ def main(
     )
     tokenizer = architectures.build_tokenizer()
     scheduler = architectures.build_scheduler()
-    model = Denoiser(base).to(where)
+    model = _begin(base).to(where)
     # the backward of fused attention is slow on a CPU
     if where.type == "cpu":
         model.unet.set_attn_processor(AttnProcessor())
@@ -213,20 +209,19 @@ def main(
         grid = z0.shape[-1]
         keep = torch.from_numpy(np.stack([keep_mask(b, grid) for b in cached.boxes[rows]]))
         keep = keep[:, None].to(where).float()
-        # classifier-free guidance drops text and grounding together
-        dropped = torch.from_numpy(rng.random(batch) < 0.1).to(where)
+        dropped = torch.from_numpy(objective.drops(batch, rng)).to(where)
         texts = [
             "" if d else ", ".join(phrases[c] for c in row if c >= 0)
             for d, row in zip(dropped.tolist(), categories.tolist(), strict=True)
         ]
-        # Noise levels spread evenly over the batch, a steadier gradient than chance; more of the
-        # noisy ones, where shapes are decided: near the end there is little but scanner noise.
-        levels = ((np.arange(batch) + rng.random(batch)) / batch) ** 0.7
-        t = torch.from_numpy((rng.permutation(levels) * 1000).astype(np.int64)).to(where)
+        # more of the noisy levels, where shapes are decided: near the end there is little but
+        # scanner noise
+        t = torch.from_numpy((objective.spread(batch, rng) ** 0.7 * 1000).astype(np.int64))
+        t = t.to(where)
         noise = torch.from_numpy(rng.standard_normal(z0.shape, np.float32)).to(where)
         a = alphas.to(where)[t].view(-1, 1, 1, 1)
-        noisy = a.sqrt() * z0 + (1 - a).sqrt() * noise
-        velocity = a.sqrt() * noise - (1 - a).sqrt() * z0
+        noisy = objective.noised(z0, noise, a)
+        velocity = objective.target(z0, noise, a, "v_prediction")
         with autocast(where):
             text = model.text_encoder(tokens(texts)).last_hidden_state
             pooled = model.text_encoder(phrase_tokens).pooler_output
@@ -236,18 +231,16 @@ def main(
                 "masks": ((categories >= 0) & ~dropped[:, None]).float(),
             }
             output = model.unet(
-                torch.cat([noisy, masked * keep, keep], 1).to(memory_format=torch.channels_last),
+                objective.unet_input(noisy, masked, keep).to(memory_format=torch.channels_last),
                 t,
                 text,
                 cross_attention_kwargs={"gligen": grounding},
             ).sample.float()
         items = torch.from_numpy(cached.items[rows]).to(where).float()[:, None] / 255
-        # only the repainted cells are ever used, the item's own matter most
-        weight = (1 - keep) * (1 + 2 * items) + 0.05 * keep
         error = (output - velocity).square()
         # at low noise the velocity is mostly scanner noise, which cannot be learnt
         balance = torch.clamp(5 * (1 - a) / a, max=1.0)
-        share = (weight * balance * error).sum((1, 2, 3)) / (weight.sum((1, 2, 3)) * z0.shape[1])
+        share = objective.mean_error(balance * error, objective.weights(keep, items))
         inside = ((1 - keep) * error).sum() / ((1 - keep).sum() * z0.shape[1])
         return {"loss": 4 * share.mean(), "inside": inside.detach()}
 

@@ -1,7 +1,10 @@
-"""One resumable training loop for all models."""
+"""One resumable training loop for all models, on one processor or many.
+
+Started by `accelerate launch`, every process takes its own samples and the gradients are averaged,
+so that all end with the same weights; the first one writes.
+"""
 
 import copy
-import csv
 import time
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
@@ -11,6 +14,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from tqdm import tqdm
+
+from xsyn_core.errors import XsynError
+from xsyn_core.training import processes
+from xsyn_core.training.scalars import Scalars
 
 Step = Callable[[int, np.random.Generator], dict[str, torch.Tensor]]
 
@@ -24,7 +31,7 @@ class Plan:
         rate: learning rate after warm-up.
         warmup: steps of linear warm-up.
         decay: the last share of `steps` over which the rate falls linearly to a twentieth.
-        ema: decay of the moving average of the weights.
+        ema: decay of the moving average of the weights; 0 keeps none.
         clip: largest norm of the gradient.
         weight_decay: of the weights.
         seed: of everything random; step k always sees the same randomness.
@@ -49,16 +56,18 @@ class Plan:
 
 
 def pick_device(device: str = "auto") -> torch.device:
-    """ "auto" takes CUDA where there is one."""
+    """ "auto" takes CUDA where there is one, each of several processes its own."""
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = f"cuda:{processes.local()}" if torch.cuda.is_available() else "cpu"
     return torch.device(device)
 
 
 def autocast(device: torch.device):
     """bfloat16 where the processor multiplies it faster than float32."""
     if device.type == "cuda":
-        return torch.autocast("cuda", torch.bfloat16)
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return torch.autocast("cuda", torch.bfloat16)
+        return nullcontext()
     if torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
         return torch.autocast("cpu", torch.bfloat16)
     return nullcontext()
@@ -116,20 +125,18 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Apply the gradients."""
         for group in self.param_groups:
-            alike: dict[tuple[int, int], list[torch.nn.Parameter]] = {}
+            alike: dict[tuple[int, int], list[tuple[torch.nn.Parameter, torch.Tensor]]] = {}
             for p in group["params"]:
                 if p.grad is not None:
-                    alike.setdefault((len(p), p.numel() // len(p)), []).append(p)
+                    alike.setdefault((len(p), p.numel() // len(p)), []).append((p, p.grad))
             for shape, some in alike.items():
                 directions = []
-                for p in some:
-                    gradient = p.grad
-                    assert gradient is not None
+                for p, gradient in some:
                     average = self.state[p].setdefault("average", torch.zeros_like(gradient))
                     average.lerp_(gradient, 1 - group["momentum"])
                     directions.append(gradient.lerp(average, group["momentum"]).reshape(shape))
                 scale = 0.2 * max(shape) ** 0.5
-                for p, change in zip(some, orthogonal(torch.stack(directions)), strict=True):
+                for (p, _), change in zip(some, orthogonal(torch.stack(directions)), strict=True):
                     p.mul_(1 - group["lr"] * group["weight_decay"])
                     p.add_(change.view_as(p), alpha=-group["lr"] * scale)
 
@@ -189,71 +196,110 @@ def train(
     folder: Path,
     on_save: Callable[[torch.nn.Module, int], None] | None = None,
 ) -> torch.nn.Module:
-    """Train `model` in place and return its moving average.
+    """Train `model` in place and return its moving average (itself where `plan.ema` is 0).
+
+    Parameters that need no gradient are neither trained nor saved nor copied: the average shares
+    them with `model`.
 
     Args:
         model: everything with weights, on its device.
         step: gives the losses of step k as scalars by name; "loss" is minimised, the others
-            are only written down. It gets a generator that depends on the seed and k alone.
+            are only written down. It gets a generator that depends on the seed, k and the
+            number of the process alone.
         plan: see `Plan`.
         folder: holds `checkpoint.pt`, from which an interrupted run goes on to the step, and
             `loss.csv`.
-        on_save: called with the moving average at every checkpoint and at the end.
+        on_save: called in the first process with the moving average at every checkpoint and at
+            the end.
+
+    Raises:
+        XsynError: the checkpoint in `folder` is of another model.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    average = copy.deepcopy(model)
-    optimiser = Optimiser(model.parameters(), plan.rate, plan.weight_decay)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
+    shared = {id(p): p for p in model.parameters() if not p.requires_grad}
+    average = copy.deepcopy(model, shared) if plan.ema else model
+    averaged: list[torch.Tensor] = [p for p in average.parameters() if p.requires_grad]
+    optimiser = Optimiser(trained, plan.rate, plan.weight_decay)
     start = 0
     checkpoint = folder / "checkpoint.pt"
     if checkpoint.exists():
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        model.load_state_dict(state["model"])
-        average.load_state_dict(state["average"])
+        _restore(model, state["model"], frozen, checkpoint)
+        _restore(average, state["average"] or state["model"], frozen, checkpoint)
         optimiser.load_state_dict(state["optimiser"])
         start = state["step"]
 
     def save(done: int) -> None:
-        temporary = checkpoint.with_suffix(".new")
-        torch.save(
-            {
-                "model": model.state_dict(),
-                "average": average.state_dict(),
-                "optimiser": optimiser.state_dict(),
-                "step": done,
-            },
-            temporary,
-        )
-        temporary.replace(checkpoint)
+        if not processes.first():
+            return
+        if done > start:
+            temporary = checkpoint.with_suffix(".new")
+            torch.save(
+                {
+                    "model": _learnt(model, frozen),
+                    "average": _learnt(average, frozen) if plan.ema else None,
+                    "optimiser": optimiser.state_dict(),
+                    "step": done,
+                },
+                temporary,
+            )
+            temporary.replace(checkpoint)
         if on_save:
             on_save(average, done)
 
     model.train()
     recent: dict[str, list[float]] = {}
     saved = time.monotonic()
-    with open(folder / "loss.csv", "a", newline="") as log:
-        rows = csv.writer(log)
-        bar = tqdm(range(start, plan.steps), initial=start, total=plan.steps, mininterval=5)
+    quiet = not processes.first()
+    with Scalars(folder, "loss.csv") as log:
+        bar = tqdm(
+            range(start, plan.steps), initial=start, total=plan.steps, mininterval=5, disable=quiet
+        )
         for k in bar:
-            losses = step(k, np.random.default_rng((plan.seed, k)))
+            losses = step(k, np.random.default_rng((plan.seed, k, *processes.branch())))
             losses["loss"].backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), plan.clip)
+            processes.average([p.grad for p in trained if p.grad is not None])
+            torch.nn.utils.clip_grad_norm_(trained, plan.clip)
             optimiser.step(plan.rate_at(k))
-            # early on a slow average would mostly remember the random start
-            decay = min(plan.ema, (1 + k) / (10 + k))
-            with torch.no_grad():
-                torch._foreach_lerp_(
-                    list(average.parameters()), list(model.parameters()), 1 - decay
-                )
+            if plan.ema:
+                # early on a slow average would mostly remember the random start
+                decay = min(plan.ema, (1 + k) / (10 + k))
+                with torch.no_grad():
+                    torch._foreach_lerp_(averaged, list[torch.Tensor](trained), 1 - decay)
             for name, value in losses.items():
                 recent.setdefault(name, []).append(value.item())
             if (k + 1) % 50 == 0 or k + 1 == plan.steps:
                 means = {name: sum(v) / len(v) for name, v in recent.items()}
                 recent.clear()
-                rows.writerow([k + 1, *(f"{name}={v:.5f}" for name, v in means.items())])
-                log.flush()
+                log.write(k + 1, means)
                 bar.set_postfix({name: f"{v:.4f}" for name, v in means.items()})
-            if time.monotonic() - saved > plan.save_every:
+            # the first process tells the time for all
+            due = time.monotonic() - saved > plan.save_every and k + 1 < plan.steps
+            if processes.agreed(due):
                 save(k + 1)
+                processes.wait()
                 saved = time.monotonic()
         save(plan.steps)
+        processes.wait()
     return average.eval()
+
+
+def _learnt(model: torch.nn.Module, frozen: set[str]) -> dict[str, torch.Tensor]:
+    return {name: value for name, value in model.state_dict().items() if name not in frozen}
+
+
+def _restore(
+    model: torch.nn.Module, state: dict[str, torch.Tensor], frozen: set[str], file: Path
+) -> None:
+    try:
+        told = model.load_state_dict(state, strict=False)
+        foreign = [*told.unexpected_keys, *(set(told.missing_keys) - frozen)]
+    except RuntimeError:  # tensors of other shapes
+        foreign = ["shapes"]
+    if foreign:
+        raise XsynError(
+            f"{file} is a checkpoint of another model ({foreign[0]}). "
+            "Choose another folder for the run, or remove that one to start anew."
+        )

@@ -57,26 +57,31 @@ def heat_map(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def prompt(
-    mask: np.ndarray, box: np.ndarray, kind: tuple[bool, int, int], rng: np.random.Generator
+    mask: np.ndarray,
+    box: np.ndarray,
+    kind: tuple[bool, int, int],
+    rng: np.random.Generator,
+    side: int = SIDE,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A random prompt for an object.
 
     Args:
         mask: bool (S, S), not empty.
-        box: float (4,), pixels of a SIDE x SIDE image.
+        box: float (4,), pixels of a square image.
         kind: one of `KINDS`.
+        side: of that image.
 
     Returns:
-        box float32 (4,), points float32 (k, 2) as x, y, labels float32 (k,); all in pixels of a
-        SIDE x SIDE image.
+        box float32 (4,), points float32 (k, 2) as x, y, labels float32 (k,); all in pixels of the
+        square image.
     """
     boxed, inside, outside = kind
-    scale = SIDE / mask.shape[0]
+    scale = side / mask.shape[0]
     w, h = box[2] - box[0], box[3] - box[1]
     # tight for a known label, loose as a grounding box is
     spread, grow = (0.04, 0.0) if rng.random() < 0.5 else (0.2, 0.15)
     shift = rng.normal(0, spread, 4).clip(-2 * spread, 2 * spread)
-    loose = np.clip(box + (shift + (-grow, -grow, grow, grow)) * (w, h, w, h), 0, SIDE)
+    loose = np.clip(box + (shift + (-grow, -grow, grow, grow)) * (w, h, w, h), 0, side)
     ys, xs = np.nonzero(mask)
     if inside == 1:
         # a click lands well inside more often than on the rim
@@ -222,8 +227,8 @@ def main(
     workers: int = 2,
     device: str = "auto",
 ) -> None:
-    """Train the segmenter; resumes from RUN, else goes on from the weights BASE, else starts anew;
-    writes the weights to OUT."""
+    """Train the embedded segmenter on simulated scans; resumes from RUN, else goes on from the
+    weights BASE, else starts anew; writes the weights to OUT."""
     torch.manual_seed(seed)
     where = pick_device(device)
     pictures = shards(data, seed, shard_count, workers=workers)

@@ -1,0 +1,457 @@
+"""Fine-tune a grounded inpainting model, embedded or full-size, on scans of one's own.
+
+As in Section V-A: text-grounded generation first, then inpainting. Generation is inpainting with
+everything repainted: its mask and masked image are zero, so that one UNet goes through both.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import cv2
+import numpy as np
+import torch
+import typer
+from diffusers import DDIMScheduler
+from diffusers.models.attention_processor import AttnProcessor
+from PIL import Image
+from tokenizers import AddedToken
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from xsyn_core import grounding
+from xsyn_core.categories import phrase
+from xsyn_core.concealment import to_pixels
+from xsyn_core.curation.files import writable
+from xsyn_core.curation.readers import read_dataset
+from xsyn_core.errors import XsynError
+from xsyn_core.inpainting import Condition, Diffusion, denoise
+from xsyn_core.sample import FrameMode
+from xsyn_core.training import objective, processes
+from xsyn_core.training.architectures import save_diffusion
+from xsyn_core.training.finetuning_data import (
+    claim,
+    held_out,
+    remark,
+    select,
+    sources,
+    unpaintable,
+    writable_file,
+)
+from xsyn_core.training.finetuning_frames import MIRRORS, Batch, Frames, cache_frames
+from xsyn_core.training.loop import Plan, autocast, pick_device, train
+from xsyn_core.training.objective import Denoiser
+from xsyn_core.training.scalars import Scalars
+from xsyn_core.weights import EMBEDDED, PARTS, load_models
+
+Stage = Literal["generation", "inpainting"]
+STAGES: tuple[Stage, ...] = ("generation", "inpainting")
+# So many held-out frames are judged; enough for a steady mean.
+JUDGED = 256
+SHEET_STEPS = 20
+SHEET_GUIDANCE = 4.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a batch becomes a loss.
+
+    Attributes:
+        stage: "generation" repaints everything and names all objects of a frame; "inpainting"
+            repaints the boxes of some and names those.
+        names: the categories by number.
+        tokenizer: of the text encoder.
+        signal: float (T,), alpha-bar by timestep.
+        kind: what the UNet predicts.
+        gamma: of min-SNR weighting, 0 for none.
+    """
+
+    stage: Stage
+    names: tuple[str, ...]
+    tokenizer: CLIPTokenizer
+    signal: torch.Tensor
+    kind: str
+    gamma: float = 0.0
+
+    def used(self, batch: Batch) -> torch.Tensor:
+        """Which slots are grounded: bool (B, slots)."""
+        return batch.repainted if self.stage == "inpainting" else batch.categories >= 0
+
+    def kept(self, batch: Batch) -> torch.Tensor:
+        """The mask: float32 (B, 1, h, w)."""
+        return batch.keep if self.stage == "inpainting" else torch.zeros_like(batch.keep)
+
+    def loss(
+        self, model: Denoiser, batch: Batch, rng: np.random.Generator, dropped: np.ndarray
+    ) -> torch.Tensor:
+        """Eq. 1, averaged over the batch.
+
+        Args:
+            model: UNet and text encoder, on one device.
+            batch: B frames.
+            rng: of noise and timesteps.
+            dropped: bool (B,), rows without text and grounding.
+        """
+        where = next(model.parameters()).device
+        count = len(batch.clean)
+        keep, clean = self.kept(batch).to(where), batch.clean.to(where)
+        levels = objective.spread(count, rng) * len(self.signal)
+        t = torch.from_numpy(levels.astype(np.int64)).to(where)
+        noise = torch.from_numpy(rng.standard_normal(clean.shape, np.float32)).to(where)
+        signal = self.signal.to(where)[t].view(-1, 1, 1, 1)
+        inputs = objective.unet_input(
+            objective.noised(clean, noise, signal), batch.masked.to(where), keep
+        )
+        with autocast(where):
+            text, conditions = self.conditions(model.text_encoder, batch, dropped)
+            output = model.unet(
+                inputs, t, text, cross_attention_kwargs={"gligen": conditions}
+            ).sample.float()
+        error = (output - objective.target(clean, noise, signal, self.kind)).square()
+        if self.gamma:
+            error = error * objective.min_snr(signal, self.gamma, self.kind)
+        return objective.mean_error(error, objective.weights(keep)).mean()
+
+    def conditions(
+        self, text_encoder: CLIPTextModel, batch: Batch, dropped: np.ndarray
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Token states (B, length, width) and the arguments of the UNet's `position_net`.
+
+        In a dropped row the text is empty and no slot is in use.
+        """
+        where = text_encoder.device
+        used = self.used(batch) & ~torch.from_numpy(dropped)[:, None]
+        rows = [
+            [self.names[k] for k in row[own].tolist()]
+            for row, own in zip(batch.categories, used, strict=True)
+        ]
+        phrases = sorted({phrase(name) for row in rows for name in row}) or [""]
+        states = text_encoder(self._tokens([grounding.prompt(row) for row in rows]).to(where))
+        pooled = text_encoder(self._tokens(phrases).to(where)).pooler_output
+        place = torch.zeros(used.shape, dtype=torch.int64)
+        for r, row in enumerate(rows):
+            place[r, used[r]] = torch.tensor([phrases.index(phrase(n)) for n in row]).long()
+        masks = used.to(where, torch.float32)
+        return states.last_hidden_state, {
+            "boxes": batch.boxes.to(where) * masks[..., None],
+            "positive_embeddings": pooled[place.to(where)] * masks[..., None],
+            "masks": masks,
+        }
+
+    def _tokens(self, texts: list[str]) -> torch.Tensor:
+        return self.tokenizer(
+            texts,
+            padding="max_length",
+            max_length=self.tokenizer.model_max_length,
+            truncation=True,
+            return_tensors="pt",
+        ).input_ids
+
+
+def choose_trainable(model: Denoiser, trainable: str, stage: Stage) -> None:
+    """Let gradients only to what a stage trains.
+
+    Args:
+        trainable: "grounding" for the fusers and the position net, with the first convolution in
+            the inpainting stage; "all" for UNet and text encoder.
+    """
+    model.requires_grad_(trainable == "all")
+    if trainable == "all":
+        return
+    for name, parameter in model.unet.named_parameters():
+        grounded = ".fuser." in name or name.startswith("position_net.")
+        first = stage == "inpainting" and name.startswith("conv_in.")
+        parameter.requires_grad_(grounded or first)
+
+
+def learn_words(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, names: list[str]) -> None:
+    """Give each word of the categories that the vocabulary spells in pieces a token of its own,
+    which begins as the mean of the pieces. For a text encoder that is trained."""
+    words = sorted({word for name in names for word in phrase(name).split()})
+    pieces = {word: tokenizer(word, add_special_tokens=False).input_ids for word in words}
+    new = {word: ids for word, ids in pieces.items() if len(ids) > 1}
+    if not new:
+        return
+    old = text_encoder.get_input_embeddings().weight.detach()
+    means = [old[ids].mean(0) for ids in new.values()]
+    tokenizer.add_tokens([AddedToken(w, single_word=True, normalized=True) for w in new])
+    text_encoder.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    with torch.no_grad():
+        weight = text_encoder.get_input_embeddings().weight
+        for word, mean in zip(new, means, strict=True):
+            weight[tokenizer.convert_tokens_to_ids(word)] = mean
+    # Old configurations take the token of the highest number for the end; new words are higher.
+    for owner in (text_encoder.config, *text_encoder.modules()):
+        if hasattr(owner, "eos_token_id"):
+            owner.eos_token_id = tokenizer.eos_token_id
+
+
+class _Run:
+    """What both stages of a run share."""
+
+    def __init__(self, base: Diffusion, frames: Frames, aside: frozenset[str], batch: int):
+        self.base = base
+        self.frames = frames
+        self.batch = batch
+        outside = np.isin(frames.sources, sorted(aside))
+        self.groups = frames.groups(np.flatnonzero(~outside))
+        self.shares = np.array([len(g) for g in self.groups]) / (~outside).sum()
+        judged = np.flatnonzero(outside & (frames.mirrors == 0))
+        self.judged = np.sort(np.random.default_rng(0).permutation(judged)[:JUDGED])
+
+    def draw(self, rng: np.random.Generator) -> Batch:
+        """A training batch: frames of one size."""
+        group = self.groups[rng.choice(len(self.groups), p=self.shares)]
+        rows = rng.choice(group, self.batch, replace=len(group) < self.batch)
+        return self.frames.batch(np.sort(rows))
+
+    @torch.no_grad()
+    def held_out_loss(self, model: Denoiser, recipe: Recipe) -> float:
+        """The loss on the held-out frames, always with the same noise and nothing dropped."""
+        rng, total = np.random.default_rng(1), 0.0
+        for group in self.frames.groups(self.judged):
+            for k in range(0, len(group), self.batch):
+                rows = group[k : k + self.batch]
+                nothing = np.zeros(len(rows), bool)
+                batch = self.frames.batch(rows)
+                total += recipe.loss(model, batch, rng, nothing).item() * len(rows)
+        return total / len(self.judged)
+
+    def sheet(self, model: Denoiser, recipe: Recipe, count: int, file: Path) -> None:
+        """Held-out frames (training ones where there are none), decoded, beside what the model
+        paints in their place."""
+        rows = self.judged if len(self.judged) else self.groups[0]
+        group = max(self.frames.groups(rows), key=len)[:count]
+        batch = self.frames.batch(group)
+        diffusion = replace(self.base, unet=model.unet, text_encoder=model.text_encoder)
+        images = diffusion.decode(batch.clean)
+        conditions, used = [], recipe.used(batch)
+        for r in range(len(group)):
+            names = [recipe.names[k] for k in batch.categories[r, used[r]].tolist()]
+            places = tuple(tuple(b) for b in batch.boxes[r, used[r]].tolist())
+            conditions.append(
+                Condition(grounding.prompt(names), tuple(map(phrase, names)), places)  # type: ignore[arg-type]
+            )
+        *_, last = denoise(
+            diffusion,
+            images,
+            recipe.kept(batch),
+            conditions,
+            steps=SHEET_STEPS,
+            guidance=SHEET_GUIDANCE,
+            sampler="dpm++",
+            generator=torch.Generator().manual_seed(0),
+        )
+        columns = []
+        for before, after, condition in zip(
+            images, diffusion.decode(last.latents), conditions, strict=True
+        ):
+            boxed, painted = (np.rint(to_pixels(v)).astype(np.uint8) for v in (before, after))
+            height, width = boxed.shape[:2]
+            for x1, y1, x2, y2 in condition.boxes:
+                corners = (round(x1 * width), round(y1 * height))
+                opposite = (round(x2 * width) - 1, round(y2 * height) - 1)
+                cv2.rectangle(boxed, corners, opposite, (220, 30, 30), 1)
+            columns.append(np.vstack([boxed, painted]))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.hstack(columns)).save(file)
+
+
+def main(
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Dataset: COCO, PIDray, OPIXray, HiXray, YOLO or VOC; folder or .json."),
+    ] = None,
+    base: Annotated[
+        str, typer.Option(help="Model to start from: embedded, a diffusers folder, or a hub id.")
+    ] = EMBEDDED,
+    run: Annotated[
+        Path, typer.Option(help="Folder of latents, checkpoints, losses and sheets.")
+    ] = Path("runs/finetuned-denoiser"),
+    out: Annotated[
+        Path | None, typer.Option(help="Diffusers folder to write. Left out: RUN/model.")
+    ] = None,
+    generation_steps: Annotated[
+        int, typer.Option(min=0, help="Of text-grounded generation.")
+    ] = 180_000,
+    inpainting_steps: Annotated[int, typer.Option(min=0, help="Of inpainting.")] = 50_000,
+    batch: Annotated[int, typer.Option(min=1, help="Frames a step, on each GPU.")] = 8,
+    rate: Annotated[float, typer.Option(help="Learning rate.")] = 5e-5,
+    trainable: Annotated[
+        Literal["grounding", "all"],
+        typer.Option(
+            help="grounding: fusers and position net, for inpainting also the first convolution; "
+            "all: UNet and text encoder."
+        ),
+    ] = "grounding",
+    frame: Annotated[
+        FrameMode, typer.Option(help="window: squares around the boxes; whole: the whole scan.")
+    ] = "window",
+    category: Annotated[
+        list[str] | None, typer.Option(help="Learn this one; repeatable. Left out: all.")
+    ] = None,
+    catalog: Annotated[
+        str | None, typer.Option(help="pidray, opixray or hixray. Left out: the one that fits.")
+    ] = None,
+    min_area: Annotated[
+        float | None,
+        typer.Option(help="Least share of the image for a box. Left out: the catalogue's."),
+    ] = None,
+    mirrors: Annotated[
+        int, typer.Option(min=1, max=MIRRORS, help="Mirror images of each scan, 1 for none.")
+    ] = 2,
+    held_out_share: Annotated[
+        float, typer.Option("--held-out", help="Share of the scans that the loss is checked on.")
+    ] = 0.1,
+    ema: Annotated[
+        float, typer.Option(min=0, max=0.99999, help="Decay of averaged weights, 0 for none.")
+    ] = 0.0,
+    min_snr: Annotated[
+        float, typer.Option(min=0, help="Gamma of min-SNR weighting (5 is usual), 0 for none.")
+    ] = 0.0,
+    checkpointing: Annotated[
+        bool, typer.Option(help="Recompute activations: less memory, a third slower.")
+    ] = False,
+    sheet: Annotated[int, typer.Option(min=0, help="Samples painted at every save.")] = 4,
+    save_every: Annotated[float, typer.Option(min=0, help="Seconds between saves.")] = 900.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+) -> None:
+    """Fine-tune a grounded diffusion model on scans of your own (Section V-A).
+
+    The defaults are the paper's: 180,000 steps of generation, 50,000 of inpainting. A run that was
+    stopped goes on when called again. The folder it writes is what `--diffusion` of the page takes.
+    With --embedded this command trains the embedded model on simulated scans instead.
+
+        python -m xsyn_core train denoiser --data pidray/annotations/xray_train.json
+        --base masterful/gligen-1-4-inpainting-text-box
+
+    On several GPUs: `accelerate launch -m xsyn_core train denoiser ...`.
+    """
+    if data is None:
+        raise XsynError(
+            "Give the dataset to learn from: --data FOLDER, or a COCO .json file. "
+            "To train the embedded model on simulated scans, say --embedded."
+        )
+    if not generation_steps + inpainting_steps:
+        raise XsynError("There is nothing to do: both stages have 0 steps.")
+    if not 0 < rate < 1:
+        raise XsynError(f"The learning rate is {rate:g}; 5e-5 is usual.")
+    dataset = read_dataset(data, catalog)
+    remark(*dataset.notes)
+    selection = select(dataset, category or (), min_area)
+    held_out(map(str, selection.objects), held_out_share, seed)
+    strange = unpaintable(selection.names)
+    if strange:
+        remark(f"Learnt, but in no catalogue, so the page does not offer it: {', '.join(strange)}.")
+    target = _target(out or run / "model", base)
+    settings = {
+        "data": str(data), "objects": selection.digest, "base": base, "frame": frame,
+        "mirrors": mirrors, "held-out": held_out_share, "batch": batch, "rate": rate,
+        "trainable": trainable, "ema": ema, "min-snr": min_snr, "seed": seed,
+        "processes": processes.count(),
+    }  # fmt: skip
+    if processes.first():
+        claim(run, settings)
+    where = pick_device(device)
+    diffusion = load_models(base, device=str(where)).diffusion
+    if trainable == "all":
+        learn_words(diffusion.tokenizer, diffusion.text_encoder, list(selection.names))
+    with writable(run, "the run"):
+        frames = cache_frames(
+            selection, sources(data), run / "frames", frame, mirrors, diffusion, seed
+        )
+        aside = held_out(frames.sources, held_out_share, seed)
+        shared = _Run(diffusion, frames, aside, batch)
+        model = Denoiser(diffusion.unet.float(), diffusion.text_encoder.float())
+        if where.type == "cpu":  # the backward of fused attention is slow there
+            model.unet.set_attn_processor(AttnProcessor())
+        if checkpointing:
+            model.unet.enable_gradient_checkpointing()
+        scheduler = DDIMScheduler.from_config(diffusion.scheduler)
+
+        def export(average: Denoiser) -> None:
+            save_diffusion(
+                target,
+                average.unet,
+                diffusion.vae,
+                average.text_encoder,
+                diffusion.tokenizer,
+                scheduler,
+            )
+
+        for stage, steps in zip(STAGES, (generation_steps, inpainting_steps), strict=True):
+            later = [run / s / "checkpoint.pt" for s in STAGES[STAGES.index(stage) + 1 :]]
+            # the checkpoint of a later stage holds all that this one has learnt
+            if not steps or any(file.exists() for file in later):
+                continue
+            recipe = Recipe(
+                stage,
+                selection.names,
+                diffusion.tokenizer,
+                scheduler.alphas_cumprod,
+                scheduler.config.prediction_type,
+                min_snr,
+            )
+            choose_trainable(model, trainable, stage)
+            plan = Plan(
+                steps=steps,
+                rate=rate,
+                warmup=min(1000, steps // 20),
+                ema=ema,
+                seed=seed,
+                save_every=save_every,
+            )
+            model = _train_stage(model, recipe, plan, shared, run / stage, sheet, export)
+    if processes.first():
+        typer.echo(target)
+
+
+def _train_stage(
+    model: Denoiser,
+    recipe: Recipe,
+    plan: Plan,
+    shared: _Run,
+    folder: Path,
+    sheet: int,
+    export: Callable[[Denoiser], None],
+) -> Denoiser:
+    """Train one stage; gives the model that the next one starts from."""
+
+    def step(k: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        batch = shared.draw(rng)
+        dropped = objective.drops(len(batch.clean), rng)
+        return {"loss": recipe.loss(model, batch, rng, dropped)}
+
+    def judge(average: Denoiser, done: int) -> None:
+        if len(shared.judged):
+            loss = shared.held_out_loss(average, recipe)
+            remark(f"{recipe.stage}, step {done}: held-out loss {loss:.5f}")
+            log.write(done, {"loss": loss})
+
+    def on_save(average: Denoiser, done: int) -> None:
+        judge(average, done)
+        export(average)
+        if sheet:
+            shared.sheet(average, recipe, sheet, folder / f"sheet-{done:06d}.png")
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with Scalars(folder, "held_out.csv") as log:
+        if processes.first() and not (folder / "checkpoint.pt").exists():
+            judge(model, 0)
+        return train(model, step, plan, folder, on_save)  # type: ignore[arg-type, return-value]
+
+
+def _target(folder: Path, base: str) -> Path:
+    """The folder to write, checked.
+
+    Raises:
+        XsynError: it is the base, holds anything but an earlier model, or cannot be written.
+    """
+    if folder.exists():
+        known = {*PARTS, "model_index.json"}
+        if not folder.is_dir() or any(f.name not in known for f in folder.iterdir()):
+            raise XsynError(
+                f"{folder} holds other things than a model. Choose a new folder with --out."
+            )
+    return writable_file(folder, base)

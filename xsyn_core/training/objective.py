@@ -1,0 +1,80 @@
+"""What a denoiser learns (Eq. 1 over the input of grounded inpainting), embedded or full-size.
+
+A batch is B latents (c, h, w). `signal` is alpha-bar of each row's timestep, float (B, 1, 1, 1).
+"""
+
+import numpy as np
+import torch
+from diffusers import UNet2DConditionModel
+from transformers import CLIPTextModel
+
+# Share of the batch whose text and grounding are dropped together, for classifier-free guidance.
+DROPPED = 0.1
+# The weight of what is kept: only the repainted cells are ever used.
+KEPT = 0.05
+
+
+class Denoiser(torch.nn.Module):
+    """A gated UNet with the text encoder that it listens to."""
+
+    def __init__(self, unet: UNet2DConditionModel, text_encoder: CLIPTextModel):
+        super().__init__()
+        self.unet = unet
+        self.text_encoder = text_encoder
+
+
+def drops(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Which rows of a batch are unconditional: bool (count,)."""
+    return rng.random(count) < DROPPED
+
+
+def spread(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Noise levels, float (count,) in 0..1, in random order: one from each `count`-th of the
+    interval, a steadier gradient than chance."""
+    return rng.permutation((np.arange(count) + rng.random(count)) / count)
+
+
+def noised(clean: torch.Tensor, noise: torch.Tensor, signal: torch.Tensor) -> torch.Tensor:
+    """z_t."""
+    return signal.sqrt() * clean + (1 - signal).sqrt() * noise
+
+
+def target(
+    clean: torch.Tensor, noise: torch.Tensor, signal: torch.Tensor, kind: str
+) -> torch.Tensor:
+    """What the UNet should say of z_t: the noise ("epsilon") or the velocity ("v_prediction")."""
+    if kind == "v_prediction":
+        return signal.sqrt() * noise - (1 - signal).sqrt() * clean
+    return noise
+
+
+def unet_input(noisy: torch.Tensor, masked: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+    """(B, 2c + 1, h, w): z_t, the latent of the masked image, the mask (1 keeps, 0 repaints)."""
+    return torch.cat([noisy, masked * keep, keep], 1)
+
+
+def weights(keep: torch.Tensor, items: torch.Tensor | float = 0.0) -> torch.Tensor:
+    """How much each cell counts: float (B, 1, h, w).
+
+    Args:
+        keep: the mask, (B, 1, h, w).
+        items: share of each cell that the items cover, 0 to 1, where known: they matter most.
+    """
+    return (1 - keep) * (1 + 2 * items) + KEPT * keep
+
+
+def mean_error(error: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """The weighted mean of (B, c, h, w) for each row, under a weight (B, 1, h, w): (B,)."""
+    return (weight * error).sum((1, 2, 3)) / (weight.sum((1, 2, 3)) * error.shape[1])
+
+
+def min_snr(signal: torch.Tensor, gamma: float, kind: str) -> torch.Tensor:
+    """Min-SNR weights of rows (Hang et al., ICCV 2023), shaped as `signal`, which may be 0.
+
+    Args:
+        gamma: signal-to-noise ratio above which a row counts less; 5 in the paper.
+        kind: what the UNet predicts.
+    """
+    if kind == "v_prediction":
+        return torch.minimum(signal, gamma * (1 - signal))
+    return torch.clamp(gamma * (1 - signal) / signal, max=1.0)
