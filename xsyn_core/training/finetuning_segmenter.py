@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
@@ -109,7 +109,9 @@ def _write(
     features = np.lib.format.open_memmap(
         temporary / "features.npy", mode="w+", dtype=np.float16, shape=shape
     )
-    masks, counts, hashes = [], [], []
+    masks: list[Any] = []
+    counts: list[int] = []
+    hashes: list[Any] = []
     for index in tqdm(chosen, desc="encoding scans", unit="scan"):
         try:
             scan = selection.dataset.scan(index)
