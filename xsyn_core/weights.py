@@ -111,6 +111,14 @@ def load_diffusion(source: Path, device: torch.device, name: str) -> Diffusion:
             f"The model in {source} predicts {scheduler['prediction_type']!r}; "
             "Xsyn runs models that predict epsilon or v_prediction."
         )
+    if scheduler.get("prediction_type", "epsilon") == "epsilon" and scheduler.get(
+        "rescale_betas_zero_snr"
+    ):
+        raise XsynError(
+            f"The model in {source} predicts epsilon, yet its schedule starts from pure noise "
+            "(rescale_betas_zero_snr), where epsilon says nothing. Set rescale_betas_zero_snr to "
+            "false in its scheduler_config.json, or take a model that predicts v_prediction."
+        )
     channels = unet.config.out_channels
     if vae.config.latent_channels != channels:
         raise XsynError(

@@ -58,10 +58,11 @@ def parts():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         tokenizer = architectures.build_tokenizer()
+        # of values that float16 files keep
         return SimpleNamespace(
-            unet=open_gates(make_unet()),
-            vae=make_autoencoder(),
-            text=CLIPTextModel(text_settings(words=len(tokenizer))).eval(),
+            unet=open_gates(make_unet()).half().float(),
+            vae=make_autoencoder().half().float(),
+            text=CLIPTextModel(text_settings(words=len(tokenizer))).eval().half().float(),
             tokenizer=tokenizer,
             scheduler=DDIMScheduler(
                 beta_start=0.00085,
@@ -362,7 +363,7 @@ def test_half_precision_files_load_in_the_wanted_type(parts, home):
 def test_generation_models_are_widened_and_that_is_said_once(parts, home, kind, caplog):
     with torch.random.fork_rng():
         torch.manual_seed(2)
-        unet = open_gates(make_unet(inputs=4))
+        unet = open_gates(make_unet(inputs=4)).half().float()
     if kind == "folder":
         source = save_folder(home / "generation", parts, unet)
     else:

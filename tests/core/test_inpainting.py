@@ -126,6 +126,7 @@ def test_the_grounding_box_matters(model, case):
 
 def test_epsilon_prediction_follows_diffusers(model, case, monkeypatch):
     monkeypatch.setitem(model.scheduler, "prediction_type", "epsilon")
+    monkeypatch.setitem(model.scheduler, "rescale_betas_zero_snr", False)
     calls, steps = recorded(model, monkeypatch, case, guidance=1.0)
     scheduler = DDIMScheduler.from_config(model.scheduler)
     scheduler.set_timesteps(2)

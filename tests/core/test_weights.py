@@ -89,6 +89,8 @@ def test_a_unet_with_other_inputs_is_named(broken, tiny_files):
 def test_parts_that_do_not_fit(broken, tiny_files):
     edit(broken / "scheduler" / "scheduler_config.json", prediction_type="sample")
     assert "predicts 'sample'" in refused(broken, tiny_files[1])
+    edit(broken / "scheduler" / "scheduler_config.json", prediction_type="epsilon")
+    assert "starts from pure noise" in refused(broken, tiny_files[1])
     shutil.rmtree(broken / "vae")
     assert "has no vae" in refused(broken, tiny_files[1])
     (broken / "unet" / "config.json").write_text("{")
