@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from diffusers import AutoencoderKL
 
 from xsyn_core.training import architectures
 from xsyn_core.training.data import SIDE, Shard, shards
@@ -42,13 +43,14 @@ def reconstruction_loss(output: torch.Tensor, target: torch.Tensor) -> torch.Ten
     keeps thin edges that a plain mean would blur away."""
     error = output - target
     dx, dy = error[..., 1:] - error[..., :-1], error[..., 1:, :] - error[..., :-1, :]
-    return 4 * error.square().mean() + error.abs().mean() + dx.abs().mean() + dy.abs().mean()
+    return 12 * error.square().mean() + error.abs().mean() + dx.abs().mean() + dy.abs().mean()
 
 
 def main(
     out: Path = Path("assets/diffusion/vae"),
     data: Path = Path("runs/data"),
     run: Path = Path("runs/autoencoder"),
+    base: Path | None = None,
     steps: int = 6000,
     batch: int = 8,
     rate: float = 6e-4,
@@ -57,11 +59,13 @@ def main(
     workers: int = 2,
     device: str = "auto",
 ) -> None:
-    """Train the autoencoder; resumes from RUN, writes a diffusers folder to OUT."""
+    """Train the autoencoder; resumes from RUN, else goes on from the diffusers folder BASE, else
+    starts anew; writes a diffusers folder to OUT."""
     torch.manual_seed(seed)
     where = pick_device(device)
     pictures = shards(data, seed, shard_count, workers=workers)
-    model = architectures.build_autoencoder().to(where)
+    model = AutoencoderKL.from_pretrained(base) if base else architectures.build_autoencoder()
+    model = model.float().to(where)
 
     def step(k: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         images = crops(pictures, batch, rng).to(where)
