@@ -20,7 +20,7 @@ from segment_anything.modeling import (
 
 from xsyn_core.checkpoint_files import SAM, kind_of, read_checkpoint, tensors_in
 from xsyn_core.errors import XsynError
-from xsyn_core.sam_stem import STRIDE, Stem
+from xsyn_core.sam_detail import STRIDE, DetailDecoder, DetailEncoder
 
 METADATA_KEY = "sam"
 WANTED = (
@@ -151,18 +151,22 @@ def _build(tensors: Mapping[str, torch.Tensor], layout: Mapping[str, Any]) -> Sa
     if grid != grid_x:
         raise XsynError(f"This SAM has a {grid_x} x {grid} token grid; only square ones can run.")
     stem = "image_encoder.patch_embed."
-    stemmed = stem + "enter.weight" in tensors
-    patch = STRIDE if stemmed else shape(stem + "proj.weight")[2]
+    detailed = stem + "enter.weight" in tensors
+    patch = STRIDE if detailed else shape(stem + "proj.weight")[2]
     out, depth = shape("image_encoder.neck.0.weight")[0], count("image_encoder.blocks.")
     heads, window, global_blocks = _attention_layout(tensors, layout, width, depth, grid)
     hidden = shape("image_encoder.blocks.0.mlp.lin1.weight")[0]
     first = "mask_decoder.transformer.layers.0."
     inner = shape(first + "cross_attn_token_to_image.q_proj.weight")[0]
     with torch.device("meta"):
-        encoder = ImageEncoderViT(
+        make_encoder, make_decoder = ImageEncoderViT, MaskDecoder
+        if detailed:
+            fine, middle = (shape(f"{stem}{name}.weight")[0] for name in ("enter", "halve"))
+            make_encoder, make_decoder = partial(DetailEncoder, fine, middle), DetailDecoder
+        encoder = make_encoder(
             img_size=grid * patch,
             patch_size=patch,
-            in_chans=3 if stemmed else shape(stem + "proj.weight")[1],
+            in_chans=3 if detailed else shape(stem + "proj.weight")[1],
             embed_dim=width,
             depth=depth,
             num_heads=heads,
@@ -174,9 +178,6 @@ def _build(tensors: Mapping[str, torch.Tensor], layout: Mapping[str, Any]) -> Sa
             window_size=window,
             global_attn_indexes=global_blocks,
         )
-        if stemmed:
-            fine, middle = (shape(f"{stem}{name}.weight")[0] for name in ("enter", "halve"))
-            encoder.patch_embed = Stem(fine, middle, width)
         prompts = PromptEncoder(
             embed_dim=out,
             image_embedding_size=(grid, grid),
@@ -190,7 +191,7 @@ def _build(tensors: Mapping[str, torch.Tensor], layout: Mapping[str, Any]) -> Sa
             mlp_dim=shape(first + "mlp.lin1.weight")[0],
             attention_downsample_rate=out // inner,
         )
-        decoder = MaskDecoder(
+        decoder = make_decoder(
             transformer_dim=out,
             transformer=transformer,
             num_multimask_outputs=shape("mask_decoder.mask_tokens.weight")[0] - 1,
