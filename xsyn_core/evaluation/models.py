@@ -5,6 +5,7 @@ python -m xsyn_core evaluate models --report DIR
 
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -12,26 +13,38 @@ import numpy as np
 from tqdm import tqdm
 
 from xsyn_core.boxes import area
-from xsyn_core.categories import CATALOGS
-from xsyn_core.evaluation import classifier
-from xsyn_core.evaluation.autoencoding import autoencoder
-from xsyn_core.evaluation.held_out import case
-from xsyn_core.evaluation.labelling import labels
-from xsyn_core.evaluation.painting import paint, painted_items
+from xsyn_core.curation.files import writable
+from xsyn_core.errors import XsynError
+from xsyn_core.evaluation import classifier, painting, sheets
+from xsyn_core.evaluation.autoencoding import autoencoder, autoencoder_real
+from xsyn_core.evaluation.held_out import Case, case
+from xsyn_core.evaluation.labelling import Labelled, grounding, labelled, labels
+from xsyn_core.evaluation.painting import Painted
+from xsyn_core.evaluation.real import RealScans, read_real_scans
 from xsyn_core.evaluation.report import markdown
-from xsyn_core.evaluation.segmenting import real_scans, segmenter
-from xsyn_core.evaluation.sheets import real_sheet, sheet_by_category
+from xsyn_core.evaluation.segmenting import idle_real, segmenter, segmenter_real
+from xsyn_core.training.data import NAMES
 from xsyn_core.weights import load_models
 
-NAMES = CATALOGS["pidray"].names
 JUDGE = Path(__file__).parents[2] / "assets" / "evaluation" / "classifier.safetensors"
+PARTS = ("categories", "realism", "variety", "grounding", "autoencoder", "segmenter", "labels")
+REAL_PARTS = ("real autoencoder", "real segmenter", "real idle regions", "real painted")
+
+
+def held_out(items: int, side: int, skip: int = 0) -> list[Case]:
+    """Cases of all categories in turn, sorted by category; `skip` cases of each are left out."""
+    some = [
+        case(NAMES[k % len(NAMES)], skip + k // len(NAMES), side)
+        for k in tqdm(range(items), desc="simulating")
+    ]
+    return sorted(some, key=lambda c: NAMES.index(c.category))
 
 
 def main(
     report: Path = Path("runs/report"),
     diffusion: str = "embedded",
     sam: str = "embedded",
-    items: int = 240,
+    items: int = 250,
     steps: int = 50,
     guidance: float = 7.5,
     scans: Path | None = None,
@@ -42,49 +55,86 @@ def main(
     Args:
         report: folder for the results.
         diffusion, sam: as for `synthesize`.
-        items: how many items are painted and labelled.
+        items: how many items are painted and labelled, of all 25 categories in turn.
         steps, guidance: of denoising.
-        scans: a folder of real scans with `annotations.json`, to look for idle regions in.
+        scans: a folder of real scans with `annotations.json` and `masks/`, to measure on as well.
         only: comma-separated names of the parts to run; all when empty.
+
+    Raises:
+        XsynError: no such weights, scans or part, the judge was not trained, or the report cannot
+            be written.
     """
+    wanted = _wanted(only, scans is not None)
+    if items < 2:
+        raise XsynError("Distances between items need at least two: give --items 2 or more.")
+    real = read_real_scans(Path(scans)) if scans is not None else None
+    # Painting takes long: what is missing is to be said before.
+    judged = {"categories", "realism", "variety"} & set(wanted)
+    judge = classifier.load(JUDGE) if judged else None
     models = load_models(diffusion, sam)
     model, report = models.diffusion, Path(report)
-    report.mkdir(parents=True, exist_ok=True)
-    cases = [
-        case(NAMES[k % len(NAMES)], k // len(NAMES), model.side)
-        for k in tqdm(range(items), desc="simulating")
-    ]
-    cases.sort(key=lambda c: NAMES.index(c.category))
-    results: dict[str, dict] = {}
+    with writable(report, "the report"):
+        report.mkdir(parents=True, exist_ok=True)
+    cases = held_out(items, model.side)
 
     def write_sheet(name: str, sheet: np.ndarray) -> None:
-        cv2.imwrite(str(report / f"{name}.png"), sheet[..., ::-1])
+        done, data = cv2.imencode(".png", sheet[..., ::-1])
+        assert done
+        with writable(report, "the sheets"):
+            (report / f"{name}.png").write_bytes(data.tobytes())
+
+    @cache
+    def painted() -> list[Painted]:
+        return painting.paint(model, cases, steps, guidance)
+
+    def run_categories() -> dict:
+        assert judge is not None
+        write_sheet("painted", sheets.by_category(painted()))
+        return painting.categories(judge, painted())
+
+    def run_realism() -> dict:
+        assert judge is not None
+        others = held_out(items, model.side, skip=-(-items // len(NAMES)))
+        return painting.realism(judge, painted(), others)
+
+    def run_variety() -> dict:
+        assert judge is not None
+        requests = [case(name, 0, model.side) for name in NAMES[:items]]
+        result, sheet = painting.variety(judge, model, requests, steps, guidance)
+        write_sheet("seeds", sheet)
+        return result
+
+    def run_grounding() -> dict:
+        found: list[Labelled] = labelled(models.segmenter, painted())
+        write_sheet("boxes", sheets.hand_check(found))
+        return grounding(found)
 
     def run_autoencoder() -> dict:
         result, sheet = autoencoder(model, cases)
         write_sheet("autoencoder", sheet)
         return result
 
-    def run_painted() -> dict:
-        painted = paint(model, cases, steps, guidance)
-        write_sheet("painted", sheet_by_category(cases, painted))
-        return painted_items(classifier.load(JUDGE), cases, painted)
+    def run_painted_real(real: RealScans) -> dict:
+        write_sheet("real", sheets.on_real_scans(models, real, steps, guidance))
+        return {"sheet": "real.png"}
 
     parts: dict[str, Callable[[], dict]] = {
+        "categories": run_categories,
+        "realism": run_realism,
+        "variety": run_variety,
+        "grounding": run_grounding,
         "autoencoder": run_autoencoder,
-        "painted": run_painted,
         "segmenter": lambda: segmenter(models.segmenter, max(1, items // 6)),
         "labels": lambda: labels(model, models.segmenter, cases, steps, guidance),
     }
-    if scans is not None:
-        folder = scans
-
-        def run_real() -> dict:
-            write_sheet("real", real_sheet(models, folder, steps, guidance))
-            return real_scans(models.segmenter, folder)
-
-        parts["real scans"] = run_real
-    wanted = [name.strip() for name in only.split(",") if name.strip()] or list(parts)
+    if real is not None:
+        parts |= {
+            "real autoencoder": lambda: autoencoder_real(model, real),
+            "real segmenter": lambda: segmenter_real(models.real segmenter),
+            "real idle regions": lambda: idle_real(models.real segmenter),
+            "real painted": lambda: run_painted_real(real),
+        }
+    results: dict[str, dict] = {}
     for name in wanted:
         results[name] = parts[name]()
         print(json.dumps({name: results[name]}, indent=1), flush=True)
@@ -94,5 +144,22 @@ def main(
         "guidance": guidance,
         "mean box area": float(np.mean([area(c.box) for c in cases])),
     }
-    (report / "models.json").write_text(json.dumps(results, indent=1) + "\n")
-    (report / "models.md").write_text(markdown(results))
+    with writable(report, "the report"):
+        (report / "models.json").write_text(json.dumps(results, indent=1) + "\n")
+        (report / "models.md").write_text(markdown(results))
+
+
+def _wanted(only: str, with_scans: bool) -> list[str]:
+    """The parts to run, in their order.
+
+    Raises:
+        XsynError: there is no such part, or it needs real scans.
+    """
+    possible = [*PARTS, *REAL_PARTS] if with_scans else [*PARTS]
+    asked = [name.strip() for name in only.split(",") if name.strip()]
+    for name in asked:
+        if name in REAL_PARTS and not with_scans:
+            raise XsynError(f"{name!r} needs a folder of real scans: give --scans FOLDER.")
+        if name not in possible:
+            raise XsynError(f"There is no part {name!r}. Choose from: {', '.join(possible)}.")
+    return [name for name in possible if name in asked or not asked]
