@@ -1,0 +1,77 @@
+"""`evaluate models` from beginning to end with random models, and its table."""
+
+import json
+
+import cv2
+import pytest
+from safetensors.torch import save_file
+from test_real_scans import write_scans
+
+from xsyn_core.errors import XsynError
+from xsyn_core.evaluation import models
+from xsyn_core.evaluation.classifier import Classifier
+from xsyn_core.evaluation.report import markdown
+
+
+@pytest.fixture
+def judge(tmp_path, monkeypatch):
+    file = tmp_path / "judge.safetensors"
+    save_file({k: v.contiguous() for k, v in Classifier().state_dict().items()}, file)
+    monkeypatch.setattr(models, "JUDGE", file)
+
+
+def test_every_part_is_measured(tiny_files, tmp_path, judge):
+    write_scans(tmp_path / "scans")
+    folder, sam = map(str, tiny_files)
+    report = tmp_path / "new" / "report"
+    models.main(report, folder, sam, items=2, steps=2, scans=tmp_path / "scans")
+    found = json.loads((report / "models.json").read_text())
+    assert list(found) == [*models.PARTS, *models.REAL_PARTS, "settings"]
+    assert found["categories"]["items"] == found["grounding"]["items"] == 2
+    assert found["variety"]["requests"] == 2
+    assert found["real segmenter"]["objects"] == 2
+    assert found["real autoencoder"]["windows"] == 4
+    assert set(found["labels"]["spread"]) >= {"grounding box", "n = 4", "top-15"}
+    table = (report / "models.md").read_text()
+    for what in (
+        *("painted right", "Frechet distance over the simulator's own", "distance between seeds"),
+        *("nothing painted", "filled, by CAR's box", "PSNR, dB", "IoU from a point"),
+        *("everything finds", "with five or more", "top-15", "by catalogue | PIDray"),
+    ):
+        assert what in table
+    for name in ("painted", "seeds", "boxes", "autoencoder", "real"):
+        assert cv2.imread(str(report / f"{name}.png")) is not None
+
+
+def test_parts_can_be_chosen(tiny_files, tmp_path):
+    folder, sam = map(str, tiny_files)
+    models.main(tmp_path, folder, sam, items=2, steps=1, only=" autoencoder, ")
+    assert list(json.loads((tmp_path / "models.json").read_text())) == ["autoencoder", "settings"]
+
+
+def test_what_cannot_be_measured(tmp_path, monkeypatch):
+    with pytest.raises(XsynError, match=r"no part 'nonsense'\. Choose from: categories"):
+        models.main(tmp_path, only="nonsense")
+    with pytest.raises(XsynError, match="--scans FOLDER"):
+        models.main(tmp_path, only="real segmenter")
+    with pytest.raises(XsynError, match="--items 2"):
+        models.main(tmp_path, items=1)
+    with pytest.raises(XsynError, match=r"annotations\.json"):
+        models.main(tmp_path, scans=tmp_path)
+    monkeypatch.setattr(models, "JUDGE", tmp_path / "none.safetensors")
+    with pytest.raises(XsynError, match="train classifier"):
+        models.main(tmp_path, only="realism")
+
+
+def test_the_table():
+    lines = markdown(
+        {
+            "labels": {"items": 3, "n = 4": 0.61234, "spread": {"n = 4": 0.2}},
+            "categories": {"by category": {"Gun": {"painted": 0.5, "simulated": 1.0}}},
+        }
+    ).splitlines()
+    assert lines[2:] == [
+        "| labels | items | 3 |",
+        "| labels | n = 4 | 0.612 ± 0.200 |",
+        "| categories, by category | Gun | 0.50 (1.00) |",
+    ]
