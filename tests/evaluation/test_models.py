@@ -4,8 +4,8 @@ import json
 
 import cv2
 import pytest
+from real_folder import write_scans
 from safetensors.torch import save_file
-from test_real_scans import write_scans
 
 from xsyn_core.errors import XsynError
 from xsyn_core.evaluation import models
