@@ -146,7 +146,7 @@ def grounding(items: Sequence[Labelled]) -> dict:
         if one.truth is not None:
             label.append(iou(one.label.box, one.truth))
             given.append(iou(box, one.truth))
-    found = {
+    found: dict = {
         "items": len(items),
         "filled, by CAR's box": float(np.mean(by_car)),
         "filled, by the silhouette's box": float(np.mean(by_truth)),

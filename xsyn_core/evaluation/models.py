@@ -130,8 +130,8 @@ def main(
     if real is not None:
         parts |= {
             "real autoencoder": lambda: autoencoder_real(model, real),
-            "real segmenter": lambda: segmenter_real(models.segmenter),
-            "real idle regions": lambda: idle_real(models.segmenter),
+            "real segmenter": lambda: segmenter_real(models.segmenter, real),
+            "real idle regions": lambda: idle_real(models.segmenter, real),
             "real painted": lambda: run_painted_real(real),
         }
     results: dict[str, dict] = {}
