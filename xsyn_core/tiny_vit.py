@@ -26,7 +26,7 @@ class TinyViT(nn.Module):
 
     Args:
         img_size: side of the square images in pixels, a multiple of `STRIDE`.
-        embed_dims: channels of each stage; MobileSAM's are 64, 128, 160, 320.
+        embed_dims: channels of each stage, three or more; MobileSAM's are 64, 128, 160, 320.
         depths: blocks of each stage; 2, 2, 6, 2.
         num_heads: of each stage of attention; 4, 5, 10.
         window_sizes: side of its windows in cells; 7, 14, 7.
@@ -49,6 +49,8 @@ class TinyViT(nn.Module):
         super().__init__()
         if img_size < STRIDE or img_size % STRIDE:
             raise ValueError(f"images of {img_size} pixels a side: not a multiple of {STRIDE}")
+        if len(embed_dims) < 3:
+            raise ValueError(f"{len(embed_dims)} stages do not reach stride {STRIDE}")
         self.img_size = img_size
         self.patch_embed = _PatchEmbed(embed_dims[0])
         self.layers = nn.ModuleList([_Stage([_MBConv(embed_dims[0]) for _ in range(depths[0])])])
@@ -130,6 +132,8 @@ class _PatchMerging(nn.Module):
 
 class _Attention(nn.Module):
     """Self-attention in a window, with a learnt bias for each head and distance |dy|, |dx|."""
+
+    attention_bias_idxs: Tensor
 
     def __init__(self, width: int, heads: int, window: int):
         super().__init__()

@@ -62,7 +62,7 @@ def in_loops(attention, cells: torch.Tensor, window: int) -> torch.Tensor:
 @pytest.mark.parametrize("size", [(4, 6), (7, 7), (5, 3)])
 def test_windows_attend_as_in_plain_loops(window, size):
     torch.manual_seed(window)
-    encoder = TinyViT(16, (8, 12), (1, 1), (3,), (window,)).eval().requires_grad_(False)
+    encoder = TinyViT(16, (8, 12, 8), (1, 1, 1), (3, 2), (window, 1)).eval().requires_grad_(False)
     block = encoder.layers[1].blocks[0]
     torch.nn.init.normal_(block.attn.attention_biases)
     torch.nn.init.normal_(block.attn.norm.bias)
@@ -172,4 +172,9 @@ def test_encoder_alone_is_no_sam(sam, tmp_path):
 @pytest.mark.parametrize("size", [0, 8, 100])
 def test_sizes_must_fill_the_grid(size):
     with pytest.raises(ValueError, match="multiple of 16"):
-        TinyViT(size, (8, 12), (1, 1), (2,), (3,))
+        TinyViT(size, (8, 12, 8), (1, 1, 1), (2, 2), (3, 3))
+
+
+def test_fewer_stages_have_another_stride():
+    with pytest.raises(ValueError, match="2 stages"):
+        TinyViT(64, (8, 12), (1, 1), (2,), (3,))
