@@ -21,7 +21,7 @@ from segment_anything.modeling import (
 
 from xsyn_core.checkpoint_files import SAM, kind_of, read_checkpoint, tensors_in
 from xsyn_core.errors import XsynError
-from xsyn_core.sam_stem import STRIDE, Stem
+from xsyn_core.sam_detail import STRIDE, DetailDecoder, DetailEncoder
 from xsyn_core.tiny_vit import STRIDE as TINY_VIT_STRIDE
 from xsyn_core.tiny_vit import TinyViT
 
@@ -164,6 +164,10 @@ def _refuse_others(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
         )
 
 
+def _has_detail(tensors: Mapping[str, torch.Tensor]) -> bool:
+    return "image_encoder.patch_embed.enter.weight" in tensors
+
+
 def _has_tiny_vit(tensors: Mapping[str, torch.Tensor]) -> bool:
     return any(name.startswith(TINY_VIT) for name in tensors)
 
@@ -192,7 +196,8 @@ def _build(tensors: Mapping[str, torch.Tensor], layout: Mapping[str, Any]) -> Sa
             mlp_dim=shape(first + "mlp.lin1.weight")[0],
             attention_downsample_rate=out // inner,
         )
-        decoder = MaskDecoder(
+        make_decoder = DetailDecoder if _has_detail(tensors) else MaskDecoder
+        decoder = make_decoder(
             transformer_dim=out,
             transformer=transformer,
             num_multimask_outputs=shape("mask_decoder.mask_tokens.weight")[0] - 1,
@@ -209,7 +214,7 @@ def _build(tensors: Mapping[str, torch.Tensor], layout: Mapping[str, Any]) -> Sa
 def _vit(
     tensors: Mapping[str, torch.Tensor], layout: Mapping[str, Any]
 ) -> tuple[ImageEncoderViT, int]:
-    """SAM's own image encoder, with its patches or the stem of this project, and its grid."""
+    """SAM's own image encoder, or this project's with detail, and its grid."""
 
     def shape(name: str) -> torch.Size:
         return tensors["image_encoder." + name].shape
@@ -217,14 +222,18 @@ def _vit(
     _, grid, grid_x, width = shape("pos_embed")
     if grid != grid_x:
         raise XsynError(f"This SAM has a {grid_x} x {grid} token grid; only square ones can run.")
-    stemmed = "image_encoder.patch_embed.enter.weight" in tensors
-    patch = STRIDE if stemmed else shape("patch_embed.proj.weight")[2]
+    detailed = _has_detail(tensors)
+    patch = STRIDE if detailed else shape("patch_embed.proj.weight")[2]
     depth = _count(tensors, "image_encoder.blocks.")
     heads, window, global_blocks = _attention_layout(tensors, layout, width, depth, grid)
-    encoder = ImageEncoderViT(
+    make_encoder = ImageEncoderViT
+    if detailed:
+        fine, middle = (shape(f"patch_embed.{name}.weight")[0] for name in ("enter", "halve"))
+        make_encoder = partial(DetailEncoder, fine, middle)
+    encoder = make_encoder(
         img_size=grid * patch,
         patch_size=patch,
-        in_chans=3 if stemmed else shape("patch_embed.proj.weight")[1],
+        in_chans=3 if detailed else shape("patch_embed.proj.weight")[1],
         embed_dim=width,
         depth=depth,
         num_heads=heads,
@@ -236,9 +245,6 @@ def _vit(
         window_size=window,
         global_attn_indexes=global_blocks,
     )
-    if stemmed:
-        fine, middle = (shape(f"patch_embed.{name}.weight")[0] for name in ("enter", "halve"))
-        encoder.patch_embed = Stem(fine, middle, width)
     return encoder, grid
 
 

@@ -57,7 +57,7 @@ class Embedding:
     """An encoded image.
 
     Attributes:
-        features: (1, C, g, g).
+        features: (1, C, g, g), all that the image encoder gives.
         image_size: (height, width) of the image in pixels.
         input_size: (height, width) of the resized image inside the model's padded square.
     """
@@ -139,7 +139,12 @@ class Segmenter:
             corners,
         )
         image, tokens, quality = self.decoder.attend(embedding.features, prompts)
-        logits = self.decoder.masks(image, tokens, range(1))[0, 0].float().cpu().numpy()
+        logits = (
+            self.decoder.masks(embedding.features, image, tokens, range(1))[0, 0]
+            .float()
+            .cpu()
+            .numpy()
+        )
         full = self._resampling(embedding, max(embedding.image_size))
         return _at_full_size(logits, float(quality[0, 0]), full)
 
@@ -223,7 +228,8 @@ class Segmenter:
         some = good.any(1)
         if not some.any():
             return []
-        logits = self.decoder.masks(image[some], tokens[some], range(1, tokens.shape[1]))
+        which = range(1, tokens.shape[1])
+        logits = self.decoder.masks(embedding.features, image[some], tokens[some], which)
         logits = logits[good[some]].float().cpu().numpy()  # type: ignore[assignment]
         height, width = embedding.image_size
         fine = self._resampling(embedding, max(height, width))

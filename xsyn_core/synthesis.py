@@ -37,6 +37,8 @@ from xsyn_core.weights import Models
 
 # Decoding a preview costs about half a step.
 PREVIEWS = 6
+# Grey levels by which a box has to change on average, or people are told.
+HARDLY = 2.0
 
 
 class Synthesizer:
@@ -403,7 +405,7 @@ class Synthesizer:
         occlusion: Occlusion | None,
         without_occluder: bool,
     ) -> Sample:
-        notes = painting.notes
+        notes = (*painting.notes, *_hardly_painted(painting))
         if without_occluder:
             notes = (
                 *notes,
@@ -422,6 +424,23 @@ class Synthesizer:
             weights=self.models.fingerprint,
             notes=notes,
         )
+
+
+def _hardly_painted(painting: Painting) -> list[str]:
+    """A remark for each box in which the scan looks as before."""
+    notes = []
+    for asked in painting.request.groundings:
+        x1, y1, x2, y2 = boxes.outward(boxes.clip(asked.box, painting.scan.size))
+        before, after = (
+            pixels[y1:y2, x1:x2].astype(np.float32)
+            for pixels in (painting.scan.pixels, painting.clear)
+        )
+        if np.abs(after - before).mean() < HARDLY:
+            notes.append(
+                f"Hardly anything was painted for {asked.category}: "
+                "try another seed, or another place."
+            )
+    return notes
 
 
 def _record(

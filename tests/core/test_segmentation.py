@@ -99,7 +99,7 @@ def test_decoder_equals_the_original(downsample, with_box):
     decoder = Decoder(sam)
     image, tokens, own_quality = decoder.attend(features, sparse)
     torch.testing.assert_close(own_quality, quality, rtol=1e-4, atol=1e-5)
-    own = decoder.masks(image, tokens, range(4))
+    own = decoder.masks(features, image, tokens, range(4))
     torch.testing.assert_close(own, masks, rtol=1e-3, atol=2e-4 * float(masks.abs().max()))
 
 

@@ -174,6 +174,21 @@ def test_without_an_occluder_the_sample_says_so(synthesizer):
         synthesizer.propose(plain, "pidray", 0)
 
 
+def test_an_item_that_cannot_be_seen_is_told(synthesizer, drawn_scan):
+    places = (
+        Grounding("Gun", (20.0, 20.0, 70.0, 60.0)),
+        Grounding("Knife", (90.0, 60.0, 140.0, 99.0)),
+    )
+    request = replace(FAST, groundings=places, occlude=False)
+    painting = finish(synthesizer.paint(drawn_scan, request))
+    clear = drawn_scan.pixels.copy()
+    clear[61:98, 91:139] //= 2
+    clear[20:60, 20:70] += np.uint8(1) * (clear[20:60, 20:70] < 255)
+    notes = synthesizer.occlude(replace(painting, clear=clear), enabled=False).notes
+    (note,) = (n for n in notes if "Hardly" in n)
+    assert "Gun" in note and "another seed" in note
+
+
 def test_proposals_come_from_idle_regions(synthesizer, drawn_scan):
     idle = {s.box for s in synthesizer.idle(drawn_scan, "pidray")}
     assert len(idle) == 2

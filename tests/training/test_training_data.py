@@ -2,13 +2,15 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from xsyn_core.boxes import of_mask
+from xsyn_core.simulation.scene import random_scene
 from xsyn_core.training import data
-from xsyn_core.training.denoiser import keep_mask, loosened
-from xsyn_core.training.segmenter import KINDS, heat_map, prompt
+from xsyn_core.training.denoiser import keep_mask, loosened, timesteps
+from xsyn_core.training.segmenter import KINDS, heat_map, mask_losses, prompt
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +49,43 @@ def test_shards_repeat_themselves(shard, tmp_path, monkeypatch):
     again = data.Shard.open(tmp_path / "00000", 0)
     assert np.array_equal(again.images, shard.images)
     assert np.array_equal(again.masks, shard.masks)
+
+
+def test_some_windows_lose_clutter_and_nothing_else():
+    scene = random_scene(np.random.default_rng(0), categories=["Knife"])
+    kept = []
+    for seed in range(60):
+        thinner = data._thinned(scene, np.random.default_rng(seed))
+        assert thinner.prohibited == scene.prohibited and thinner.bag is scene.bag
+        ids = [id(c) for c in scene.contents]
+        order = [ids.index(id(c)) for c in thinner.contents]
+        assert order == sorted(set(order))
+        kept.append(len(order) / len(ids))
+    assert 0.2 < np.mean(np.array(kept) == 1) < 0.6
+    assert min(kept) < 0.2
+
+
+def test_timesteps_reach_everywhere_and_gather_where_shapes_are_decided():
+    t = timesteps(4000, np.random.default_rng(0))
+    assert t.dtype == np.int64 and t.min() >= 0 and t.max() <= 999
+    assert np.mean((t > 350) & (t < 750)) > 0.6
+    assert np.mean(t > 950) > 0.005 and np.mean(t < 50) > 0.005
+
+
+def test_mask_losses_against_a_loop():
+    rng = np.random.default_rng(0)
+    logits, shares = rng.normal(0, 2, (2, 3, 4, 4)), rng.random((2, 1, 4, 4))
+    got = mask_losses(torch.from_numpy(logits), torch.from_numpy(shares)).numpy()
+    for n in range(2):
+        for k in range(3):
+            focal = overlap = total = 0.0
+            for x, share in zip(logits[n, k].flat, shares[n, 0].flat, strict=True):
+                p = 1 / (1 + np.exp(-x))
+                entropy = -share * np.log(p) - (1 - share) * np.log(1 - p)
+                focal += (0.8 * share + 0.2 * (1 - share)) * abs(p - share) * entropy / 16
+                overlap, total = overlap + p * share, total + p + share
+            dice = 1 - (2 * overlap + 1) / (total + 1)
+            assert got[n, k] == pytest.approx(10 * focal + dice, rel=1e-4)
 
 
 @given(

@@ -7,7 +7,7 @@ of its pictures, from which the same scenes are exposed by several scanners ("lo
 
 import multiprocessing
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -25,6 +25,8 @@ MASK_SIDE = 128
 SCENES = 80
 WINDOWS = 4
 MAX_OBJECTS = 20
+# Share of windows that show less than the whole clutter of their scene.
+THINNED = 0.6
 # Objects of less than this share of the picture teach a segmenter of this size nothing.
 MIN_SHARE = 0.002
 NAMES = tuple(name for catalog in CATALOGS.values() for name in catalog.names)
@@ -87,6 +89,16 @@ def picture(scene: Scene, view: tuple[float, float, float, float], texture: int)
     return basis, objects
 
 
+def _thinned(scene: Scene, rng: np.random.Generator) -> Scene:
+    """A scene that lost some of its contents by chance: in clutter alone, the outline of an item
+    is hard to learn."""
+    if rng.random() > THINNED:
+        return scene
+    left = rng.random(len(scene.contents)) < rng.random()
+    contents = tuple(c for c, stays in zip(scene.contents, left, strict=True) if stays)
+    return replace(scene, contents=contents)
+
+
 def make_shard(task: tuple[Path, int, int]) -> None:
     """Render shard `index` of `seed` into its folder."""
     root, seed, index = task
@@ -129,7 +141,7 @@ def make_shard(task: tuple[Path, int, int]) -> None:
         add(scene.view, *picture(scene, scene.view, texture), True, None)  # type: ignore[call-arg]
         for placement in scene.prohibited:
             view = item_window(scene, placement, rng)
-            basis, objects = picture(scene, view, texture)
+            basis, objects = picture(_thinned(scene, rng), view, texture)
             # the window's own item comes first, whatever else is in sight
             objects.sort(key=lambda o: o[0] is not placement)
             if objects and objects[0][0] is placement:

@@ -22,6 +22,8 @@ CELL = 8
 SLOTS = architectures.GROUNDING_SLOTS
 # More items than this in one window are rare, in training as in use.
 MOST = 3
+# Share of the timesteps that are drawn evenly.
+EVEN = 0.15
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,18 @@ def cache_latents(
     return Latents(**{name: np.concatenate([p[name] for p in parts]) for name in names})
 
 
+def timesteps(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Timesteps to learn from, int64 (count,) in 0..999.
+
+    Most are drawn logit-normally (Esser et al., ICML 2024) around the noise at which the shapes of
+    items are decided on a grid this small; some evenly, for painting starts from pure noise.
+    """
+    even = objective.spread(count, rng)
+    normal = torch.special.ndtri(torch.from_numpy(even))
+    middle = torch.sigmoid(0.2 + 0.9 * normal).numpy()
+    return (np.where(rng.random(count) < EVEN, even, middle) * 1000).astype(np.int64)
+
+
 def _begin(base: Path | None) -> Denoiser:
     """The models of a diffusers folder, or fresh ones."""
     if base is not None:
@@ -214,9 +228,7 @@ def main(
             "" if d else ", ".join(phrases[c] for c in row if c >= 0)
             for d, row in zip(dropped.tolist(), categories.tolist(), strict=True)
         ]
-        # more of the noisy levels, where shapes are decided: near the end there is little but
-        # scanner noise
-        t = torch.from_numpy((objective.spread(batch, rng) ** 0.7 * 1000).astype(np.int64))
+        t = torch.from_numpy(timesteps(batch, rng))
         t = t.to(where)
         noise = torch.from_numpy(rng.standard_normal(z0.shape, np.float32)).to(where)
         a = alphas.to(where)[t].view(-1, 1, 1, 1)
