@@ -281,7 +281,7 @@ class _Part:
 
 def _encoder_dtype(sam: Sam, device: torch.device) -> torch.dtype:
     """Half precision for large image encoders where the machine computes in it."""
-    if sam.image_encoder.patch_embed.proj.out_channels < LARGE_WIDTH:
+    if sam.image_encoder.neck[0].in_channels < LARGE_WIDTH:
         return torch.float32
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(False) else torch.float16
