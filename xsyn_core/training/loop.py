@@ -90,12 +90,13 @@ def orthogonal(matrices: torch.Tensor) -> torch.Tensor:
     wide = wide / wide.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
     gram = wide @ wide.mT
     one = torch.eye(gram.shape[1], device=x.device)
-    product = one.expand_as(gram)
-    for _ in range(5):
+    product = None
+    for left in range(4, -1, -1):
         # coefficients of Muon (Jordan et al., 2024): steep at 0, flat around 1
         step = 3.4445 * one + torch.baddbmm(-4.7750 * gram, gram, gram, alpha=2.0315)
-        product = step @ product
-        gram = step @ gram @ step
+        product = step if product is None else step @ product
+        if left:
+            gram = step @ gram @ step
     result = product @ wide
     return result if x.shape[1] <= x.shape[2] else result.mT
 
