@@ -172,20 +172,22 @@ class _Watching:
 
 
 class Recorder:
-    """A processor that notes its layer's inputs and leaves the output to the original one.
+    """A processor that notes its layer's input and leaves the output to the original one.
 
     Attributes:
-        seen: the inputs, in the order of the calls.
+        number: the layer's.
+        seen: inputs by the number of the layer; several recorders may share it.
     """
 
-    def __init__(self, original):
+    def __init__(self, original, number: int):
         self.original = original
-        self.seen: list[torch.Tensor] = []
+        self.number = number
+        self.seen: dict[int, torch.Tensor] = {}
 
     def __call__(
         self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, temb=None
     ):
-        self.seen.append(hidden_states)
+        self.seen[self.number] = hidden_states
         return self.original(attn, hidden_states, encoder_hidden_states, attention_mask, temb)
 
 

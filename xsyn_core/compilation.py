@@ -31,7 +31,7 @@ class Compiled:
     def __init__(self, unet: nn.Module):
         self.unet = unet
         self._layers = text_layers(unet)
-        self._recorders = [Recorder(layer.processor) for layer in self._layers]
+        self._recorders = [Recorder(layer.processor, k) for k, layer in enumerate(self._layers)]
         self._pass = torch.compile(_pass, fullgraph=True)
 
     def run(
@@ -48,16 +48,16 @@ class Compiled:
         with swapped(self._layers, self._recorders):
             output, hidden = self._call(self._recorders, inputs, timestep, text, grounding)
         for recorder in self._recorders:
-            recorder.seen = []
-        for layer, values in zip(self._layers, hidden, strict=True):
-            maps.add(layer, values, text)
+            recorder.seen = {}
+        for number, values in hidden.items():
+            maps.add(self._layers[number], values, text)
         return output
 
-    def _call(self, *arguments: Any) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    def _call(self, *arguments: Any) -> tuple[torch.Tensor, dict[int, torch.Tensor]]:
         try:
             return self._pass(self.unet, *arguments)
         except TorchDynamoException as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+            reason = " ".join(str(error).split())[:200]
             log.warning(
                 f"The UNet cannot be compiled here and runs uncompiled ({reason}). "
                 "torch.compile needs Triton for a GPU and a C++ compiler for the CPU; "
@@ -74,9 +74,9 @@ def _pass(
     timestep: torch.Tensor,
     text: torch.Tensor,
     grounding: dict[str, torch.Tensor],
-) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    """The UNet's output, and what the recorders saw, in their order."""
-    seen: list[torch.Tensor] = []
+) -> tuple[torch.Tensor, dict[int, torch.Tensor]]:
+    """The UNet's output, and what the recorders saw."""
+    seen: dict[int, torch.Tensor] = {}
     for recorder in recorders:
         recorder.seen = seen
     output = unet(
