@@ -89,9 +89,10 @@ class Segmenter:
         if self.residence.device is None:
             sam.to(device)
         else:
-            # These are small, and `Decoder` keeps tensors made from them.
-            sam.prompt_encoder.to(device)
-            sam.mask_decoder.to(device)
+            # The others are small, and `Decoder` keeps tensors made from them.
+            for part_name, part in sam.named_children():
+                if part_name != "image_encoder":
+                    part.to(device)
             sam.pixel_mean, sam.pixel_std = sam.pixel_mean.to(device), sam.pixel_std.to(device)
         self.sam = sam.eval().requires_grad_(False)
         self.device = torch.device(device)
