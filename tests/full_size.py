@@ -1,9 +1,11 @@
 """Full-size models with random weights, written, loaded, run for one step and saved again.
 
-    PYTHONPATH=. python tests/full_size.py [--side 256] [--folder DIR] [--device cpu]
+    PYTHONPATH=. python tests/full_size.py [gligen] [mobile_sam]
+        [--side 256] [--folder DIR] [--device cpu]
 
-Not part of the test run: it takes some minutes, 3 GB of disk and 8 GiB of memory. The weights have
-the names, shapes and (half precision) types of the published ones, and mean nothing.
+Not part of the test run: GLIGEN takes some minutes, 3 GB of disk and 8 GiB of memory, MobileSAM a
+minute. The weights have the names, shapes and types (GLIGEN's in half precision) of the published
+ones, and mean nothing.
 """
 
 import argparse
@@ -14,6 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 from diffusers import DDIMScheduler
 from original_gligen import (
@@ -23,10 +26,13 @@ from original_gligen import (
     original_unet,
     save_original,
 )
+from original_mobile_sam import published_shapes, random_weights
 from transformers import CLIPTokenizer
 
 from xsyn_core.gligen_checkpoint import Parts
 from xsyn_core.inpainting import Condition, Diffusion, denoise
+from xsyn_core.sam_checkpoint import load_sam, save_sam
+from xsyn_core.segmentation import Segmenter
 from xsyn_core.training.architectures import save_diffusion
 from xsyn_core.weights import load_diffusion
 
@@ -120,33 +126,77 @@ def loaded(source: Path, side: int, device: torch.device) -> tuple[Parts, torch.
     return Parts(*(getattr(diffusion, name) for name in names)), painted
 
 
+def try_gligen(home: Path, side: int, device: torch.device) -> None:
+    save_tokenizer(home / "tokenizer")
+    original, folder = home / "diffusion_pytorch_model.bin", home / "model"
+    began = time.monotonic()
+    write_original(original, torch.Generator().manual_seed(0))
+    tell(f"wrote {original.stat().st_size / 1e9:.2f} GB", began)
+    gc.collect()
+    parts, first = loaded(original, side, device)
+    original.unlink()
+    began = time.monotonic()
+    save_diffusion(folder, *parts[:4], DDIMScheduler.from_config(parts.scheduler))
+    tell("saved as a diffusers folder", began)
+    del parts
+    gc.collect()
+    config = json.loads((folder / "unet" / "config.json").read_text())
+    print({key: config[key] for key in ("in_channels", "block_out_channels", "sample_size")})
+    _, second = loaded(folder, side, device)
+    assert torch.equal(first, second)
+    print("the same image from both")
+
+
+def embedded(source: Path, device: torch.device) -> tuple[Segmenter, torch.Tensor]:
+    began = time.monotonic()
+    segmenter = Segmenter(load_sam(source, device), device)
+    tell(f"loaded {source.name}", began)
+    image = np.random.default_rng(0).integers(0, 256, (600, 800, 3), np.uint8)
+    began, worked = time.monotonic(), time.process_time()
+    embedding = segmenter.embed(image)
+    tell(f"embedded ({time.process_time() - worked:.1f} s of CPU)", began)
+    assert embedding.features.shape == (1, 256, 64, 64)
+    assert bool(embedding.features.isfinite().all())
+    began = time.monotonic()
+    segment = segmenter.segment(embedding, box=(100, 100, 300, 250))
+    tell(f"segmented {segment.mask.shape}", began)
+    return segmenter, embedding.features
+
+
+def try_mobile_sam(home: Path, device: torch.device) -> None:
+    original, written = home / "mobile_sam.pt", home / "sam.safetensors"
+    weights = random_weights(published_shapes(), torch.Generator().manual_seed(0))
+    torch.save(weights, original)
+    print(f"{original.name}: {len(weights)} tensors, {original.stat().st_size / 1e6:.1f} MB")
+    segmenter, first = embedded(original, device)
+    began = time.monotonic()
+    save_sam(written, segmenter.sam)
+    tell(f"saved {written.stat().st_size / 1e6:.1f} MB", began)
+    _, second = embedded(written, device)
+    error = (first - second).abs().max() / first.std()
+    print(f"features differ by {error:.4f} of their deviation: weights are rounded to float16")
+    assert error < 0.1
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    models = ("gligen", "mobile_sam")
+    parser.add_argument(
+        "models", nargs="*", default=models, metavar="MODEL", help=" or ".join(models)
+    )
     parser.add_argument("--side", type=int, default=256)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--device", default="cpu")
     chosen = parser.parse_args()
+    if unknown := set(chosen.models) - set(models):
+        parser.error(f"no such model: {', '.join(sorted(unknown))}")
     device = torch.device(chosen.device)
     with tempfile.TemporaryDirectory(dir=chosen.folder) as temporary:
         home = Path(temporary)
-        save_tokenizer(home / "tokenizer")
-        original, folder = home / "diffusion_pytorch_model.bin", home / "model"
-        began = time.monotonic()
-        write_original(original, torch.Generator().manual_seed(0))
-        tell(f"wrote {original.stat().st_size / 1e9:.2f} GB", began)
-        gc.collect()
-        parts, first = loaded(original, chosen.side, device)
-        original.unlink()
-        began = time.monotonic()
-        save_diffusion(folder, *parts[:4], DDIMScheduler.from_config(parts.scheduler))
-        tell("saved as a diffusers folder", began)
-        del parts
-        gc.collect()
-        config = json.loads((folder / "unet" / "config.json").read_text())
-        print({key: config[key] for key in ("in_channels", "block_out_channels", "sample_size")})
-        _, second = loaded(folder, chosen.side, device)
-        assert torch.equal(first, second)
-        print("the same image from both")
+        if "gligen" in chosen.models:
+            try_gligen(home, chosen.side, device)
+        if "mobile_sam" in chosen.models:
+            try_mobile_sam(home, device)
 
 
 if __name__ == "__main__":

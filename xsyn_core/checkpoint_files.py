@@ -17,7 +17,6 @@ SAM = "a Segment Anything (SAM) model"
 # What names of tensors begin with -> what such a file is; the first that fits counts.
 KINDS = (
     (("image_encoder.trunk.", "sam_mask_decoder.", "memory_attention."), "a SAM 2 model"),
-    (("image_encoder.layers.", "image_encoder.patch_embed.seq."), "MobileSAM (TinyViT)"),
     (("mask_decoder.hf_token", "mask_decoder.compress_vit_feat"), "HQ-SAM"),
     (("vision_encoder.", "shared_image_embedding."), "a SAM in the layout of transformers"),
     (("image_encoder.", "mask_decoder."), SAM),

@@ -194,7 +194,7 @@ def refine(
         raise XsynError(f"There is no point strategy {strategy!r}. Choose median or topk.")
     if embedding is None:
         embedding = segmenter.embed(image)
-    mask = _without_specks(segmenter.segment(embedding, box, points, labels).mask)
+    mask = without_specks(segmenter.segment(embedding, box, points, labels).mask)
     refined = boxes.of_mask(mask)
     flags: tuple[str, ...] = () if flag is None else (flag,)
     doubt = _doubt(mask, refined, region, boxes.area(boxes.clip(box, attention.shape)))
@@ -240,7 +240,7 @@ def _otsu(values: np.ndarray) -> np.ndarray:
     return active.astype(bool)
 
 
-def _without_specks(mask: np.ndarray) -> np.ndarray:
+def without_specks(mask: np.ndarray) -> np.ndarray:
     """Drop separate parts that are tiny beside the whole: they would stretch the box."""
     count, parts, statistics, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
     if count <= 2:

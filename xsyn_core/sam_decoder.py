@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from segment_anything.modeling import Sam
 from torch import Tensor, nn
 
+from xsyn_core.sam_detail import split
+
 
 class _Attention:
     """Folded weights of one cross-attention between prompt tokens and image tokens."""
@@ -84,7 +86,7 @@ class Decoder:
         """Run the transformer.
 
         Args:
-            features: (1, C, g, g) from the image encoder.
+            features: (1, C or more, g, g) from the image encoder.
             prompts: (B, P, C) from the prompt encoder.
 
         Returns:
@@ -93,7 +95,8 @@ class Decoder:
         decoder = self.decoder
         own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
         prompts = torch.cat([own.expand(len(prompts), -1, -1), prompts], 1)
-        image = features + self.prompts.no_mask_embed.weight.view(1, -1, 1, 1)
+        image = split(features, decoder.transformer_dim)[0]
+        image = image + self.prompts.no_mask_embed.weight.view(1, -1, 1, 1)
         image = image.flatten(2).transpose(1, 2)
         tokens = prompts
         for layer, to_image, from_image in self.layers:
@@ -114,10 +117,11 @@ class Decoder:
         count = decoder.num_mask_tokens
         return image, tokens[:, 1 : 1 + count], decoder.iou_prediction_head(tokens[:, 0])
 
-    def masks(self, image: Tensor, tokens: Tensor, which: range) -> Tensor:
+    def masks(self, features: Tensor, image: Tensor, tokens: Tensor, which: range) -> Tensor:
         """Low-resolution logits of the mask tokens `which`.
 
         Args:
+            features: as for `attend`.
             image: (B, g * g, C) from `attend`.
             tokens: (B, M, C) from `attend`.
 
@@ -126,18 +130,31 @@ class Decoder:
         """
         mlps = self.decoder.output_hypernetworks_mlps
         hyper = torch.stack([mlps[k](tokens[:, k]) for k in which], 1)
+        middle, fine = self._details(features)
         weight, bias = self.first
-        pixels = (image @ weight + bias).unflatten(-1, (4, -1))
+        pixels = (image @ weight + bias).unflatten(-1, (4, -1)) + middle
         scale, shift, eps = self.norm
         pixels = F.gelu(F.layer_norm(pixels, scale.shape, scale, shift, eps))
         weight, bias = self.second
-        pixels = F.gelu(pixels @ weight + bias).flatten(1, 2).unflatten(-1, (4, -1)).flatten(1, 2)
+        pixels = F.gelu((pixels @ weight + bias).unflatten(-1, (4, -1)) + fine).flatten(1, 3)
         logits = hyper @ pixels.transpose(1, 2)
         side = self.prompts.image_embedding_size[0]
         # each token is 2 x 2 cells, each of 2 x 2 pixels
         logits = logits.view(*logits.shape[:2], side, side, 2, 2, 2, 2)
         logits = logits.permute(0, 1, 2, 4, 6, 3, 5, 7)
         return logits.reshape(*logits.shape[:2], 4 * side, 4 * side)
+
+    def _details(self, features: Tensor) -> tuple[Tensor | int, Tensor | int]:
+        """Details (see `sam_detail`) of an image in the order of `masks`: (N, 4, C / 4) and
+        (N, 4, 4, C / 8)."""
+        details = split(features, self.decoder.transformer_dim)[1]
+        if details is None:
+            return 0, 0
+        middle, fine = (F.pixel_unshuffle(d[0], 2 * k).flatten(1) for k, d in enumerate(details, 1))
+        middle = middle.unflatten(0, (-1, 4)).permute(2, 1, 0)
+        # rows and columns of a token: of its cells, then of their pixels
+        fine = fine.unflatten(0, (-1, 2, 2, 2, 2)).permute(5, 1, 3, 2, 4, 0)
+        return middle, fine.flatten(3, 4).flatten(1, 2)
 
 
 def _as_matrix(convolution: nn.ConvTranspose2d) -> tuple[Tensor, Tensor]:

@@ -58,7 +58,7 @@ class Embedding:
     """An encoded image.
 
     Attributes:
-        features: (1, C, g, g).
+        features: (1, C, g, g), all that the image encoder gives.
         image_size: (height, width) of the image in pixels.
         input_size: (height, width) of the resized image inside the model's padded square.
     """
@@ -159,7 +159,12 @@ class Segmenter:
             corners,
         )
         image, tokens, quality = self.decoder.attend(embedding.features, prompts)
-        logits = self.decoder.masks(image, tokens, range(1))[0, 0].float().cpu().numpy()
+        logits = (
+            self.decoder.masks(embedding.features, image, tokens, range(1))[0, 0]
+            .float()
+            .cpu()
+            .numpy()
+        )
         full = self._resampling(embedding, max(embedding.image_size))
         return _at_full_size(logits, float(quality[0, 0]), full)
 
@@ -243,7 +248,8 @@ class Segmenter:
         some = good.any(1)
         if not some.any():
             return []
-        logits = self.decoder.masks(image[some], tokens[some], range(1, tokens.shape[1]))
+        which = range(1, tokens.shape[1])
+        logits = self.decoder.masks(embedding.features, image[some], tokens[some], which)
         logits = logits[good[some]].float().cpu().numpy()  # type: ignore[assignment]
         height, width = embedding.image_size
         fine = self._resampling(embedding, max(height, width))
@@ -300,7 +306,7 @@ def prompts_at_once(device: torch.device) -> int:
 
 def _encoder_dtype(sam: Sam, device: torch.device) -> torch.dtype:
     """Half precision for large image encoders where the machine computes in it."""
-    if sam.image_encoder.patch_embed.proj.out_channels < LARGE_WIDTH:
+    if sam.image_encoder.neck[0].in_channels < LARGE_WIDTH:
         return torch.float32
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(False) else torch.float16

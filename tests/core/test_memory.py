@@ -85,8 +85,9 @@ def test_working_sets_are_those_of_full_size_networks(monkeypatch):
 
         def masks():
             decoder = Decoder(sam)
-            image, tokens, _ = decoder.attend(torch.empty(1, 256, 64, 64), torch.empty(64, 2, 256))
-            decoder.masks(image, tokens, range(1, 4))
+            features = torch.empty(1, 256, 64, 64)
+            image, tokens, _ = decoder.attend(features, torch.empty(64, 2, 256))
+            decoder.masks(features, image, tokens, range(1, 4))
 
         step_peak = peak(step, unet)
         encode = peak(lambda: vae.encode(torch.empty(1, 3, 512, 512)), vae)

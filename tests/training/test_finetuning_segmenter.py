@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from original_mobile_sam import tiny_mobile_sam
 from safetensors.torch import load_file
 from test_finetuning import put_dataset
 from typer.testing import CliRunner
@@ -10,7 +11,7 @@ from typer.testing import CliRunner
 from xsyn_core.boxes import of_mask
 from xsyn_core.cli.commands import app
 from xsyn_core.curation.readers import read_dataset
-from xsyn_core.sam_checkpoint import load_sam
+from xsyn_core.sam_checkpoint import load_sam, save_sam
 from xsyn_core.training import finetuning_segmenter
 from xsyn_core.training.finetuning_data import select
 from xsyn_core.training.finetuning_segmenter import PROMPTS, cache_pictures, draw, on_grid
@@ -53,6 +54,15 @@ def test_iou_rises_and_the_decoder_alone_changes(dataset, tmp_path, capsys):
     }
     assert differing == {"mask_decoder"}
     assert new.thresholds == pytest.approx(old.thresholds)
+
+
+def test_mobile_sam_learns_in_its_decoder_alone(dataset, tmp_path):
+    base = tmp_path / "base.safetensors"
+    save_sam(base, tiny_mobile_sam())
+    new = load_file(tune(dataset, base, tmp_path / "run", steps=3, ema=0.5))
+    differing = {n for n, value in load_file(base).items() if not torch.equal(value, new[n])}
+    assert {name.partition(".")[0] for name in differing} == {"mask_decoder"}
+    assert load_sam(tmp_path / "run" / "sam.safetensors").image_encoder.img_size == 64
 
 
 def test_a_killed_run_ends_as_an_uninterrupted_one(dataset, tiny_files, tmp_path, monkeypatch):

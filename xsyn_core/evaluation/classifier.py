@@ -1,20 +1,21 @@
 """A judge of what was painted: a classifier of item crops, trained on simulated crops only."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from xsyn_core.categories import CATALOGS
+from xsyn_core.errors import XsynError
 from xsyn_core.training.data import NAMES, Shard, shards
 from xsyn_core.training.loop import Plan, autocast, pick_device, train
 
 CROP = 64
-CLASSES = CATALOGS["pidray"].names
-# The other catalogues' words for the same things; the rest (bottles, phones ...) is not judged.
+# The other catalogues' words for things that look like one of PIDray's.
 SAME = {
     "Folding_Knife": "Knife",
     "Straight_Knife": "Knife",
@@ -25,9 +26,14 @@ SAME = {
     "Portable_Charger_2": "Powerbank",
     "Nonmetallic_Lighter": "Lighter",
 }
-CLASS_OF = np.array(
-    [CLASSES.index(SAME.get(n, n)) if SAME.get(n, n) in CLASSES else -1 for n in NAMES]
-)
+# What can be told apart of the categories of all catalogues, PIDray's twelve first.
+CLASSES = tuple(dict.fromkeys(SAME.get(name, name) for name in NAMES))
+CLASS_OF = np.array([CLASSES.index(SAME.get(name, name)) for name in NAMES])
+
+
+def class_of(category: str) -> int:
+    """The index in `CLASSES` of a category of any catalogue."""
+    return int(CLASS_OF[NAMES.index(category)])
 
 
 def crop(image: np.ndarray, box: np.ndarray, margin: float = 0.1) -> np.ndarray:
@@ -49,7 +55,7 @@ def crop(image: np.ndarray, box: np.ndarray, margin: float = 0.1) -> np.ndarray:
 
 
 class Classifier(torch.nn.Module):
-    """A small residual network; (B, 3, CROP, CROP) in [-1, 1] to logits (B, 12)."""
+    """A small residual network; (B, 3, CROP, CROP) in [-1, 1] to logits (B, classes)."""
 
     def __init__(self, widths: tuple[int, ...] = (32, 64, 128, 192)):
         super().__init__()
@@ -63,7 +69,7 @@ class Classifier(torch.nn.Module):
         self.head = torch.nn.Linear(before, len(CLASSES))
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, 192) features before the last layer."""
+        """(B, 192) features before the last layer, of (B, 3, CROP, CROP) in [-1, 1]."""
         x = self.stem(x)
         for block in self.blocks:
             x = block(x)
@@ -102,29 +108,57 @@ def item_crops(data: list[Shard], loose: float, rng: np.random.Generator):
     images, classes = [], []
     for shard in data:
         for index in np.flatnonzero(~shard.whole):
-            kind = CLASS_OF[shard.categories[index][0]] if shard.categories[index][0] >= 0 else -1
-            if kind < 0:
+            category = shard.categories[index][0]
+            if category < 0:
                 continue
             x1, y1, x2, y2 = shard.boxes[index][0]
             w, h = x2 - x1, y2 - y1
             box = np.array([x1, y1, x2, y2]) + rng.uniform(0, loose, 4) * (-w, -h, w, h)
             images.append(crop(shard.images[index], box))
-            classes.append(kind)
+            classes.append(CLASS_OF[category])
     return np.stack(images), np.array(classes)
 
 
 def predict(model: Classifier, crops: np.ndarray) -> np.ndarray:
     """Class indices (N,) of uint8 crops (N, CROP, CROP, 3)."""
-    with torch.no_grad():
-        return np.concatenate(
-            [model(tensor(crops[k : k + 256])).argmax(1).numpy() for k in range(0, len(crops), 256)]
-        )
+    return _batched(model, crops).argmax(1)
+
+
+def features(model: Classifier, crops: np.ndarray) -> np.ndarray:
+    """Features float32 (N, 192) of uint8 crops (N, CROP, CROP, 3)."""
+    return _batched(model.features, crops)
+
+
+def _batched(call: Callable[[torch.Tensor], torch.Tensor], crops: np.ndarray) -> np.ndarray:
+    with torch.inference_mode():
+        parts = [call(tensor(crops[k : k + 256])).numpy() for k in range(0, len(crops), 256)]
+    return np.concatenate(parts)
 
 
 def load(path: Path) -> Classifier:
-    """The trained judge."""
+    """The trained judge.
+
+    Raises:
+        XsynError: there are no such weights, or they tell another number of classes apart.
+    """
+    again = f"Train it with `python -m xsyn_core train classifier --out {path}`."
+    if not path.is_file():
+        raise XsynError(f"There is no judge of painted items at {path}. {again}")
+    try:
+        weights = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise XsynError(f"The judge's weights {path} cannot be read: {error}. {again}") from error
     model = Classifier()
-    model.load_state_dict({k: v.float() for k, v in load_file(path).items()})
+    known = weights["head.bias"].shape[0] if "head.bias" in weights else 0
+    if known != len(CLASSES):
+        raise XsynError(
+            f"The judge at {path} knows {known} classes, but the catalogues' {len(NAMES)} "
+            f"categories make {len(CLASSES)}. {again}"
+        )
+    try:
+        model.load_state_dict({k: v.float() for k, v in weights.items()})
+    except RuntimeError as error:
+        raise XsynError(f"The weights {path} are not the judge's. {again}") from error
     return model.eval()
 
 
@@ -146,10 +180,13 @@ def main(
     images, classes = item_crops(
         shards(data, seed, shard_count, workers=workers), 0.25, np.random.default_rng(seed)
     )
+    # Rare categories are shown as often as common ones: the judge must not prefer any.
+    share = 1 / np.bincount(classes, minlength=len(CLASSES))[classes]
+    share /= share.sum()
     model = Classifier().to(where)
 
     def step(k: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        rows = rng.integers(len(images), size=batch)
+        rows = rng.choice(len(images), batch, p=share)
         x = tensor(images[rows]).to(where)
         y = torch.from_numpy(classes[rows]).to(where)
         turns = int(rng.integers(4))

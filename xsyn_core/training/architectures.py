@@ -12,17 +12,11 @@ from pathlib import Path
 import diffusers
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-from segment_anything.modeling import (
-    ImageEncoderViT,
-    MaskDecoder,
-    PromptEncoder,
-    Sam,
-    TwoWayTransformer,
-)
+from segment_anything.modeling import PromptEncoder, Sam, TwoWayTransformer
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from xsyn_core.categories import CATALOGS, phrase
-from xsyn_core.sam_stem import STRIDE, Stem
+from xsyn_core.sam_detail import STRIDE, DetailDecoder, DetailEncoder
 
 LATENT_CHANNELS = 8
 TEXT_WIDTH = 128
@@ -141,7 +135,9 @@ def build_sam() -> Sam:
     """A `Sam` for 256 px images: a 16 x 16 token grid, masks of 64 x 64 logits."""
     side, width, prompt_dim = 256, 192, 128
     grid = side // STRIDE
-    encoder = ImageEncoderViT(
+    encoder = DetailEncoder(
+        fine=40,
+        middle=80,
         img_size=side,
         patch_size=STRIDE,
         embed_dim=width,
@@ -155,11 +151,10 @@ def build_sam() -> Sam:
         use_rel_pos=False,
         window_size=0,
     )
-    encoder.patch_embed = Stem(40, 80, width)
     return Sam(
         image_encoder=encoder,
         prompt_encoder=PromptEncoder(prompt_dim, (grid, grid), (side, side), mask_in_chans=16),
-        mask_decoder=MaskDecoder(
+        mask_decoder=DetailDecoder(
             num_multimask_outputs=3,
             transformer=TwoWayTransformer(
                 depth=2, embedding_dim=prompt_dim, mlp_dim=512, num_heads=4

@@ -101,7 +101,7 @@ def _write(
         for index in selection.objects
         if any(o.segmentation is not None for o in selection.dataset.entries[index].objects)
     ]
-    channels = segmenter.sam.prompt_encoder.embed_dim
+    channels = segmenter.embed(np.zeros((1, 1, 3), np.uint8)).features.shape[1]
     temporary = folder.with_name(folder.name + ".new")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)

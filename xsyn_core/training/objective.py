@@ -58,9 +58,10 @@ def weights(keep: torch.Tensor, items: torch.Tensor | float = 0.0) -> torch.Tens
 
     Args:
         keep: the mask, (B, 1, h, w).
-        items: share of each cell that the items cover, 0 to 1, where known: they matter most.
+        items: share of each cell that the items cover, 0 to 1, where known: they matter most, and
+            what surrounds them in the box is clutter that nobody can foresee.
     """
-    return (1 - keep) * (1 + 2 * items) + KEPT * keep
+    return (1 - keep) * (1 + 7 * items) + KEPT * keep
 
 
 def mean_error(error: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

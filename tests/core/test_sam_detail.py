@@ -1,0 +1,132 @@
+"""The small SAM with details, against loops and against `segment_anything`'s predictor."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from segment_anything import SamPredictor
+from segment_anything.modeling import PromptEncoder, Sam, TwoWayTransformer
+
+from xsyn_core.sam_decoder import Decoder
+from xsyn_core.sam_detail import STRIDE, DetailDecoder, DetailEncoder, draw, split
+from xsyn_core.segmentation import Segmenter, load_sam, save_sam
+from xsyn_core.training.segmenter import decode
+
+SIDE, OUT = 64, 32
+
+
+@pytest.fixture(scope="module")
+def sam():
+    grid = SIDE // STRIDE
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        made = Sam(
+            DetailEncoder(
+                8,
+                16,
+                img_size=SIDE,
+                patch_size=STRIDE,
+                embed_dim=24,
+                depth=2,
+                num_heads=2,
+                mlp_ratio=2,
+                out_chans=OUT,
+                norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
+                window_size=0,
+            ),
+            PromptEncoder(OUT, (grid, grid), (SIDE, SIDE), mask_in_chans=4),
+            DetailDecoder(
+                transformer_dim=OUT,
+                transformer=TwoWayTransformer(2, OUT, 4, 48),
+                iou_head_hidden_dim=24,
+            ),
+            [100.0, 110.0, 120.0],
+            [50.0, 60.0, 70.0],
+        )
+        for name, parameter in made.named_parameters():
+            if "keep_" in name or (parameter.ndim == 1 and not parameter.any()):
+                torch.nn.init.normal_(parameter, std=0.5)
+    for mlp in made.mask_decoder.output_hypernetworks_mlps:
+        mlp.layers[-1].weight.data.mul_(30)
+    return made.requires_grad_(False).eval().half().float()
+
+
+def picture(height, width):
+    coarse = np.random.default_rng(1).integers(0, 256, (6, 7, 3), dtype=np.uint8)
+    return coarse[np.arange(height)[:, None] * 6 // height, np.arange(width)[None] * 7 // width]
+
+
+def test_details_lie_where_they_were_seen(sam):
+    image = torch.randn(1, 3, SIDE, SIDE)
+    features = sam.image_encoder(image)
+    tokens, details = split(features, OUT)
+    _, fine, middle = sam.image_encoder.patch_embed(image)
+    assert tokens.shape == (1, OUT, 4, 4)
+    torch.testing.assert_close(details[0], sam.image_encoder.keep_middle(middle))
+    torch.testing.assert_close(details[1], sam.image_encoder.keep_fine(fine))
+    assert split(tokens, OUT)[1] is None
+
+
+def test_masks_against_a_loop(sam):
+    decoder = sam.mask_decoder
+    generator = torch.Generator().manual_seed(2)
+    image, tokens = (torch.randn(1, n, OUT, generator=generator) for n in (4, 4))
+    middle = torch.randn(1, OUT // 4, 4, 4, generator=generator)
+    fine = torch.randn(1, OUT // 8, 8, 8, generator=generator)
+    got = draw(decoder, image, tokens, (middle, fine))
+    first, norm, _, second, _ = decoder.output_upscaling
+    gelu = torch.nn.functional.gelu
+    for y in range(8):
+        for x in range(8):
+            cell = image[0, (y // 4) * 2 + x // 4]
+            cell = cell @ first.weight[:, :, y // 2 % 2, x // 2 % 2] + first.bias
+            cell = cell + middle[0, :, y // 2, x // 2]
+            cell = (cell - cell.mean()) / (cell.var(unbiased=False) + norm.eps).sqrt()
+            cell = gelu(cell * norm.weight + norm.bias)
+            cell = cell @ second.weight[:, :, y % 2, x % 2] + second.bias
+            cell = gelu(cell + fine[0, :, y, x])
+            for k, mlp in enumerate(decoder.output_hypernetworks_mlps):
+                expected = mlp(tokens[0, k]) @ cell
+                assert float(got[0, k, y, x]) == pytest.approx(float(expected), rel=1e-3, abs=1e-3)
+
+
+@pytest.mark.parametrize("with_box", [False, True])
+def test_both_fast_decoders_equal_the_plain_one(sam, with_box):
+    generator = torch.Generator().manual_seed(3)
+    features = torch.randn(2, 4 * OUT, 4, 4, generator=generator)
+    points = torch.rand(2, 3, 1, 2, generator=generator) * SIDE
+    labels = torch.ones(2, 3, 1)
+    boxes = torch.rand(2, 3, 4, generator=generator) * SIDE
+    logits, quality = decode(sam, features, boxes, points, labels, (with_box, 1, 0))
+    place = sam.prompt_encoder.get_dense_pe()
+    decoder = Decoder(sam)
+    for k in range(2):
+        sparse, dense = sam.prompt_encoder(
+            (points[k], labels[k]), boxes[k] if with_box else None, None
+        )
+        one = features[k : k + 1]
+        masks, iou = sam.mask_decoder.predict_masks(one, place, sparse, dense)
+        close = partial(torch.testing.assert_close, rtol=1e-3, atol=2e-4 * float(masks.abs().max()))
+        close(logits[3 * k : 3 * k + 3], masks)
+        close(quality[3 * k : 3 * k + 3], iou)
+        image, tokens, own = decoder.attend(one, sparse)
+        close(own, iou)
+        close(decoder.masks(one, image, tokens, range(4)), masks)
+
+
+def test_the_predictor_runs_it_too(sam, tmp_path):
+    image = picture(90, 70)
+    save_sam(tmp_path / "sam.safetensors", sam)
+    loaded = load_sam(tmp_path / "sam.safetensors")
+    assert isinstance(loaded.mask_decoder, DetailDecoder)
+    predictor, segmenter = SamPredictor(sam), Segmenter(loaded)
+    predictor.set_image(image)
+    embedding = segmenter.embed(image)
+    torch.testing.assert_close(embedding.features, predictor.features, rtol=1e-4, atol=1e-4)
+    box = np.array([10.0, 20.0, 60.0, 80.0])
+    masks, quality, _ = predictor.predict(box=box, multimask_output=False)
+    segment = segmenter.segment(embedding, box=box)
+    assert 0 < segment.area < image.shape[0] * image.shape[1]
+    assert (segment.mask == masks[0]).mean() > 0.999
+    assert segment.predicted_iou == pytest.approx(quality[0], abs=1e-4)
