@@ -26,7 +26,7 @@ def data_folder() -> Path:
 
 
 def options(arguments: list[str]) -> argparse.Namespace:
-    """Parse the command line: host, port, workspace, diffusion, sam, device."""
+    """Parse the command line: host, port, workspace, diffusion, sam, device, compile."""
     parser = argparse.ArgumentParser(
         prog="app.py", description="Xsyn Studio: paint prohibited items into X-ray baggage scans."
     )
@@ -54,7 +54,13 @@ def options(arguments: list[str]) -> argparse.Namespace:
         help="embedded, or a file of SAM weights (default: %(default)s)",
     )
     parser.add_argument(
-        "--device", default="auto", help="auto, cpu, cuda, ... (default: %(default)s)"
+        "--device", default="auto", help="auto, cpu, cuda, mps, ... (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="run the denoiser through torch.compile: its first steps take minutes, the others "
+        "less time",
     )
     return parser.parse_args(arguments)
 
@@ -71,7 +77,7 @@ def open_studio(chosen: argparse.Namespace) -> Studio:
         from xsyn_core.synthesis import Synthesizer
         from xsyn_core.weights import load_models
 
-        return Synthesizer(load_models(chosen.diffusion, chosen.sam, chosen.device))
+        return Synthesizer(load_models(chosen.diffusion, chosen.sam, chosen.device, chosen.compile))
 
     embedded = chosen.diffusion == "embedded"
     name = "embedded models" if embedded else Path(chosen.diffusion).name

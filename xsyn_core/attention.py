@@ -80,8 +80,7 @@ class AttentionMaps:
         """The text cross-attentions of a diffusers UNet."""
         # A walk over all modules at every step would cost more than the capture itself.
         if unet not in self._layers:
-            named = unet.named_modules()
-            self._layers[unet] = [module for name, module in named if name.endswith("attn2")]
+            self._layers[unet] = text_layers(unet)
         return self._layers[unet]
 
     def maps(self, row: int, size: tuple[int, int]) -> list[np.ndarray]:
@@ -172,6 +171,45 @@ class _Watching:
         return self.original(attn, hidden_states, encoder_hidden_states, attention_mask, temb)
 
 
+class Recorder:
+    """A processor that notes its layer's input and leaves the output to the original one.
+
+    Attributes:
+        number: the layer's.
+        seen: inputs by the number of the layer; several recorders may share it.
+    """
+
+    def __init__(self, original, number: int):
+        self.original = original
+        self.number = number
+        self.seen: dict[int, torch.Tensor] = {}
+
+    def __call__(
+        self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, temb=None
+    ):
+        self.seen[self.number] = hidden_states
+        return self.original(attn, hidden_states, encoder_hidden_states, attention_mask, temb)
+
+
+def text_layers(unet: nn.Module) -> list[Any]:
+    """The text cross-attentions of a diffusers UNet."""
+    return [module for name, module in unet.named_modules() if name.endswith("attn2")]
+
+
+@contextmanager
+def swapped(layers: Sequence[Any], processors: Sequence[Any]) -> Iterator[None]:
+    """While open, layers have other processors; the original ones are back when it closes, also
+    after an error."""
+    originals = [layer.processor for layer in layers]
+    try:
+        for layer, processor in zip(layers, processors, strict=True):
+            layer.set_processor(processor)
+        yield
+    finally:
+        for layer, original in zip(layers, originals, strict=True):
+            layer.set_processor(original)
+
+
 @contextmanager
 def watch(unet: nn.Module, maps: AttentionMaps) -> Iterator[None]:
     """While open, every text cross-attention of a diffusers UNet also adds to `maps`.
@@ -179,11 +217,5 @@ def watch(unet: nn.Module, maps: AttentionMaps) -> Iterator[None]:
     The original processors are back when it closes, also after an error.
     """
     layers = maps.layers(unet)
-    originals = [layer.processor for layer in layers]
-    try:
-        for layer, original in zip(layers, originals, strict=True):
-            layer.set_processor(_Watching(original, maps))
+    with swapped(layers, [_Watching(layer.processor, maps) for layer in layers]):
         yield
-    finally:
-        for layer, original in zip(layers, originals, strict=True):
-            layer.set_processor(original)

@@ -19,7 +19,9 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from xsyn_core.attention import AttentionMaps, watch
 from xsyn_core.boxes import Box
+from xsyn_core.compilation import Compiled
 from xsyn_core.errors import XsynError
+from xsyn_core.memory import Residence
 from xsyn_core.sample import Sampler
 
 # GLIGEN's number. Empty slots take part in the gated attention, so it must be that of training;
@@ -65,9 +67,11 @@ class Diffusion:
         vae: takes 3 p**2 channels: p x p pixel blocks as channels, p = 1 for full-size models.
         text_encoder, tokenizer: CLIP's.
         scheduler: the configuration from which every run builds a scheduler of its own.
-        device: where the parts lie.
+        device: where the parts work.
         autocast: the type of the UNet's arithmetic; float32 switches autocast off.
         name: as it was asked for.
+        residence: brings the parts to the device where they do not stay there.
+        compiled: the UNet behind `torch.compile`, or None.
     """
 
     unet: UNet2DConditionModel
@@ -78,6 +82,8 @@ class Diffusion:
     device: torch.device
     autocast: torch.dtype
     name: str
+    residence: Residence = field(default_factory=Residence, repr=False)
+    compiled: Compiled | None = field(default=None, repr=False)
     # Attention processors belong to the UNet, so that two runs must not call it at once.
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -114,14 +120,16 @@ class Diffusion:
         The mean of the posterior is taken, not a sample of it.
         """
         blocks = functional.pixel_unshuffle(images.to(self.device, self.vae.dtype), self.patch)
-        return self._normed(self.vae.encode(blocks).latent_dist.mode().float())
+        with self.residence.at_work(self.vae):
+            return self._normed(self.vae.encode(blocks).latent_dist.mode().float())
 
     @torch.no_grad()
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Latents (B, c, h, w) to images (B, 3, H, W), -1 to 1, float32 on the CPU."""
         latents = latents.to(self.device, torch.float32) / self.vae.config.scaling_factor
         latents = latents + (self.vae.config.shift_factor or 0)
-        blocks = self.vae.decode(latents.to(self.vae.dtype)).sample
+        with self.residence.at_work(self.vae):
+            blocks = self.vae.decode(latents.to(self.vae.dtype)).sample
         return functional.pixel_shuffle(blocks, self.patch).float().clamp(-1, 1).cpu()
 
     def _normed(self, latents: torch.Tensor) -> torch.Tensor:
@@ -131,13 +139,15 @@ class Diffusion:
     def text_states(self, prompts: Sequence[str]) -> torch.Tensor:
         """Token states of prompts, padded to the tokenizer's length: (B, length, width)."""
         tokens = self._tokens(prompts).input_ids
-        return self.text_encoder(tokens.to(self.device)).last_hidden_state
+        with self.residence.at_work(self.text_encoder):
+            return self.text_encoder(tokens.to(self.device)).last_hidden_state
 
     @torch.no_grad()
     def phrase_embeddings(self, phrases: Sequence[str]) -> torch.Tensor:
         """Pooled embeddings of phrases, as GLIGEN grounds with: (B, width)."""
         tokens = self._tokens(phrases).input_ids
-        return self.text_encoder(tokens.to(self.device)).pooler_output
+        with self.residence.at_work(self.text_encoder):
+            return self.text_encoder(tokens.to(self.device)).pooler_output
 
     def columns(self, prompt: str, spans: Sequence[tuple[int, int]]) -> list[list[int]]:
         """The token positions of parts of a prompt, given as (start, end) characters.
@@ -214,17 +224,24 @@ class Diffusion:
         Attention is captured into `maps` from the last rows of the batch.
         """
         enabled = self.autocast != torch.float32
+        inputs = inputs.to(self.unet.dtype)
         with (
             self._lock,
-            watch(self.unet, maps) if maps is not None else nullcontext(),
+            self.residence.at_work(self.unet),
             torch.autocast(self.device.type, self.autocast, enabled=enabled),
         ):
+            if self.compiled is not None:
+                return self.compiled.run(inputs, timestep, text, grounding, maps).float()
+            return self._watched(inputs, timestep, text, grounding, maps).float()
+
+    def _watched(self, inputs, timestep, text, grounding, maps) -> torch.Tensor:
+        with watch(self.unet, maps) if maps is not None else nullcontext():
             return self.unet(
-                inputs.to(self.unet.dtype),
+                inputs,
                 timestep,
                 encoder_hidden_states=text,
                 cross_attention_kwargs={"gligen": grounding},
-            ).sample.float()
+            ).sample
 
 
 def make_scheduler(
@@ -314,30 +331,31 @@ def denoise(
         share = signal[int(scheduler.timesteps[skip])]
         latents = share**0.5 * original + (1 - share) ** 0.5 * noise
 
-    for number, timestep in enumerate(scheduler.timesteps[skip:], start=1 + skip):
-        share = signal[int(timestep)]
-        noised = share**0.5 * original + (1 - share) ** 0.5 * noise
-        latents = latents * (1 - masks) + noised * masks
-        inputs = torch.cat([latents, kept, masks], dim=1)
-        if guidance != 1:
-            both = diffusion.predict(
-                torch.cat([inputs, inputs]), timestep.to(device), text, grounding, maps
-            )
-            without, with_condition = both.chunk(2)
-            output = without + guidance * (with_condition - without)
-        else:
-            output = diffusion.predict(inputs, timestep.to(device), text, grounding, maps)
-        estimate = _clean(output, latents, share, scheduler.config.prediction_type)
-        latents = scheduler.step(output, timestep, latents).prev_sample
-        last = number == len(scheduler.timesteps)
-        if after is not None:
-            latents = after(latents, 1.0 if last else signal[int(scheduler.timesteps[number])])
-        if last:
-            # What `after` changed outside the cells is meant to stay.
-            estimate = latents if after is not None else _outside(latents, original, masks)
-            yield Step(number, estimate)
-        else:
-            yield Step(number, _outside(estimate, original, masks))
+    with diffusion.residence.held(diffusion.unet):
+        for number, timestep in enumerate(scheduler.timesteps[skip:], start=1 + skip):
+            share = signal[int(timestep)]
+            noised = share**0.5 * original + (1 - share) ** 0.5 * noise
+            latents = latents * (1 - masks) + noised * masks
+            inputs = torch.cat([latents, kept, masks], dim=1)
+            if guidance != 1:
+                both = diffusion.predict(
+                    torch.cat([inputs, inputs]), timestep.to(device), text, grounding, maps
+                )
+                without, with_condition = both.chunk(2)
+                output = without + guidance * (with_condition - without)
+            else:
+                output = diffusion.predict(inputs, timestep.to(device), text, grounding, maps)
+            estimate = _clean(output, latents, share, scheduler.config.prediction_type)
+            latents = scheduler.step(output, timestep, latents).prev_sample
+            last = number == len(scheduler.timesteps)
+            if after is not None:
+                latents = after(latents, 1.0 if last else signal[int(scheduler.timesteps[number])])
+            if last:
+                # What `after` changed outside the cells is meant to stay.
+                estimate = latents if after is not None else _outside(latents, original, masks)
+                yield Step(number, estimate)
+            else:
+                yield Step(number, _outside(estimate, original, masks))
 
 
 def _outside(latents: torch.Tensor, original: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:

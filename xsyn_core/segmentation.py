@@ -1,7 +1,7 @@
 """SAM: pay the encoder once, prompt many; "segment everything".
 
-Coordinates are pixels of the image, boxes have x2 and y2 exclusive. Nothing here keeps state, so
-that one `Segmenter` serves many threads.
+Coordinates are pixels of the image, boxes have x2 and y2 exclusive. Nothing here keeps state but
+where the image encoder lies, which is under a lock, so that one `Segmenter` serves many threads.
 """
 
 from collections.abc import Sequence
@@ -17,6 +17,7 @@ from torchvision.ops import box_iou, nms
 
 from xsyn_core.boxes import Box
 from xsyn_core.errors import XsynError
+from xsyn_core.memory import Residence
 from xsyn_core.sam_checkpoint import THRESHOLDS, load_sam, save_sam
 from xsyn_core.sam_decoder import Decoder
 
@@ -71,20 +72,36 @@ class Segmenter:
     """A `Sam` of any size behind values instead of state.
 
     Args:
-        sam: the model; moved to `device`.
+        sam: the model; moved to `device`, but for an image encoder that does not stay there.
         device: a torch device.
         name: for people: which model this is.
+        residence: brings the image encoder to the device where it does not stay there.
     """
 
-    def __init__(self, sam: Sam, device: str | torch.device = "cpu", name: str = "SAM"):
-        self.sam = sam.to(device).eval().requires_grad_(False)
+    def __init__(
+        self,
+        sam: Sam,
+        device: str | torch.device = "cpu",
+        name: str = "SAM",
+        residence: Residence | None = None,
+    ):
+        self.residence = residence or Residence()
+        if self.residence.device is None:
+            sam.to(device)
+        else:
+            # The others are small, and `Decoder` keeps tensors made from them.
+            for part_name, part in sam.named_children():
+                if part_name != "image_encoder":
+                    part.to(device)
+            sam.pixel_mean, sam.pixel_std = sam.pixel_mean.to(device), sam.pixel_std.to(device)
+        self.sam = sam.eval().requires_grad_(False)
         self.device = torch.device(device)
         self.name = name
         self.dtype = _encoder_dtype(self.sam, self.device)
         self.decoder = Decoder(self.sam)
         self.side = sam.image_encoder.img_size
         self.thresholds: tuple[float, float] = getattr(sam, "thresholds", THRESHOLDS)
-        self.batch = 16 if self.device.type == "cpu" else 64
+        self.batch = prompts_at_once(self.device)
 
     @torch.inference_mode()
     def embed(self, image: np.ndarray) -> Embedding:
@@ -103,7 +120,10 @@ class Segmenter:
         )
         pixels = torch.from_numpy(resized).to(self.device).permute(2, 0, 1)[None].float()
         half = self.dtype != torch.float32
-        with torch.autocast(self.device.type, dtype=self.dtype, enabled=half):
+        with (
+            self.residence.at_work(self.sam.image_encoder),
+            torch.autocast(self.device.type, dtype=self.dtype, enabled=half),
+        ):
             features = self.sam.image_encoder(self.sam.preprocess(pixels))
         return Embedding(features.float(), size, (height, width))
 
@@ -277,6 +297,11 @@ class _Part:
     positive: np.ndarray
     box: Box
     stability: float
+
+
+def prompts_at_once(device: torch.device) -> int:
+    """How many prompts are decoded at once; on a CPU more would be slower."""
+    return 16 if device.type == "cpu" else 64
 
 
 def _encoder_dtype(sam: Sam, device: torch.device) -> torch.dtype:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from safetensors import SafetensorError
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils.logging import set_tqdm_hook
 
+from xsyn_core import memory
+from xsyn_core.compilation import Compiled
 from xsyn_core.errors import XsynError
 from xsyn_core.gligen_checkpoint import (
     NEEDED,
@@ -25,7 +27,8 @@ from xsyn_core.gligen_checkpoint import (
     load_gligen,
 )
 from xsyn_core.inpainting import Diffusion
-from xsyn_core.segmentation import Segmenter, load_sam
+from xsyn_core.memory import Need, Residence
+from xsyn_core.segmentation import Segmenter, load_sam, prompts_at_once
 
 log = logging.getLogger(__name__)
 
@@ -60,42 +63,71 @@ class Models:
 
 
 def load_models(
-    diffusion: str | Path = EMBEDDED, sam: str | Path = EMBEDDED, device: str = "auto"
+    diffusion: str | Path = EMBEDDED,
+    sam: str | Path = EMBEDDED,
+    device: str = "auto",
+    compiled: bool = False,
+    staying: bool = False,
 ) -> Models:
     """Load both models.
+
+    Where the device has less free memory than they need, their parts rest on the CPU and are on
+    the device only while they work; where not even one would fit, "auto" takes the CPU. A warning
+    in the log says so.
 
     Args:
         diffusion: "embedded", a diffusers folder, an original GLIGEN file, or the id of either on
             the Hugging Face hub.
         sam: "embedded" or a file of SAM weights.
         device: "auto" takes CUDA where there is one, else the CPU; or a name torch knows.
+        compiled: run the UNet through `torch.compile`.
+        staying: leave all parts on the device, whatever memory is free, as training needs them.
 
     Raises:
-        XsynError: missing, unreadable or unfit weights, or no such device.
+        XsynError: missing, unreadable or unfit weights, no such device, or a device that was
+            asked for and has too little free memory for any way.
     """
     where = _device(device)
     source = _diffusion_source(str(diffusion))
     sam_file = _sam_file(str(sam))
-    segmenter = load_segmenter(sam, device)
+    network = load_sam(sam_file)
+    model = _unplaced(source, where, str(diffusion))
+    residence: Residence | None = Residence()
+    if not staying:
+        needs = memory.diffusion_needs(model.unet, model.vae, model.text_encoder)
+        needs.append(memory.segmenter_need(network, prompts_at_once(where)))
+        residence = _residence(needs, where, device)
+    if residence is None:
+        # Loaded again, for other types suit the CPU.
+        return load_models(diffusion, sam, "cpu", compiled)
     return Models(
-        diffusion=load_diffusion(source, where, str(diffusion)),
-        segmenter=segmenter,
+        diffusion=_placed(model, residence, compiled),
+        segmenter=Segmenter(network, where, str(sam), residence),
         fingerprint=fingerprint(source, sam_file),
     )
 
 
-def load_segmenter(sam: str | Path = EMBEDDED, device: str = "auto") -> Segmenter:
+def load_segmenter(
+    sam: str | Path = EMBEDDED, device: str = "auto", staying: bool = False
+) -> Segmenter:
     """Load the segmenter alone; see `load_models`.
 
     Raises:
-        XsynError: missing, unreadable or unfit weights, or no such device.
+        XsynError: as for `load_models`.
     """
     where = _device(device)
-    return Segmenter(load_sam(_sam_file(str(sam)), where), where, name=str(sam))
+    network = load_sam(_sam_file(str(sam)))
+    residence: Residence | None = Residence()
+    if not staying:
+        needs = [memory.segmenter_need(network, prompts_at_once(where))]
+        residence = _residence(needs, where, device)
+    if residence is None:
+        where, residence = torch.device("cpu"), Residence()
+    return Segmenter(network, where, str(sam), residence)
 
 
 def load_diffusion(source: Path, device: torch.device, name: str) -> Diffusion:
-    """Load a diffusers folder or an original GLIGEN file.
+    """Load a diffusers folder or an original GLIGEN file, all of it onto the device.
 
     A model that was trained for generation only (c input channels) is widened to 2c + 1 by
     weights of zero, with a warning in the log.
@@ -103,6 +135,68 @@ def load_diffusion(source: Path, device: torch.device, name: str) -> Diffusion:
     Raises:
         XsynError: a part is missing or damaged, or the UNet is not a gated one.
     """
+    return _placed(_unplaced(source, device, name), Residence(), compiled=False)
+
+
+def _residence(needs: list[Need], where: torch.device, asked: str) -> Residence | None:
+    """How parts with such needs share the device; None where "auto" has to take the CPU.
+
+    Raises:
+        XsynError: no part fits into a device that was asked for by name.
+    """
+    free = memory.free_memory(where)
+    together = memory.needed_together(needs)
+    if free is None or free >= together:
+        return Residence()
+    alone, largest = memory.needed_alone(needs)
+    if free >= alone:
+        _remark(
+            f"The device {where} has {_gigabytes(free)} of free memory, and the models need "
+            f"{_gigabytes(together)} at once: each part is there only while it works, which takes "
+            "longer. Close what else uses the device, or take smaller weights, to have them stay."
+        )
+        return Residence(where, memory.room(needs))
+    short = (
+        f"The device {where} has {_gigabytes(free)} of free memory, and the {largest.name} alone "
+        f"needs {_gigabytes(alone)}"
+    )
+    if asked != "auto":
+        raise XsynError(
+            f"{short}. Close what else uses the device, take smaller weights, or choose another "
+            "device, such as cpu."
+        )
+    _remark(
+        f"{short}: the models run on the CPU, which takes much longer. "
+        "Close what else uses the device, or take smaller weights."
+    )
+    return None
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB"
+
+
+def _placed(model: Diffusion, residence: Residence, compiled: bool) -> Diffusion:
+    """The model with its parts on the device, or where they rest."""
+    for part in (model.unet, model.vae, model.text_encoder):
+        part.requires_grad_(False).eval()
+        if residence.device is None:
+            part.to(model.device)
+    if model.device.type != "cpu":
+        # One frame at a time fills an accelerator, and takes the memory of one.
+        model.vae.enable_slicing()
+    compiled_unet = Compiled(model.unet) if compiled else None
+    return replace(model, residence=residence, compiled=compiled_unet)
+
+
+def _unplaced(source: Path, device: torch.device, name: str) -> Diffusion:
+    """A model for a device in the types that suit it, with its parts still on the CPU.
+
+    Raises:
+        XsynError: a part is missing or damaged, or the UNet is not a gated one.
+    """
+    # On mps float32 is the safe type: half precision has been reported to give NaN and black
+    # images (huggingface/diffusers#7563, nagadomi/nunif#669), bfloat16 to be missing.
     half = torch.float16 if device.type == "cuda" else torch.float32
     load = load_gligen if source.is_file() else _load_folder
     unet, vae, text, tokenizer, scheduler = load(source, half)
@@ -131,8 +225,6 @@ def load_diffusion(source: Path, device: torch.device, name: str) -> Diffusion:
             f"{name} was trained for generation, not for inpainting: it does not see what lies "
             "around a box, and paints accordingly. Fine-tune it, or take an inpainting model."
         )
-    for part in (unet, vae, text):
-        part.requires_grad_(False).eval().to(device)
     return Diffusion(unet, vae, text, tokenizer, scheduler, device, _arithmetic(device), name)
 
 

@@ -6,7 +6,9 @@ from fakes import FakeSynthesizer
 
 from app.engine import Engine
 from app.records import Records
+from app.serving import open_studio, options
 from app.session import MAX_SESSIONS, Sessions
+from xsyn_core import weights
 from xsyn_core.curation.workspace import Workspace
 from xsyn_core.errors import XsynError
 from xsyn_core.sample import Grounding, Request
@@ -79,6 +81,16 @@ def test_engine_loads_once_and_serves_one_at_a_time():
     for thread in threads:
         thread.join()
     assert (len(loads), max(most), engine.state) == (1, 1, "ready")
+
+
+def test_the_command_lines_models_are_those_loaded(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(weights, "load_models", lambda *given: asked.append(given))
+    own = ["--workspace", str(tmp_path), "--sam", "s.pth", "--device", "cuda:1"]
+    for more in ([], ["--compile", "--diffusion", "folder"]):
+        with open_studio(options([*own, *more])).engine.use():
+            pass
+    assert asked == [("embedded", "s.pth", "cuda:1", False), ("folder", "s.pth", "cuda:1", True)]
 
 
 @pytest.mark.parametrize(

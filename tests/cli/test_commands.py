@@ -250,6 +250,16 @@ def test_regions_prints_json(made, tmp_path):
         assert tuple(region["candidates"]) == CATALOGS["pidray"].candidates(region["area"])
 
 
+def test_compile_reaches_the_models(made, monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr("xsyn_core.weights.load_models", lambda *given: asked.append(given))
+    scan = put_scan(tmp_path / "bag.png")
+    item = ("--category", "knife", "--box", "100,20,200,120", "--steps", 1)
+    for number, option in enumerate(((), ("--compile",))):
+        passes("synthesize", scan, *item, "--out", tmp_path / str(number), *option)
+    assert [given[-1] for given in asked] == [False, True]
+
+
 def test_regions_needs_the_segmenter_alone(tiny_files, monkeypatch, tmp_path):
     def load(*_):
         raise AssertionError("the diffusion model was loaded")

@@ -2,9 +2,11 @@
 
 import json
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from xsyn_core.errors import XsynError
@@ -40,6 +42,32 @@ def test_every_row_is_printed(tiny_files, drawn_scan, tmp_path, capsys, monkeypa
     assert found["scan"] == {"name": "bag.png", "height": 240, "width": 320}
     command = started[0](1234, tmp_path)
     assert command[1:4] == ["app.py", "--port", "1234"] and command[-3:] == [folder, "--sam", sam]
+
+
+def test_memory_is_told_on_cuda_alone(monkeypatch):
+    log, peaks = [], iter([5_500_000_000, 8_250_000_000])
+    ran = SimpleNamespace(
+        paint=lambda *_: iter([log.append("paint")]), synthesize=lambda *_: log.append("all")
+    )
+    monkeypatch.setattr(speed, "Synthesizer", lambda models: ran)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda _: log.append("reset"))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _: next(peaks))
+    weights = [
+        SimpleNamespace(numel=lambda: 500_000_000, element_size=lambda: 4, device=device)
+        for device in map(torch.device, ("cuda", "cpu"))
+    ]
+
+    def rows(device):
+        diffusion = SimpleNamespace(device=torch.device(device), side=512)
+        segmenter = SimpleNamespace(sam=SimpleNamespace(parameters=lambda: weights))
+        models = SimpleNamespace(diffusion=diffusion, segmenter=segmenter)
+        return speed.memory_rows(models, None, None)
+
+    assert rows("cpu") == [] and log == []
+    found = rows("cuda")
+    assert [(row.value, row.unit) for row in found] == [(3.5, "GB"), (8.25, "GB")]
+    assert "512 x 512" in found[0].note and "SAM included" in found[1].what
+    assert log == ["reset", "paint", "reset", "all"]
 
 
 def test_a_page_is_waited_for(tmp_path):

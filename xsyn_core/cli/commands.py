@@ -38,7 +38,7 @@ def regions(
     ] = None,
     catalog: Annotated[str, typer.Option(help="pidray, opixray or hixray.")] = plan.DEFAULT_CATALOG,
     sam: Annotated[str, typer.Option(help="embedded, or a file of SAM weights.")] = "embedded",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
 ) -> None:
     """Print the idle regions of a scan (Eq. 3) as a JSON list, largest first.
 

@@ -148,8 +148,17 @@ def synthesize(
         str, typer.Option(help="embedded, or a file of SAM weights.", rich_help_panel=_MODELS)
     ] = "embedded",
     device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda or cuda:1.", rich_help_panel=_MODELS)
+        str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.", rich_help_panel=_MODELS)
     ] = "auto",
+    compiled: Annotated[
+        bool,
+        typer.Option(
+            "--compile",
+            help="Run the denoiser through torch.compile: its first steps take minutes, the "
+            "others less time.",
+            rich_help_panel=_MODELS,
+        ),
+    ] = False,
 ) -> None:
     """Paint prohibited items into scans and write a COCO dataset.
 
@@ -180,7 +189,7 @@ def synthesize(
         from xsyn_core.synthesis import Synthesizer
         from xsyn_core.weights import load_models
 
-        synthesizer = Synthesizer(load_models(diffusion, sam, device))
+        synthesizer = Synthesizer(load_models(diffusion, sam, device, compiled))
         for number in range(total):
             # Samples of a scan follow each other, so that its segments are found once.
             index = number * len(scans) // total

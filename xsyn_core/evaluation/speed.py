@@ -3,7 +3,7 @@
 python -m xsyn_core evaluate speed
 
 What is compared is measured side by side in one run, turn by turn, after a warm-up: machines differ
-and their load drifts, ratios hold.
+and their load drifts, ratios hold. On CUDA there are rows for peak memory and steps a second, too.
 """
 
 import json
@@ -22,10 +22,12 @@ from dataclasses import asdict, dataclass
 from inspect import signature
 from pathlib import Path
 from statistics import median
+from typing import Annotated
 from unittest.mock import patch
 
 import numpy as np
 import torch
+import typer
 from segment_anything import SamAutomaticMaskGenerator
 
 from xsyn_core import segmentation
@@ -56,7 +58,7 @@ class Row:
     Attributes:
         what: its name.
         value: in `unit`.
-        unit: s, ms, % or x.
+        unit: s, ms, %, x, GB (1e9 bytes) or /s.
         note: what else to know.
     """
 
@@ -82,6 +84,8 @@ def seconds(action: Callable[[], object]) -> float:
 def _wait() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
+    elif torch.backends.mps.is_available():
+        torch.mps.synchronize()
 
 
 def side_by_side(actions: Sequence[Callable[[], object]], repeats: int) -> list[float]:
@@ -115,11 +119,14 @@ def regions_rows(segmenter: Segmenter, scan: Scan, repeats: int) -> list[Row]:
         stability_score_thresh=segmenter.thresholds[1],
         box_nms_thresh=own["nms_thresh"],
     )
-    theirs = [found["segmentation"] for found in stock.generate(scan.pixels)]
+
+    def generate() -> list[dict]:
+        with segmenter.residence.at_work(segmenter.sam.image_encoder):
+            return stock.generate(scan.pixels)
+
+    theirs = [found["segmentation"] for found in generate()]
     ours = [found.mask for found in segmenter.everything(scan.pixels)]
-    fast, slow = side_by_side(
-        [lambda: segmenter.everything(scan.pixels), lambda: stock.generate(scan.pixels)], repeats
-    )
+    fast, slow = side_by_side([lambda: segmenter.everything(scan.pixels), generate], repeats)
     grid = f"{own['points_per_side']} x {own['points_per_side']} points"
     return [
         Row("regions of a new scan", fast, "s", f"{grid}, {len(ours)} found"),
@@ -134,8 +141,11 @@ def regions_rows(segmenter: Segmenter, scan: Scan, repeats: int) -> list[Row]:
     ]
 
 
-def capture_row(models: Models, scan: Scan, grounding: Grounding, steps: int) -> Row:
-    """What capturing attention adds to the denoising loop: two loops that step in turn."""
+def capture_rows(models: Models, scan: Scan, grounding: Grounding, steps: int) -> list[Row]:
+    """What capturing attention adds to the denoising loop: two loops that step in turn.
+
+    On CUDA the steps a second of both, too.
+    """
     model = models.diffusion
     frame = window_around(grounding.box, scan.size, model.side)
     cells = model.side // model.factor
@@ -172,7 +182,39 @@ def capture_row(models: Models, scan: Scan, grounding: Grounding, steps: int) ->
     # The first step also encodes.
     without, captured = (median(times[1:] or times) for times in spent)
     note = f"{1000 * captured:.1f} ms a step against {1000 * without:.1f}"
-    return Row("attention capture, on top of the loop", 100 * (captured / without - 1), "%", note)
+    added = 100 * (captured / without - 1)
+    rows = [Row("attention capture, on top of the loop", added, "%", note)]
+    if model.device.type == "cuda":
+        size = f"{model.side} x {model.side} pixels, with guidance"
+        rows += [
+            Row("steps a second, attention captured", 1 / captured, "/s", size),
+            Row("steps a second, not captured", 1 / without, "/s", size),
+        ]
+    return rows
+
+
+def memory_rows(models: Models, scan: Scan, request: Request) -> list[Row]:
+    """Peak memory of one item, as torch allocates it; none where the device is not CUDA."""
+    device = models.diffusion.device
+    if device.type != "cuda":
+        return []
+    sam = models.segmenter.sam
+    lying = sum(p.numel() * p.element_size() for p in sam.parameters() if p.device.type == "cuda")
+    actions: tuple[Callable[[], object], ...] = (
+        lambda: list(Synthesizer(models).paint(scan, request)),
+        lambda: Synthesizer(models).synthesize(scan, request),
+    )
+    peaks = []
+    for action in actions:
+        torch.cuda.reset_peak_memory_stats(device)
+        action()
+        peaks.append(torch.cuda.max_memory_allocated(device))
+    painting, whole = peaks
+    size = f"{models.diffusion.side} x {models.diffusion.side} pixels"
+    return [
+        Row("peak memory, painting", (painting - lying) / 1e9, "GB", f"{size}, without SAM"),
+        Row("peak memory, SAM included", whole / 1e9, "GB", "painting, refining, hiding"),
+    ]
 
 
 def _next(loop) -> Step:
@@ -211,8 +253,9 @@ def shares(synthesizer: Synthesizer, scan: Scan, request: Request) -> dict[str, 
     """Shares of the time from a new scan to a finished sample, by part, "rest" last."""
     models = synthesizer.models
     segmenter, diffusion = models.segmenter, models.diffusion
+    compiled = diffusion.compiled
     watched: dict[str, list[tuple[object, str]]] = {
-        "UNet": [(diffusion.unet, "forward")],
+        "UNet": [(compiled, "run") if compiled else (diffusion.unet, "forward")],
         "encode": [(diffusion.vae, "encode")],
         "decode": [(diffusion.vae, "decode")],
         "text": [(diffusion.text_encoder, "forward")],
@@ -304,6 +347,7 @@ def main(
     repeats: int = 5,
     seed: int = 0,
     out: Path | None = None,
+    compiled: Annotated[bool, typer.Option("--compile")] = False,
 ) -> None:
     """Measure how long the page's steps take, side by side with what they replace.
 
@@ -314,13 +358,14 @@ def main(
         repeats: turns of every comparison, after a warm-up.
         seed: of the simulated scan.
         out: a JSON file for the numbers.
+        compiled: as `--compile` for `synthesize`.
 
     Raises:
         XsynError: no such weights or scan, or fewer than one repeat.
     """
     if repeats < 1:
         raise XsynError("Measuring needs at least one repeat.")
-    models = load_models(diffusion, sam, device)
+    models = load_models(diffusion, sam, device, compiled)
     if scan is None:
         pixels = simulate_scan(np.random.default_rng(seed), SIZE, "opixray").pixels
         source = make_scan(pixels, "simulated.png")
@@ -345,7 +390,8 @@ def main(
     parts: tuple[Callable[[], list[Row]], ...] = (
         lambda: regions_rows(models.segmenter, source, repeats),
         lambda: item_rows(synthesizer, source, request, repeats),
-        lambda: [capture_row(models, source, grounding, max(2, steps))],
+        lambda: capture_rows(models, source, grounding, max(2, steps)),
+        lambda: memory_rows(models, source, request),
         lambda: [page_row(diffusion, sam, repeats)],
     )
     for part in parts:

@@ -354,7 +354,7 @@ def main(
     if processes.first():
         claim(run, settings)
     where = pick_device(device)
-    diffusion = load_models(base, device=str(where)).diffusion
+    diffusion = load_models(base, device=str(where), staying=True).diffusion
     if trainable == "all":
         learn_words(diffusion.tokenizer, diffusion.text_encoder, list(selection.names))
     with writable(run, "the run"):

@@ -285,7 +285,7 @@ def main(
     if processes.first():
         claim(run, settings)
     where = pick_device(device)
-    segmenter = load_segmenter(base, str(where))
+    segmenter = load_segmenter(base, str(where), staying=True)
     sam = segmenter.sam
     with writable(run, "the run"):
         pictures = cache_pictures(selection, sources(data), run / "embeddings", segmenter)
