@@ -95,7 +95,7 @@ def bag(tmp_path, drawn_scan):
 def loaded(drawn_models, monkeypatch):
     """Commands get the drawn models instead of loading some; devices are still checked."""
 
-    def load(diffusion="embedded", sam="embedded", device="auto"):
+    def load(diffusion="embedded", sam="embedded", device="auto", compiled=False):
         weights._device(device)
         return drawn_models
 
