@@ -10,7 +10,7 @@ from xsyn_core.boxes import of_mask
 from xsyn_core.simulation.scene import random_scene
 from xsyn_core.training import data
 from xsyn_core.training.denoiser import keep_mask, loosened, timesteps
-from xsyn_core.training.segmenter import KINDS, heat_map, mask_losses, prompt
+from xsyn_core.training.segmenter import KINDS, STRAY, astray, heat_map, mask_losses, prompt
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +70,18 @@ def test_timesteps_reach_everywhere_and_gather_where_shapes_are_decided():
     assert t.dtype == np.int64 and t.min() >= 0 and t.max() <= 999
     assert np.mean((t > 350) & (t < 750)) > 0.6
     assert np.mean(t > 950) > 0.005 and np.mean(t < 50) > 0.005
+
+
+def test_some_points_with_a_box_go_astray():
+    rng = np.random.default_rng(0)
+    box, labels = np.array([10, 20, 40, 60], np.float32), np.array([1.0] * 900 + [0.0] * 100)
+    points = np.full((1000, 2), 7, np.float32)
+    _, moved, _ = astray(box, points, labels, (True, 900, 100), rng)
+    changed = (moved != points).any(1)
+    assert not changed[900:].any() and changed.mean() == pytest.approx(0.9 * STRAY, abs=0.04)
+    lost = moved[changed]
+    assert (lost >= box[:2]).all() and (lost <= box[2:]).all() and lost.std(0).min() > 5
+    assert np.array_equal(astray(box, points, labels, (False, 900, 100), rng)[1], points)
 
 
 def test_mask_losses_against_a_loop():

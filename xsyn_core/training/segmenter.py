@@ -35,7 +35,9 @@ BOXES_FIRST = 300
 WHOLE = 0.4
 # Share of the objects that cannot be seen which are asked for all the same.
 UNSEEN = 0.3
-SHARES = (0.32, 0.38, 0.05, 0.05, 0.05, 0.05, 0.10)
+SHARES = (0.24, 0.28, 0.04, 0.10, 0.10, 0.10, 0.14)
+# Share of the foreground points with a box that lie somewhere in it, as attention's do.
+STRAY = 0.25
 
 
 def heat_map(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -105,6 +107,21 @@ def prompt(
     xy = (xy + rng.uniform(0, 1, xy.shape)) * scale
     labels = np.array([1] * inside + [0] * outside, np.float32)
     return loose.astype(np.float32), xy.astype(np.float32), labels
+
+
+def astray(
+    box: np.ndarray,
+    points: np.ndarray,
+    labels: np.ndarray,
+    kind: tuple[bool, int, int],
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A `prompt` of which some foreground points, where there is a box, lie anywhere in it."""
+    if kind[0]:
+        lost = (rng.random(len(points)) < STRAY) & (labels == 1)
+        anywhere = rng.uniform(box[:2], np.maximum(box[2:], box[:2] + 1), points.shape)
+        points = np.where(lost[:, None], anywhere, points).astype(np.float32)
+    return box, points, labels
 
 
 def decode(
@@ -182,7 +199,7 @@ def sample(
         if rng.random() < 0.5:
             image, masks, boxes = image.swapaxes(0, 1), masks.swapaxes(1, 2), boxes[:, [1, 0, 3, 2]]
         chosen = rng.choice(present, prompts)
-        asked = [prompt(masks[k], boxes[k], kind, rng) for k in chosen]
+        asked = [astray(*prompt(masks[k], boxes[k], kind, rng), kind, rng) for k in chosen]
         rows[0].append(image)
         for column, values in zip(rows[1:4], zip(*asked, strict=True), strict=True):
             column.append(np.stack(values))
@@ -234,7 +251,7 @@ def main(
 
     def step(k: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         # boxes alone first: they are the shortest way out of the empty mask
-        kind = KINDS[0 if k < BOXES_FIRST else rng.choice(len(KINDS), p=SHARES)]
+        kind = KINDS[0 if base is None and k < BOXES_FIRST else rng.choice(len(KINDS), p=SHARES)]
         batch = sample(pictures, images, prompts, kind, rng)
         image, boxes, points, labels, masks = (torch.from_numpy(b).to(where) for b in batch)
         pixels = (image.permute(0, 3, 1, 2).float() - sam.pixel_mean) / sam.pixel_std
