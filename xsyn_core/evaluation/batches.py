@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from xsyn_core.attention import AttentionMaps
 from xsyn_core.categories import phrase
 from xsyn_core.evaluation.held_out import Case
-from xsyn_core.inpainting import Condition
+from xsyn_core.inpainting import Condition, Diffusion
 
 
 def to_tensor(images: Sequence[np.ndarray]) -> torch.Tensor:
@@ -39,3 +40,9 @@ def conditions(cases: Sequence[Case], side: int) -> list[Condition]:
         )
         for c in cases
     ]
+
+
+def watching(model: Diffusion, asked: Sequence[Condition], cells: int) -> AttentionMaps:
+    """Where the attention to every condition's one category is summed up, a row each."""
+    columns = [model.columns(c.prompt, [(0, len(c.prompt))]) for c in asked]
+    return AttentionMaps(columns, (cells, cells))

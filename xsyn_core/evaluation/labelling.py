@@ -8,9 +8,8 @@ import torch
 from tqdm import tqdm
 
 from xsyn_core import refinement
-from xsyn_core.attention import AttentionMaps
 from xsyn_core.boxes import Box, area, iou
-from xsyn_core.evaluation.batches import conditions, keep_masks, to_tensor
+from xsyn_core.evaluation.batches import conditions, keep_masks, to_tensor, watching
 from xsyn_core.evaluation.held_out import Case
 from xsyn_core.evaluation.painting import Painted
 from xsyn_core.inpainting import Diffusion, denoise
@@ -65,8 +64,7 @@ def labels(
     for k in tqdm(range(0, len(cases), 12), desc="labelling"):
         some = cases[k : k + 12]
         asked = conditions(some, side)
-        columns = [model.columns(c.prompt, [(0, len(c.prompt))]) for c in asked]
-        maps = AttentionMaps(columns, (cells, cells))
+        maps = watching(model, asked, cells)
         for _ in denoise(
             model,
             to_tensor([c.image for c in some]),

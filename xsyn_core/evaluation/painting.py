@@ -7,13 +7,12 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from xsyn_core.attention import AttentionMaps
 from xsyn_core.boxes import Box
 from xsyn_core.categories import CATALOGS
 from xsyn_core.compositing import put_back
 from xsyn_core.concealment import to_pixels
 from xsyn_core.evaluation import classifier
-from xsyn_core.evaluation.batches import conditions, keep_masks, to_tensor
+from xsyn_core.evaluation.batches import conditions, keep_masks, to_tensor, watching
 from xsyn_core.evaluation.extent import visible_box
 from xsyn_core.evaluation.held_out import Case, case
 from xsyn_core.evaluation.realism import frechet, spread
@@ -59,8 +58,7 @@ def paint(
     for k in tqdm(range(0, len(cases), batch), desc="painting"):
         some = cases[k : k + batch]
         masks, asked = keep_masks(some, cells, model.factor), conditions(some, side)
-        columns = [model.columns(c.prompt, [(0, len(c.prompt))]) for c in asked]
-        maps = AttentionMaps(columns, (cells, cells))
+        maps = watching(model, asked, cells)
         noise = int(np.random.SeedSequence((seed, k)).generate_state(1)[0])
         *_, last = denoise(
             model,
