@@ -17,6 +17,9 @@ REACH = 0.32
 # Painted backgrounds vary by less than the first share of the light, items take more than the
 # second.
 FAINT, SOLID = 0.03, 0.14
+# Just inside the repainted cells, within this share of the frame, mostly background is painted;
+# by how much it may be darker than the scan before it must be an item.
+RIM, DARKEST = 0.05, 0.7
 
 
 def put_back(
@@ -41,7 +44,7 @@ def put_back(
     painted = harmonise(decoded, source, repainted)
     x1, y1, x2, y2 = inside = frame.inside(image.shape[:2])
     if background == "keep":
-        taken = frame.restore(absorption(painted, source), image.shape[:2])
+        taken = frame.restore(absorption(painted, source, repainted), image.shape[:2])
         patch = image[y1:y2, x1:x2] * (1 - np.clip(taken, 0, 1))
     else:
         patch = frame.restore(painted, image.shape[:2])
@@ -108,22 +111,25 @@ def harmonise(painted: np.ndarray, source: np.ndarray, repainted: np.ndarray) ->
     return painted + shift * confidence[..., None]
 
 
-def absorption(painted: np.ndarray, source: np.ndarray) -> np.ndarray:
+def absorption(painted: np.ndarray, source: np.ndarray, repainted: np.ndarray) -> np.ndarray:
     """The share of each colour that a painted item takes from what lies behind and above it.
 
     In transmission layers multiply: an added item darkens its background, never brightens it. So
     the painted item is divided by its own painted background, or by the source where that is
     brighter, and what is left of the light goes onto the source. The source's own texture, and
-    whatever crosses the item, stays visible through it, and no repainted background shows.
+    whatever crosses the item, stays visible through it, and no repainted background shows: one
+    that came out darker than the scan on the whole is lightened first.
 
     Args:
         painted: float32 (h, w, 3), 0..255, the decoded frame.
         source: float32 (h, w, 3), 0..255, what the frame was cut from.
+        repainted: bool (h, w), the pixels of the repainted cells.
 
     Returns:
         float32 (h, w, 3), 0 (nothing there) to 1 (opaque).
     """
     h, w = painted.shape[:2]
+    painted = np.where(repainted[..., None], painted / _level(painted, source, repainted), painted)
     scale = min(1.0, BACKGROUND_SIDE / max(h, w))
     small = resample(painted, (max(1, round(h * scale)), max(1, round(w * scale))))
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (round(REACH * max(small.shape)),) * 2)
@@ -132,3 +138,16 @@ def absorption(painted: np.ndarray, source: np.ndarray) -> np.ndarray:
     taken = 1 - np.clip(painted / np.maximum(behind, 1), 0, 1)
     sure = (cv2.GaussianBlur(taken.mean(-1), (0, 0), 0.7 / scale) - FAINT) / (SOLID - FAINT)
     return taken * np.clip(sure, 0, 1)[..., None]
+
+
+def _level(painted: np.ndarray, source: np.ndarray, repainted: np.ndarray) -> np.ndarray:
+    """How bright the painted background is beside the scan's, each colour, `DARKEST` to 1: painted
+    altogether darker, the box itself would be taken for an item, its border and all."""
+    width = round(RIM * max(repainted.shape))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * width + 1,) * 2)
+    outside = (~repainted).astype(np.uint8)
+    rim = repainted & (cv2.dilate(outside, disc) > 0)
+    if not rim.any():
+        return np.ones(3, np.float32)
+    light, lit = (np.quantile(x[rim], 0.7, axis=0) for x in (painted, source))
+    return np.clip(light / np.maximum(lit, 1), DARKEST, 1).astype(np.float32)

@@ -54,6 +54,13 @@ def bar(side=128):
     return item
 
 
+def boxed(side):
+    """bool (side, side): the repainted cells around the `bar`."""
+    cells = np.zeros((side, side), bool)
+    cells[side // 4 : side * 3 // 4, side // 8 : side * 7 // 8] = True
+    return cells
+
+
 @pytest.mark.parametrize("side", [64, 128, 512])
 def test_an_item_takes_what_it_takes_from_its_own_background(side):
     # painted on a background twice as bright as the source: transmissions multiply all the same
@@ -61,7 +68,7 @@ def test_an_item_takes_what_it_takes_from_its_own_background(side):
     source = np.full((side, side, 3), 100, np.float32)
     painted = np.full((side, side, 3), 200, np.float32)
     painted[item] *= colours
-    taken = absorption(painted, source)
+    taken = absorption(painted, source, boxed(side))
     assert np.allclose(taken[item], 1 - colours, atol=0.02)
     assert np.allclose(taken[~item], 0, atol=0.02)
 
@@ -69,7 +76,24 @@ def test_an_item_takes_what_it_takes_from_its_own_background(side):
 def test_a_larger_item_than_any_background_is_measured_against_the_source():
     source = np.full((128, 128, 3), 200, np.float32)
     painted = np.full((128, 128, 3), 50, np.float32)
-    assert np.allclose(absorption(painted, source), 0.75, atol=0.02)
+    everywhere = np.ones((128, 128), bool)
+    assert np.allclose(absorption(painted, source, everywhere), 0.75, atol=0.02)
+    painted[~boxed(128)] = 200
+    taken = absorption(painted, source, boxed(128))
+    assert (taken[boxed(128)] > 0.5).all() and (taken[~boxed(128)] == 0).all()
+
+
+@pytest.mark.parametrize("side", [64, 128, 512])
+def test_a_background_painted_too_dark_is_no_item(side):
+    # on a bright belt: the whole box came out darker, the item with it
+    item, colours = bar(side), np.float32([0.2, 0.5, 0.8])
+    source = np.full((side, side, 3), 250, np.float32)
+    painted = source.copy()
+    painted[boxed(side)] *= np.float32([0.85, 0.9, 0.95])
+    painted[item] *= colours
+    taken = absorption(painted, source, boxed(side))
+    assert np.allclose(taken[item], 1 - colours, atol=0.02)
+    assert np.allclose(taken[~item], 0, atol=0.02)
 
 
 @settings(max_examples=20, deadline=None)
@@ -77,8 +101,8 @@ def test_a_larger_item_than_any_background_is_measured_against_the_source():
 def test_nothing_gets_brighter_and_faint_unevenness_is_no_item(seed, side):
     rng = np.random.default_rng(seed)
     source, painted = (rng.uniform(0, 255, (side, side, 3)).astype(np.float32) for _ in range(2))
-    taken = absorption(painted, source)
+    taken = absorption(painted, source, boxed(side))
     assert taken.dtype == np.float32 and taken.shape == source.shape
     assert (taken >= 0).all() and (taken <= 1).all()
     uneven = 200 * (1 - 0.02 * rng.random((side, side, 1), np.float32).repeat(3, 2))
-    assert (absorption(uneven, np.full_like(uneven, 150)) == 0).all()
+    assert (absorption(uneven, np.full_like(uneven, 150), boxed(side)) == 0).all()

@@ -2,7 +2,8 @@
 
 A shard is a folder of arrays that are opened as memory maps, so that data larger than memory
 trains as fast as small data. Shard k depends on the seed and k alone. It keeps the line integrals
-of its pictures, from which the same scenes are exposed by several scanners ("looks").
+of its pictures, from which the same scenes are exposed by several scanners ("looks"); those of
+windows twice, the second time with the window's own item on a plain background.
 """
 
 import multiprocessing
@@ -27,11 +28,15 @@ WINDOWS = 4
 MAX_OBJECTS = 20
 # Share of windows that show less than the whole clutter of their scene.
 THINNED = 0.6
+# What is narrower than the first share of a window's side is clutter; the second softens the rest.
+CLUTTER, BLUR = 0.25, 0.06
 # Objects of less than this share of the picture teach a segmenter of this size nothing.
 MIN_SHARE = 0.002
 NAMES = tuple(name for catalog in CATALOGS.values() for name in catalog.names)
 # Four in five are PIDray's twelve, on which the page opens.
 _WEIGHTS = np.array([0.8 / 12] * 12 + [0.2 / 13] * 13)
+
+_EXPOSED = {"images": "basis", "plain": "plain_basis"}
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,10 @@ class Shard:
 
     Attributes:
         images: uint8 (N, SIDE, SIDE, 3) RGB; each scene gives one whole scan, then its windows.
-        basis: float16 (N, 2, SIDE, SIDE), their line integrals (see `simulation.physics`).
+        plain: uint8 (N, SIDE, SIDE, 3), the window's own item on the `background` of its window;
+            black for whole scans.
+        basis: float16 (N, 2, SIDE, SIDE), line integrals of `images` (see `simulation.physics`).
+        plain_basis: float16 (N, 2, SIDE, SIDE), those of `plain`.
         pitch: float32 (N,), mm a pixel.
         masks: uint8 (N, MAX_OBJECTS, MASK_SIDE, MASK_SIDE // 8), bits of the silhouettes.
         boxes: float32 (N, MAX_OBJECTS, 4), tight boxes in pixels; zeros past the last object.
@@ -51,7 +59,9 @@ class Shard:
     """
 
     images: np.ndarray
+    plain: np.ndarray
     basis: np.ndarray
+    plain_basis: np.ndarray
     pitch: np.ndarray
     masks: np.ndarray
     boxes: np.ndarray
@@ -61,7 +71,7 @@ class Shard:
 
     @classmethod
     def open(cls, folder: Path, look: int) -> "Shard":
-        names = {k: k for k in cls.__dataclass_fields__} | {"images": f"images{look}"}
+        names = {k: f"{k}{look}" if k in _EXPOSED else k for k in cls.__dataclass_fields__}
         return cls(
             **{k: np.load(folder / f"{file}.npy", mmap_mode="r") for k, file in names.items()}
         )
@@ -71,22 +81,41 @@ class Shard:
         return np.unpackbits(self.masks[index], axis=-1).astype(bool)
 
 
-def picture(scene: Scene, view: tuple[float, float, float, float], texture: int):
+def picture(scene: Scene, view: tuple[float, float, float, float], texture: int, target=None):
     """One view of a scene with what can be seen in it.
 
+    Args:
+        target: the placement that the view was cut around, None for a whole scan.
+
     Returns:
-        line integrals float32 (2, SIDE, SIDE), and per object (prohibited first, large enough
-        to be seen) its placement, tight box (pixels) and mask bool (SIDE, SIDE).
+        line integrals float32 (2, SIDE, SIDE) of the target and of everything else; and per
+        object (prohibited first, large enough to be seen) its placement, tight box (pixels) and
+        mask bool (SIDE, SIDE).
     """
     size = (SIDE, SIDE)
-    parts = [*scene.bag.parts, *scene.contents, *scene.prohibited]
-    basis = attenuation(parts, view, size, np.random.default_rng(texture))  # type: ignore[arg-type]
+    rng = np.random.default_rng(texture)
+    others = [*scene.contents, *(p for p in scene.prohibited if p is not target)]
+    rest = attenuation([*scene.bag.parts, *others], view, size, rng)
+    own = attenuation([target] if target else [], view, size, rng)
     objects = []
     for placement in [*scene.prohibited, *scene.contents]:
         mask = silhouette(placement, view, size)
         if mask.mean() >= MIN_SHARE:
             objects.append((placement, of_mask(mask), mask))
-    return basis, objects
+    return own, rest, objects
+
+
+def background(maps: np.ndarray) -> np.ndarray:
+    """Line integrals float32 (2, S, S) without the clutter: what covers a disc of `CLUTTER` stays,
+    softened."""
+    side = SIDE // 4
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (round(CLUTTER * side),) * 2)
+    found = []
+    for one in maps:
+        small = cv2.resize(one, (side, side), interpolation=cv2.INTER_AREA)
+        opened = cv2.GaussianBlur(cv2.morphologyEx(small, cv2.MORPH_OPEN, disc), (0, 0), BLUR * side)
+        found.append(cv2.resize(opened, maps.shape[1:], interpolation=cv2.INTER_LINEAR))
+    return np.stack(found)
 
 
 def _thinned(scene: Scene, rng: np.random.Generator) -> Scene:
@@ -106,9 +135,9 @@ def make_shard(task: tuple[Path, int, int]) -> None:
     if folder.exists():
         return
     cv2.setNumThreads(1)
-    rows: dict[str, list] = {k: [] for k in Shard.__dataclass_fields__ if k != "images"}
+    rows: dict[str, list] = {k: [] for k in Shard.__dataclass_fields__ if k not in _EXPOSED}
 
-    def add(view, basis, objects, whole, target):
+    def add(view, own, rest, objects, target):
         masks = np.zeros((MAX_OBJECTS, MASK_SIDE, MASK_SIDE), bool)
         boxes = np.zeros((MAX_OBJECTS, 4), np.float32)
         categories = np.full(MAX_OBJECTS, -1, np.int16)
@@ -125,12 +154,14 @@ def make_shard(task: tuple[Path, int, int]) -> None:
                 categories[k] = NAMES.index(placement.item.name)
             if placement is target:
                 chosen = k
-        rows["basis"].append(basis.astype(np.float16))
+        plain = own + background(rest) if target else np.zeros_like(own)
+        rows["basis"].append((own + rest).astype(np.float16))
+        rows["plain_basis"].append(plain.astype(np.float16))
         rows["pitch"].append((view[2] - view[0]) / SIDE)
         rows["masks"].append(np.packbits(masks, axis=-1))
         rows["boxes"].append(boxes)
         rows["categories"].append(categories)
-        rows["whole"].append(whole)
+        rows["whole"].append(target is None)
         rows["target"].append(chosen)
 
     for child in np.random.SeedSequence((seed, index)).spawn(SCENES):
@@ -138,14 +169,14 @@ def make_shard(task: tuple[Path, int, int]) -> None:
         names = rng.choice(len(NAMES), WINDOWS, p=_WEIGHTS)
         scene = random_scene(rng, categories=[NAMES[k] for k in names])
         texture = int(rng.integers(2**31))
-        add(scene.view, *picture(scene, scene.view, texture), True, None)  # type: ignore[call-arg]
+        add(scene.view, *picture(scene, scene.view, texture), None)  # type: ignore[call-arg]
         for placement in scene.prohibited:
             view = item_window(scene, placement, rng)
-            basis, objects = picture(_thinned(scene, rng), view, texture)
+            own, rest, objects = picture(_thinned(scene, rng), view, texture, placement)
             # the window's own item comes first, whatever else is in sight
             objects.sort(key=lambda o: o[0] is not placement)
             if objects and objects[0][0] is placement:
-                add(view, basis, objects, False, placement)
+                add(view, own, rest, objects, placement)
     temporary = folder.with_name(folder.name + ".new")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -159,19 +190,24 @@ def expose_shard(task: tuple[Path, int, int, int]) -> None:
     """Expose shard `index` of `seed` as scanner number `look` of each picture shows it."""
     root, seed, index, look = task
     folder = root / f"{index:05d}"
-    file = folder / f"images{look}.npy"
-    if file.exists():
-        return
     cv2.setNumThreads(1)
-    basis, pitch = np.load(folder / "basis.npy"), np.load(folder / "pitch.npy")
-    rng = np.random.default_rng((seed, index, look, 5))
-    images = [
-        expose(maps.astype(np.float32), random_look(rng), rng, mm_per_px=float(mm))
-        for maps, mm in zip(basis, pitch, strict=True)
-    ]
-    temporary = file.with_suffix(".new.npy")
-    np.save(temporary, np.stack(images))
-    temporary.rename(file)
+    pitch, whole = np.load(folder / "pitch.npy"), np.load(folder / "whole.npy")
+    for name, source in _EXPOSED.items():
+        file = folder / f"{name}{look}.npy"
+        if file.exists():
+            continue
+        basis = np.load(folder / f"{source}.npy", mmap_mode="r")
+        # the same scanner and noise for both
+        rng = np.random.default_rng((seed, index, look, 5))
+        images = np.zeros((len(basis), SIDE, SIDE, 3), np.uint8)
+        for k, maps in enumerate(basis):
+            scanner, noise = random_look(rng), rng.spawn(1)[0]
+            if name == "images" or not whole[k]:
+                maps = maps.astype(np.float32)
+                images[k] = expose(maps, scanner, noise, mm_per_px=float(pitch[k]))
+        temporary = file.with_suffix(".new.npy")
+        np.save(temporary, images)
+        temporary.rename(file)
 
 
 def _all(work, tasks: list, workers: int, title: str) -> None:
@@ -190,6 +226,6 @@ def shards(root: Path, seed: int, count: int, looks: int = 1, workers: int = 2) 
     tasks = [(root, seed, k) for k in range(count) if not folders[k].exists()]
     _all(make_shard, tasks, workers, "rendering shards")
     wanted = [(root, seed, k, look) for look in range(looks) for k in range(count)]
-    missing = [t for t in wanted if not (folders[t[2]] / f"images{t[3]}.npy").exists()]
+    missing = [t for t in wanted if not (folders[t[2]] / f"plain{t[3]}.npy").exists()]
     _all(expose_shard, missing, workers, "exposing shards")
     return [Shard.open(folders[k], look) for _, _, k, look in wanted]

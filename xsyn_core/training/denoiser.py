@@ -13,7 +13,7 @@ from transformers import CLIPTextModel
 
 from xsyn_core.categories import phrase
 from xsyn_core.training import architectures, objective
-from xsyn_core.training.data import NAMES, SIDE, shards
+from xsyn_core.training.data import NAMES, SIDE, Shard, shards
 from xsyn_core.training.loop import Plan, autocast, pick_device, train
 from xsyn_core.training.objective import Denoiser
 
@@ -24,6 +24,10 @@ SLOTS = architectures.GROUNDING_SLOTS
 MOST = 3
 # Share of the timesteps that are drawn evenly.
 EVEN = 0.15
+# Share of windows in which the item is to be painted on a plain background: nobody can foresee the
+# clutter in a box, and learning to draw it costs the item its outline. Added items are laid over
+# the scan's own clutter afterwards (see `compositing.absorption`).
+PLAIN = 0.85
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,55 @@ def _encode(vae: AutoencoderKL, images: np.ndarray, where: torch.device) -> np.n
     return (mean.float() * vae.config.scaling_factor).half().cpu().numpy()
 
 
+def _halved(image: np.ndarray) -> np.ndarray:
+    """uint8 (2 n, 2 n, 3) to float32 (n, n, 3)."""
+    return image.reshape(WINDOW, 2, WINDOW, 2, 3).mean((1, 3), dtype=np.float32)
+
+
+def window(shard: Shard, index: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """One row of `Latents` from a window of a shard, turned, flipped and boxed at random, with
+    pictures uint8 (WINDOW, WINDOW, 3) in the place of latents."""
+    grid = WINDOW // CELL
+    plain = rng.random() < PLAIN
+    chosen = [0]
+    for other in range(1, len(shard.categories[index])):
+        b = shard.boxes[index][other]
+        inside = (b[:2] > 2).all() and (b[2:] < SIDE - 2).all()
+        big = min(b[2] - b[0], b[3] - b[1]) > SIDE / 12
+        known = shard.categories[index][other] >= 0
+        if not plain and known and inside and big and len(chosen) < MOST and rng.random() < 0.4:
+            chosen.append(other)
+    turns, flip = int(rng.integers(4)), rng.random() < 0.5
+
+    def turned(image: np.ndarray) -> np.ndarray:
+        image = np.rot90(image, turns)
+        return image[:, ::-1] if flip else image
+
+    boxes = np.zeros((SLOTS, 4), np.float32)
+    categories = np.full(SLOTS, -1, np.int16)
+    for slot, k in enumerate(chosen):
+        x1, y1, x2, y2 = shard.boxes[index][k] / SIDE
+        for _ in range(turns):
+            x1, y1, x2, y2 = y1, 1 - x2, y2, 1 - x1
+        if flip:
+            x1, x2 = 1 - x2, 1 - x1
+        boxes[slot] = loosened(np.array([x1, y1, x2, y2]), rng)
+        categories[slot] = shard.categories[index][k]
+    keep = keep_mask(boxes, grid).repeat(CELL, 0).repeat(CELL, 1)[..., None]
+    picture = turned(_halved(shard.images[index]))
+    inside_box = turned(_halved(shard.plain[index])) if plain else picture
+    item = turned(shard.silhouettes(index)[chosen].any(0))
+    cells = item.reshape(grid, -1, grid, item.shape[1] // grid).mean((1, 3))
+    return {
+        "clean": np.where(keep, picture, inside_box).astype(np.uint8),
+        # grey is 0 in [-1, 1]
+        "masked": np.where(keep, picture, 127.5).astype(np.uint8),
+        "boxes": boxes,
+        "categories": categories,
+        "items": (cells * 255).astype(np.uint8),
+    }
+
+
 def cache_latents(
     vae: AutoencoderKL,
     data: Path,
@@ -79,69 +132,24 @@ def cache_latents(
     workers: int,
     where: torch.device,
 ) -> Latents:
-    """Encode every window of every look `copies` times, turned, flipped and boxed at random."""
+    """Encode every window of every look `copies` times, each time another `window`."""
     names = tuple(Latents.__dataclass_fields__)
-    grid = WINDOW // CELL
     for number, shard in enumerate(copies * shards(data, seed, shard_count, looks, workers)):
         part = folder / f"{number:05d}.npz"
         if part.exists():
             continue
         rng = np.random.default_rng((seed, number, 17))
-        images, grey, boxes_out, categories_out, items_out = [], [], [], [], []
-        for index in np.flatnonzero(~shard.whole):
-            image = shard.images[index]
-            small = image.reshape(WINDOW, 2, WINDOW, 2, 3).mean((1, 3), dtype=np.float32)
-            silhouettes = shard.silhouettes(index)  # type: ignore[arg-type]
-            turns, flip = int(rng.integers(4)), rng.random() < 0.5
-            chosen = [0]
-            for other in range(1, len(shard.categories[index])):
-                b = shard.boxes[index][other]
-                inside = (b[:2] > 2).all() and (b[2:] < SIDE - 2).all()
-                big = min(b[2] - b[0], b[3] - b[1]) > SIDE / 12
-                known = shard.categories[index][other] >= 0
-                if known and inside and big and len(chosen) < MOST and rng.random() < 0.4:
-                    chosen.append(other)
-            boxes = np.zeros((SLOTS, 4), np.float32)
-            categories = np.full(SLOTS, -1, np.int16)
-            item = silhouettes[chosen].any(0)
-            item = np.rot90(item, turns)
-            picture = np.rot90(small, turns)
-            if flip:
-                item, picture = item[:, ::-1], picture[:, ::-1]
-            for slot, k in enumerate(chosen):
-                x1, y1, x2, y2 = shard.boxes[index][k] / SIDE
-                for _ in range(turns):
-                    x1, y1, x2, y2 = y1, 1 - x2, y2, 1 - x1
-                if flip:
-                    x1, x2 = 1 - x2, 1 - x1
-                boxes[slot] = loosened(np.array([x1, y1, x2, y2]), rng)
-                categories[slot] = shard.categories[index][k]
-            keep = keep_mask(boxes, grid).repeat(CELL, 0).repeat(CELL, 1)
-            images.append(picture.astype(np.uint8))
-            # grey is 0 in [-1, 1]
-            grey.append(np.where(keep[..., None], picture, 127.5).astype(np.uint8))
-            boxes_out.append(boxes)
-            categories_out.append(categories)
-            cells = item.reshape(grid, -1, grid, item.shape[1] // grid).mean((1, 3))
-            items_out.append((cells * 255).astype(np.uint8))
-        encode = [
-            np.concatenate(
-                [_encode(vae, np.stack(x[k : k + 64]), where) for k in range(0, len(x), 64)]
-            )
-            for x in (images, grey)
-        ]
+        rows = [window(shard, int(k), rng) for k in np.flatnonzero(~shard.whole)]
+        columns = {name: np.stack([row[name] for row in rows]) for name in names}
+        for name in ("clean", "masked"):
+            x = columns[name]
+            some = [_encode(vae, x[k : k + 64], where) for k in range(0, len(x), 64)]
+            columns[name] = np.concatenate(some)
         folder.mkdir(parents=True, exist_ok=True)
         temporary = folder / f"{number:05d}.new.npz"
-        np.savez(
-            temporary,
-            clean=encode[0],
-            masked=encode[1],
-            boxes=np.stack(boxes_out),
-            categories=np.stack(categories_out),
-            items=np.stack(items_out),
-        )
+        np.savez(temporary, **columns)
         temporary.rename(part)
-        tqdm.write(f"latents of shard {number}: {len(images)} windows")
+        tqdm.write(f"latents of shard {number}: {len(rows)} windows")
     parts = [np.load(folder / f"{k:05d}.npz") for k in range(shard_count * looks * copies)]
     return Latents(**{name: np.concatenate([p[name] for p in parts]) for name in names})
 
