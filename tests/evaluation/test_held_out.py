@@ -35,3 +35,15 @@ def test_cases_repeat_and_other_items_take_their_place():
     other = case("Wrench", 0, 64, other=1)
     assert other.category == "Wrench" and (other.mask != first.mask).any()
     assert not (other.image == first.image).all()
+
+
+def test_contents_cross_only_buried_items():
+    for index in range(6):
+        buried, clear = (case("Gun", index, 64, buried=b) for b in (True, False))
+        assert buried.box == clear.box and buried.grounding == clear.grounding
+        # taking things away makes nothing darker
+        assert clear.benign.mean() >= buried.benign.mean()
+        x1, y1, x2, y2 = map(round, clear.box)
+        inside = np.s_[y1:y2, x1:x2]
+        levels = [c.benign[inside].mean(-1) for c in (buried, clear)]
+        assert levels[1].std() <= levels[0].std() + 1

@@ -96,7 +96,9 @@ def test_variety_compares_seeds_with_other_items(monkeypatch):
         ],
     )
     monkeypatch.setattr(
-        painting, "case", lambda category, index, side, other: made_case(category, 30 * other)
+        painting,
+        "case",
+        lambda category, index, side, other, buried: made_case(category, 30 * other),
     )
     found, sheet = painting.variety(
         Judge(), SimpleNamespace(side=SIDE), requests, steps=1, guidance=1, seeds=3

@@ -1,5 +1,6 @@
 """What the models are trained on, against slow and obvious versions."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from xsyn_core.boxes import of_mask
 from xsyn_core.simulation.scene import random_scene
 from xsyn_core.training import data
-from xsyn_core.training.denoiser import keep_mask, loosened, timesteps
+from xsyn_core.training.denoiser import CELL, WINDOW, keep_mask, loosened, timesteps, window
 from xsyn_core.training.segmenter import KINDS, STRAY, astray, heat_map, mask_losses, prompt
 
 
@@ -49,6 +50,49 @@ def test_shards_repeat_themselves(shard, tmp_path, monkeypatch):
     again = data.Shard.open(tmp_path / "00000", 0)
     assert np.array_equal(again.images, shard.images)
     assert np.array_equal(again.masks, shard.masks)
+
+
+def test_a_plain_window_shows_its_item_and_no_clutter(shard):
+    for index in np.flatnonzero(shard.whole):
+        assert not shard.plain[index].any()
+    edges = []
+    for index in np.flatnonzero(~shard.whole):
+        item = shard.silhouettes(index)[0].repeat(2, 0).repeat(2, 1)
+        # some way off the item's own edge
+        around = cv2.dilate(item.astype(np.uint8), np.ones((13, 13), np.uint8))
+        full, plain = (b[index].astype(float).sum(0) for b in (shard.basis, shard.plain_basis))
+        assert plain[item].mean() > plain[around == 0].mean()
+        assert plain.mean() <= 1.01 * full.mean()
+        slopes = [np.abs(np.diff(x, axis=0))[around[1:] == 0].mean() for x in (full, plain)]
+        edges.append(slopes)
+    full, plain = np.mean(edges, 0)
+    assert plain < full / 4
+
+
+def test_what_covers_much_is_background_and_what_is_small_is_clutter():
+    bag = np.full((2, data.SIDE, data.SIDE), 0.5, np.float32)
+    bag[:, :, : data.SIDE // 2] = 1.5
+    cluttered = bag.copy()
+    cluttered[:, 100:120] += 2
+    cluttered[:, 60:90, 150:180] += 1
+    assert np.abs(data.background(cluttered) - data.background(bag)).max() < 0.05
+    assert np.allclose(data.background(bag)[:, :, [10, -10]], bag[:, :, [10, -10]], atol=0.05)
+
+
+def test_a_row_is_cut_painted_and_masked_alike(shard):
+    rng = np.random.default_rng(0)
+    for index in np.repeat(np.flatnonzero(~shard.whole), 4):
+        row = window(shard, int(index), rng)
+        keep = keep_mask(row["boxes"], WINDOW // CELL).repeat(CELL, 0).repeat(CELL, 1)
+        assert np.array_equal(row["clean"][keep], row["masked"][keep])
+        assert (row["masked"][~keep] == 127).all()
+        used = row["categories"] >= 0
+        assert used[0] and np.array_equal(used, (row["boxes"] != 0).any(1))
+        # the item lies in what is repainted
+        cells = row["items"].repeat(CELL, 0).repeat(CELL, 1)
+        assert cells[~keep].sum() > 0.97 * cells.sum()
+        # and takes light there
+        assert row["clean"][cells > 200].mean() < row["clean"][~keep & (cells == 0)].mean()
 
 
 def test_some_windows_lose_clutter_and_nothing_else():

@@ -99,7 +99,8 @@ def tensor(crops: np.ndarray) -> torch.Tensor:
 
 
 def item_crops(data: list[Shard], loose: float, rng: np.random.Generator):
-    """Every window's own item: crops uint8 (N, CROP, CROP, 3) and class indices (N,).
+    """Every window's own item, in its clutter and on a plain background: crops uint8
+    (N, CROP, CROP, 3) and class indices (N,).
 
     Args:
         loose: the box is moved and grown by up to this share of its size, as a grounding box
@@ -114,8 +115,8 @@ def item_crops(data: list[Shard], loose: float, rng: np.random.Generator):
             x1, y1, x2, y2 = shard.boxes[index][0]
             w, h = x2 - x1, y2 - y1
             box = np.array([x1, y1, x2, y2]) + rng.uniform(0, loose, 4) * (-w, -h, w, h)
-            images.append(crop(shard.images[index], box))
-            classes.append(CLASS_OF[category])
+            images += [crop(pictures[index], box) for pictures in (shard.images, shard.plain)]
+            classes += 2 * [CLASS_OF[category]]
     return np.stack(images), np.array(classes)
 
 

@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from xsyn_core.boxes import Box, clip, of_mask
+from xsyn_core.boxes import Box, area, clip, intersection, of_mask
 from xsyn_core.simulation.looks import expose, random_look
 from xsyn_core.simulation.parts import Placement
-from xsyn_core.simulation.rendering import attenuation, silhouette
+from xsyn_core.simulation.rendering import attenuation, bounds, silhouette
 from xsyn_core.simulation.scene import Scene, item_window, random_scene
 
 # Training uses seeds from 0 on.
@@ -66,7 +66,9 @@ def shrunk(image: np.ndarray) -> np.ndarray:
     return blocks.mean((1, 3), dtype=np.float32).astype(np.uint8)
 
 
-def case(category: str, index: int, side: int, other: int | None = None) -> Case:
+def case(
+    category: str, index: int, side: int, other: int | None = None, buried: bool = True
+) -> Case:
     """Case number `index` of a category, `side` pixels square; the same for the same arguments.
 
     Args:
@@ -75,6 +77,8 @@ def case(category: str, index: int, side: int, other: int | None = None) -> Case
         side: pixels.
         other: the item of another case, in its own attitude, takes the place of this one's: the
             same spot of the same bag, on the same scanner, boxed as loosely.
+        buried: whether contents may cross the item. Under them nobody can tell what a good part of
+            the simulator's own items are, and so not what painted ones are.
     """
     for attempt in range(ATTEMPTS):
         scene, rng = _packed(category, index, attempt)
@@ -89,9 +93,10 @@ def case(category: str, index: int, side: int, other: int | None = None) -> Case
         if box is None or min(box[2] - box[0], box[3] - box[1]) < side / 16:
             continue
         fine = (SHRINK * side, SHRINK * side)
-        rest = attenuation(
-            [*scene.bag.parts, *scene.contents], view, fine, np.random.default_rng(index)
-        )
+        contents = [
+            c for c in scene.contents if buried or not area(intersection(bounds(c), bounds(item)))
+        ]
+        rest = attenuation([*scene.bag.parts, *contents], view, fine, np.random.default_rng(index))
         alone = attenuation([item], view, fine, np.random.default_rng(index))
         look, exposure = random_look(rng), int(rng.integers(2**31))
         pitch = (view[2] - view[0]) / fine[0]

@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from xsyn_core.boxes import area
 from xsyn_core.curation.files import writable
 from xsyn_core.errors import XsynError
 from xsyn_core.evaluation import classifier, painting, sheets
@@ -31,10 +30,10 @@ PARTS = ("categories", "realism", "variety", "grounding", "autoencoder", "segmen
 REAL_PARTS = ("real autoencoder", "real segmenter", "real idle regions", "real painted")
 
 
-def held_out(items: int, side: int, skip: int = 0) -> list[Case]:
+def held_out(items: int, side: int, skip: int = 0, buried: bool = False) -> list[Case]:
     """Cases of all categories in turn, sorted by category; `skip` cases of each are left out."""
     some = [
-        case(NAMES[k % len(NAMES)], skip + k // len(NAMES), side)
+        case(NAMES[k % len(NAMES)], skip + k // len(NAMES), side, buried=buried)
         for k in tqdm(range(items), desc="simulating")
     ]
     return sorted(some, key=lambda c: NAMES.index(c.category))
@@ -75,7 +74,14 @@ def main(
     model, report = models.diffusion, Path(report)
     with writable(report, "the report"):
         report.mkdir(parents=True, exist_ok=True)
-    cases = held_out(items, model.side)
+
+    @cache
+    def clear() -> list[Case]:
+        return held_out(items, model.side)
+
+    @cache
+    def buried() -> list[Case]:
+        return held_out(items, model.side, buried=True)
 
     def write_sheet(name: str, sheet: np.ndarray) -> None:
         done, data = cv2.imencode(".png", sheet[..., ::-1])
@@ -85,7 +91,7 @@ def main(
 
     @cache
     def painted() -> list[Painted]:
-        return painting.paint(model, cases, steps, guidance)
+        return painting.paint(model, clear(), steps, guidance)
 
     def run_categories() -> dict:
         assert judge is not None
@@ -99,7 +105,7 @@ def main(
 
     def run_variety() -> dict:
         assert judge is not None
-        requests = [case(name, 0, model.side) for name in NAMES[:items]]
+        requests = [case(name, 0, model.side, buried=False) for name in NAMES[:items]]
         result, sheet = painting.variety(judge, model, requests, steps, guidance)
         write_sheet("seeds", sheet)
         return result
@@ -110,7 +116,7 @@ def main(
         return grounding(found)
 
     def run_autoencoder() -> dict:
-        result, sheet = autoencoder(model, cases)
+        result, sheet = autoencoder(model, buried())
         write_sheet("autoencoder", sheet)
         return result
 
@@ -125,7 +131,7 @@ def main(
         "grounding": run_grounding,
         "autoencoder": run_autoencoder,
         "segmenter": lambda: segmenter(models.segmenter, max(1, items // 6)),
-        "labels": lambda: labels(model, models.segmenter, cases, steps, guidance),
+        "labels": lambda: labels(model, models.segmenter, buried(), steps, guidance),
     }
     if real is not None:
         parts |= {
@@ -142,7 +148,6 @@ def main(
         "weights": models.fingerprint,
         "steps": steps,
         "guidance": guidance,
-        "mean box area": float(np.mean([area(c.box) for c in cases])),
     }
     with writable(report, "the report"):
         (report / "models.json").write_text(json.dumps(results, indent=1) + "\n")

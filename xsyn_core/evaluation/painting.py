@@ -175,7 +175,7 @@ def variety(
     repeated = [request for request in requests for _ in range(seeds)]
     painted = paint(model, repeated, steps, guidance, seed=1)
     simulated = [
-        case(request.category, 0, model.side, other)
+        case(request.category, 0, model.side, other, buried=False)
         for request in tqdm(requests, desc="simulating others")
         for other in range(1, seeds + 1)
     ]

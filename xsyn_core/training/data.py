@@ -113,7 +113,9 @@ def background(maps: np.ndarray) -> np.ndarray:
     found = []
     for one in maps:
         small = cv2.resize(one, (side, side), interpolation=cv2.INTER_AREA)
-        opened = cv2.GaussianBlur(cv2.morphologyEx(small, cv2.MORPH_OPEN, disc), (0, 0), BLUR * side)
+        opened = cv2.GaussianBlur(
+            cv2.morphologyEx(small, cv2.MORPH_OPEN, disc), (0, 0), BLUR * side
+        )
         found.append(cv2.resize(opened, maps.shape[1:], interpolation=cv2.INTER_LINEAR))
     return np.stack(found)
 
