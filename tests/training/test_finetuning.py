@@ -1,12 +1,7 @@
 """Fine-tuning on a made-up dataset, with models of other proportions than the embedded ones."""
 
 import json
-import os
 import shutil
-import socket
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +24,9 @@ from xsyn_core.sample import Grounding, Request
 from xsyn_core.scan import Annotation, make_scan
 from xsyn_core.synthesis import Synthesizer
 from xsyn_core.training import architectures, finetuning, objective
-from xsyn_core.training.finetuning import Recipe, choose_trainable, learn_words
 from xsyn_core.training.finetuning_data import held_out, select, sources
 from xsyn_core.training.finetuning_frames import cache_frames, cuts, mirrored
+from xsyn_core.training.finetuning_recipe import Recipe, choose_trainable, learn_words
 from xsyn_core.training.objective import Denoiser
 from xsyn_core.weights import load_models
 
@@ -568,52 +563,3 @@ def test_what_no_catalogue_has_is_told(base, dataset, tmp_path, capsys):
     told = capsys.readouterr().err
     assert "so the page does not offer it: slingshot" in told
     assert all("slingshot" not in c.names for c in CATALOGS.values())
-
-
-TWO = """
-    import sys
-    from pathlib import Path
-    import numpy as np, torch
-    from xsyn_core.training import processes
-    from xsyn_core.training.loop import Plan, train
-    torch.manual_seed(processes.number())
-    net = torch.nn.Linear(4, 1)
-    torch.nn.init.constant_(net.weight, 0.5), torch.nn.init.zeros_(net.bias)
-    seen = []
-    def step(k, rng):
-        x = torch.from_numpy(rng.standard_normal((8, 4), np.float32))
-        seen.append(x)
-        return {"loss": (net(x)[:, 0] - x.sum(1)).square().mean()}
-    train(net, step, Plan(steps=5, rate=0.05, ema=0.0, save_every=0.0), Path(sys.argv[1]))
-    torch.save((net.weight.detach(), seen), f"{sys.argv[1]}/of{processes.number()}.pt")
-"""
-
-
-def test_two_processes_average_their_gradients(tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    shared = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "PYTHONPATH": str(ROOT)}
-    shared |= {"MASTER_PORT": str(port), "CUDA_VISIBLE_DEVICES": "", "ACCELERATE_USE_CPU": "1"}
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(TWO), str(tmp_path)],
-            env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-        )
-        for rank in range(2)
-    ]
-    assert [process.wait(timeout=180) for process in running] == [0, 0]
-    (first, seen), (second, others) = (torch.load(tmp_path / f"of{k}.pt") for k in range(2))
-    assert torch.equal(first, second)
-    assert not any(torch.equal(a, b) for a, b in zip(seen, others, strict=True))
-    # as one process with both halves of the batch would have done
-    net = torch.nn.Linear(4, 1)
-    torch.nn.init.constant_(net.weight, 0.5), torch.nn.init.zeros_(net.bias)
-    from xsyn_core.training.loop import Plan, train
-
-    def step(k, rng):
-        x = torch.cat([seen[k], others[k]])
-        return {"loss": (net(x)[:, 0] - x.sum(1)).square().mean()}
-
-    train(net, step, Plan(steps=5, rate=0.05, ema=0.0), tmp_path / "one")
-    assert torch.allclose(net.weight, first, atol=1e-5)
