@@ -10,16 +10,19 @@ from xsyn_core.frames import Frame, IntBox, resample
 from xsyn_core.sample import Background
 
 FEATHER = 6.0
-# The background of a painted frame is looked for at no more than so many pixels a side ...
+# The background of a painted frame is looked for at no more than so many pixels a side: the
+# brightest within a disc of the first share of it, wider than what an item's parts cover; or, for
+# items that cover more, what lies along the rim of the repainted cells, the second share wide,
+# carried inwards over the third.
 BACKGROUND_SIDE = 128
-# ... as the brightest within a disc of this share of it, wider than what an item's parts cover.
-REACH = 0.32
+REACH, RIM, CARRIED = 0.32, 0.05, 0.15
 # Painted backgrounds vary by less than the first share of the light, items take more than the
-# second.
+# second; right at the edge of the repainted cells, where nothing but the cut itself would show
+# of a faint shade, both by `CUT` more, and none `FADE` of the frame further in.
 FAINT, SOLID = 0.03, 0.14
-# Just inside the repainted cells, within this share of the frame, mostly background is painted;
-# by how much it may be darker than the scan before it must be an item.
-RIM, DARKEST = 0.05, 0.7
+CUT, FADE = 0.2, 0.1
+# What is painted all over the rim darker than this share of the scan is no background.
+DARKEST = 0.6
 
 
 def put_back(
@@ -114,11 +117,10 @@ def harmonise(painted: np.ndarray, source: np.ndarray, repainted: np.ndarray) ->
 def absorption(painted: np.ndarray, source: np.ndarray, repainted: np.ndarray) -> np.ndarray:
     """The share of each colour that a painted item takes from what lies behind and above it.
 
-    In transmission layers multiply: an added item darkens its background, never brightens it. So
-    the painted item is divided by its own painted background, or by the source where that is
-    brighter, and what is left of the light goes onto the source. The source's own texture, and
-    whatever crosses the item, stays visible through it, and no repainted background shows: one
-    that came out darker than the scan on the whole is lightened first.
+    In transmission layers multiply. So the painted item is divided by its own painted background,
+    and what is left of the light goes onto the source. The source's own texture, and whatever
+    crosses the item, stays visible through it, and no repainted background shows, even where it
+    came out darker than the scan.
 
     Args:
         painted: float32 (h, w, 3), 0..255, the decoded frame.
@@ -126,28 +128,48 @@ def absorption(painted: np.ndarray, source: np.ndarray, repainted: np.ndarray) -
         repainted: bool (h, w), the pixels of the repainted cells.
 
     Returns:
-        float32 (h, w, 3), 0 (nothing there) to 1 (opaque).
+        float32 (h, w, 3), 0 (nothing there, or not repainted) to 1 (opaque).
     """
     h, w = painted.shape[:2]
-    painted = np.where(repainted[..., None], painted / _level(painted, source, repainted), painted)
     scale = min(1.0, BACKGROUND_SIDE / max(h, w))
-    small = resample(painted, (max(1, round(h * scale)), max(1, round(w * scale))))
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (round(REACH * max(small.shape)),) * 2)
-    behind = cv2.GaussianBlur(cv2.morphologyEx(small, cv2.MORPH_CLOSE, disc), (0, 0), 6)
-    behind = np.maximum(cv2.resize(behind, (w, h), interpolation=cv2.INTER_LINEAR), source)
+    size = max(1, round(h * scale)), max(1, round(w * scale))
+    inside = cv2.resize(repainted.astype(np.uint8), size[::-1], interpolation=cv2.INTER_AREA) > 0
+    behind = _background(*(resample(x, size) for x in (painted, source)), inside)
+    behind = cv2.resize(behind, (w, h), interpolation=cv2.INTER_LINEAR)
     taken = 1 - np.clip(painted / np.maximum(behind, 1), 0, 1)
-    sure = (cv2.GaussianBlur(taken.mean(-1), (0, 0), 0.7 / scale) - FAINT) / (SOLID - FAINT)
+    taken *= repainted[..., None]
+    # by the light altogether: where a colour is all but missing, its share means nothing
+    dark, light = (cv2.cvtColor(np.float32(x), cv2.COLOR_RGB2GRAY) for x in (painted, behind))
+    lost = np.where(repainted, 1 - dark / np.maximum(light, 1), 0).astype(np.float32)
+    depth = cv2.distanceTransform(np.pad(repainted, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
+    faint = FAINT + CUT * np.clip(1 - depth / (FADE * max(h, w)), 0, 1)
+    sure = (cv2.GaussianBlur(lost, (0, 0), 0.7 / scale) - faint) / (SOLID - FAINT)
     return taken * np.clip(sure, 0, 1)[..., None]
 
 
-def _level(painted: np.ndarray, source: np.ndarray, repainted: np.ndarray) -> np.ndarray:
-    """How bright the painted background is beside the scan's, each colour, `DARKEST` to 1: painted
-    altogether darker, the box itself would be taken for an item, its border and all."""
-    width = round(RIM * max(repainted.shape))
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * width + 1,) * 2)
-    outside = (~repainted).astype(np.uint8)
-    rim = repainted & (cv2.dilate(outside, disc) > 0)
+def _background(painted: np.ndarray, source: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """What is painted behind an item, (h, w, 3), from what is painted inside the repainted cells
+    alone: a background is painted smoother than the scan, and not always as bright."""
+    side = max(inside.shape)
+
+    def disc(width: float) -> np.ndarray:
+        return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (max(1, round(width * side)),) * 2)
+
+    def spread(values: np.ndarray, where: np.ndarray, sigma: float) -> np.ndarray:
+        share = where.astype(np.float32)
+        sums = cv2.GaussianBlur(values * share[..., None], (0, 0), sigma)
+        return sums / np.maximum(cv2.GaussianBlur(share, (0, 0), sigma), 1e-6)[..., None]
+
+    there = inside[..., None]
+    brightest = cv2.dilate(np.where(there, painted, 0), disc(REACH))
+    closed = cv2.erode(np.where(there, brightest, 255), disc(REACH))
+    outside = cv2.copyMakeBorder(
+        (~inside).astype(np.uint8), *(1,) * 4, cv2.BORDER_CONSTANT, value=1
+    )
+    rim = inside & (cv2.dilate(outside, disc(2 * RIM))[1:-1, 1:-1] > 0)
     if not rim.any():
-        return np.ones(3, np.float32)
-    light, lit = (np.quantile(x[rim], 0.7, axis=0) for x in (painted, source))
-    return np.clip(light / np.maximum(lit, 1), DARKEST, 1).astype(np.float32)
+        return closed
+    carried = spread(closed, rim, CARRIED * side)
+    least = DARKEST * np.quantile(source[rim], 0.5, axis=0)
+    behind = np.maximum(np.maximum(closed, carried), least.astype(np.float32))
+    return spread(behind, inside, 6)

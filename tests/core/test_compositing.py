@@ -73,14 +73,37 @@ def test_an_item_takes_what_it_takes_from_its_own_background(side):
     assert np.allclose(taken[~item], 0, atol=0.02)
 
 
-def test_a_larger_item_than_any_background_is_measured_against_the_source():
+def test_an_item_that_fills_its_box_is_measured_against_the_scan():
     source = np.full((128, 128, 3), 200, np.float32)
     painted = np.full((128, 128, 3), 50, np.float32)
-    everywhere = np.ones((128, 128), bool)
-    assert np.allclose(absorption(painted, source, everywhere), 0.75, atol=0.02)
-    painted[~boxed(128)] = 200
+    taken = absorption(painted, source, np.ones((128, 128), bool))
+    assert np.allclose(taken, 1 - 50 / (0.6 * 200), atol=0.02)
+
+
+def test_a_large_item_is_as_dark_in_its_middle_as_at_its_edge():
+    source = np.full((128, 128, 3), 180, np.float32)
+    painted = source.copy()
+    cells = np.zeros((128, 128), bool)
+    cells[16:112, 16:112] = True
+    item = np.zeros((128, 128), bool)
+    item[28:100, 28:100] = True
+    painted[cells] = 160
+    painted[item] *= np.float32([0.5, 0.6, 0.7])
+    taken = absorption(painted, source, cells)
+    assert np.allclose(taken[item], 1 - np.float32([0.5, 0.6, 0.7]), atol=0.03)
+    assert np.allclose(taken[~item], 0, atol=0.02)
+
+
+def test_the_scans_own_texture_is_no_item():
+    rng = np.random.default_rng(0)
+    source = rng.uniform(120, 255, (128, 128, 3)).astype(np.float32)
+    item, colours = bar(), np.float32([0.2, 0.5, 0.8])
+    painted = source.copy()
+    painted[boxed(128)] = source.mean() * 0.9
+    painted[item] = source.mean() * 0.9 * colours
     taken = absorption(painted, source, boxed(128))
-    assert (taken[boxed(128)] > 0.5).all() and (taken[~boxed(128)] == 0).all()
+    assert np.allclose(taken[item], 1 - colours, atol=0.02)
+    assert np.allclose(taken[~item], 0, atol=0.02)
 
 
 @pytest.mark.parametrize("side", [64, 128, 512])
