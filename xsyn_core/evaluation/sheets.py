@@ -26,7 +26,9 @@ GROUNDING, CAR, TRUTH = (0, 150, 0), (220, 0, 0), (0, 0, 220)
 def by_category(painted: Sequence[Painted], columns: int = 8, simulated: int = 3) -> np.ndarray:
     """A row a category: painted windows, then some of the simulated ones."""
     rows = []
-    for name in dict.fromkeys(p.case.category for p in painted):
+    names = [p.case.category for p in painted]
+    columns = min(columns, max(map(names.count, names)))
+    for name in dict.fromkeys(names):
         own = [p for p in painted if p.case.category == name][:columns]
         left = grid([p.image for p in own], columns)
         right = grid([p.case.image for p in own[:simulated]], simulated)
