@@ -134,7 +134,7 @@ def absorption(painted: np.ndarray, source: np.ndarray, repainted: np.ndarray) -
     scale = min(1.0, BACKGROUND_SIDE / max(h, w))
     size = max(1, round(h * scale)), max(1, round(w * scale))
     inside = cv2.resize(repainted.astype(np.uint8), size[::-1], interpolation=cv2.INTER_AREA) > 0
-    behind = _background(*(resample(x, size) for x in (painted, source)), inside)
+    behind = _background(resample(painted, size), resample(source, size), inside)
     behind = cv2.resize(behind, (w, h), interpolation=cv2.INTER_LINEAR)
     taken = 1 - np.clip(painted / np.maximum(behind, 1), 0, 1)
     taken *= repainted[..., None]

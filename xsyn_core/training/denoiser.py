@@ -109,7 +109,7 @@ def window(shard: Shard, index: int, rng: np.random.Generator) -> dict[str, np.n
     keep = keep_mask(boxes, grid).repeat(CELL, 0).repeat(CELL, 1)[..., None]
     picture = turned(_halved(shard.images[index]))
     inside_box = turned(_halved(shard.plain[index])) if plain else picture
-    item = turned(shard.silhouettes(index)[chosen].any(0))
+    item = turned(np.any(shard.silhouettes(index)[chosen], axis=0))
     cells = item.reshape(grid, -1, grid, item.shape[1] // grid).mean((1, 3))
     return {
         "clean": np.where(keep, picture, inside_box).astype(np.uint8),
@@ -147,7 +147,7 @@ def cache_latents(
             columns[name] = np.concatenate(some)
         folder.mkdir(parents=True, exist_ok=True)
         temporary = folder / f"{number:05d}.new.npz"
-        np.savez(temporary, **columns)
+        np.savez(temporary, **columns)  # type: ignore[arg-type]
         temporary.rename(part)
         tqdm.write(f"latents of shard {number}: {len(rows)} windows")
     parts = [np.load(folder / f"{k:05d}.npz") for k in range(shard_count * looks * copies)]
