@@ -30,15 +30,18 @@ def test_crops_are_of_the_windows_own_items():
     images[1, 64:192, 64:192] = 200
     shard = SimpleNamespace(
         images=images,
+        plain=images // 2 + 90,
         whole=np.array([True, False, False]),
         categories=np.array([[0, -1], [names.index("Laptop"), 0], [-1, 0]]),
         boxes=np.array([[[0, 0, 9, 9]] * 2, [[64, 64, 192, 192]] * 2, [[0, 0, 9, 9]] * 2], float),
     )
     crops, classes = classifier.item_crops([shard], 0.0, np.random.default_rng(0))
-    assert classes.tolist() == [CLASSES.index("Laptop")]
-    # The item and a margin of a tenth of it on every side.
-    bright = crops[0, CROP // 2, :, 0] > 100
-    assert bright.sum() == pytest.approx(CROP / 1.2, abs=2)
+    assert classes.tolist() == [CLASSES.index("Laptop")] * 2
+    # The item and a margin of a tenth of it on every side, in its clutter and without.
+    assert crops[:, CROP // 2, CROP // 2, 0].tolist() == [200, 190]
+    for crop, level in zip(crops, (100, 140), strict=True):
+        bright = crop[CROP // 2, :, 0] > level
+        assert bright.sum() == pytest.approx(CROP / 1.2, abs=2)
 
 
 def test_features_are_what_the_last_layer_reads():
