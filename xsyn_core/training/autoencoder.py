@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 
 from xsyn_core.training import architectures
-from xsyn_core.training.data import SIDE, Shard, shards
+from xsyn_core.training.data import SIDE, Shard, halved, shards
 from xsyn_core.training.loop import Plan, autocast, pick_device, train
 
 CROP = 128
@@ -34,9 +34,7 @@ def crops(data: list[Shard], batch: int, rng: np.random.Generator) -> torch.Tens
             x, y = rng.integers(0, SIDE - CROP + 1, 2)
             piece = image[y : y + CROP, x : x + CROP]
         else:
-            piece = (
-                image.reshape(CROP, 2, CROP, 2, 3).mean((1, 3), dtype=np.float32).astype(np.uint8)
-            )
+            piece = halved(image)
         piece = np.rot90(piece, rng.integers(4))  # type: ignore[call-overload]
         out[k] = piece[:, ::-1] if rng.random() < 0.5 else piece
     return torch.from_numpy(out).permute(0, 3, 1, 2).float() / 127.5 - 1

@@ -81,6 +81,12 @@ class Shard:
         return np.unpackbits(self.masks[index], axis=-1).astype(bool)
 
 
+def halved(image: np.ndarray) -> np.ndarray:
+    """A picture uint8 (SIDE, SIDE, 3) at the size at which windows are painted, half as large."""
+    blocks = image.reshape(SIDE // 2, 2, SIDE // 2, 2, 3)
+    return blocks.mean((1, 3), dtype=np.float32).astype(np.uint8)
+
+
 def picture(scene: Scene, view: tuple[float, float, float, float], texture: int, target=None):
     """One view of a scene with what can be seen in it.
 

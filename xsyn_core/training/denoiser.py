@@ -13,7 +13,7 @@ from transformers import CLIPTextModel
 
 from xsyn_core.categories import phrase
 from xsyn_core.training import architectures, objective
-from xsyn_core.training.data import NAMES, SIDE, Shard, shards
+from xsyn_core.training.data import NAMES, SIDE, Shard, halved, shards
 from xsyn_core.training.loop import Plan, autocast, pick_device, train
 from xsyn_core.training.objective import Denoiser
 
@@ -72,11 +72,6 @@ def _encode(vae: AutoencoderKL, images: np.ndarray, where: torch.device) -> np.n
     return (mean.float() * vae.config.scaling_factor).half().cpu().numpy()
 
 
-def _halved(image: np.ndarray) -> np.ndarray:
-    """uint8 (2 n, 2 n, 3) to float32 (n, n, 3)."""
-    return image.reshape(WINDOW, 2, WINDOW, 2, 3).mean((1, 3), dtype=np.float32)
-
-
 def window(shard: Shard, index: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """One row of `Latents` from a window of a shard, turned, flipped and boxed at random, with
     pictures uint8 (WINDOW, WINDOW, 3) in the place of latents."""
@@ -107,12 +102,12 @@ def window(shard: Shard, index: int, rng: np.random.Generator) -> dict[str, np.n
         boxes[slot] = loosened(np.array([x1, y1, x2, y2]), rng)
         categories[slot] = shard.categories[index][k]
     keep = keep_mask(boxes, grid).repeat(CELL, 0).repeat(CELL, 1)[..., None]
-    picture = turned(_halved(shard.images[index]))
-    inside_box = turned(_halved(shard.plain[index])) if plain else picture
+    picture = turned(halved(shard.images[index]))
+    inside_box = turned(halved(shard.plain[index])) if plain else picture
     item = turned(np.any(shard.silhouettes(index)[chosen], axis=0))
     cells = item.reshape(grid, -1, grid, item.shape[1] // grid).mean((1, 3))
     return {
-        "clean": np.where(keep, picture, inside_box).astype(np.uint8),
+        "clean": np.where(keep, picture, inside_box),
         # grey is 0 in [-1, 1]
         "masked": np.where(keep, picture, 127.5).astype(np.uint8),
         "boxes": boxes,
