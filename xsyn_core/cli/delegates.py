@@ -62,3 +62,9 @@ _delegate(evaluate, "speed", "xsyn_core.evaluation.speed", "How long the page's 
 _delegate(
     evaluate, "simulator", "xsyn_core.evaluation.simulator", "Simulated scans beside real ones."
 )
+_delegate(
+    evaluate,
+    "finetuned",
+    "xsyn_core.evaluation.finetuned",
+    "What fine-tuning on --data has changed, on scans it did not see.",
+)

@@ -57,7 +57,7 @@ def crop(image: np.ndarray, box: np.ndarray, margin: float = 0.1) -> np.ndarray:
 class Classifier(torch.nn.Module):
     """A small residual network; (B, 3, CROP, CROP) in [-1, 1] to logits (B, classes)."""
 
-    def __init__(self, widths: tuple[int, ...] = (32, 64, 128, 192)):
+    def __init__(self, classes: int = len(CLASSES), widths: tuple[int, ...] = (32, 64, 128, 192)):
         super().__init__()
         self.stem = torch.nn.Conv2d(3, widths[0], 3, padding=1)
         self.blocks = torch.nn.ModuleList()
@@ -66,7 +66,7 @@ class Classifier(torch.nn.Module):
             for stride in (2, 1):
                 self.blocks.append(_Block(before, width, stride))
                 before = width
-        self.head = torch.nn.Linear(before, len(CLASSES))
+        self.head = torch.nn.Linear(before, classes)
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
         """(B, 192) features before the last layer, of (B, 3, CROP, CROP) in [-1, 1]."""
@@ -163,28 +163,23 @@ def load(path: Path) -> Classifier:
     return model.eval()
 
 
-def main(
-    out: Path = Path("assets/evaluation/classifier.safetensors"),
-    data: Path = Path("runs/data"),
-    run: Path = Path("runs/classifier"),
-    steps: int = 3000,
-    batch: int = 64,
-    rate: float = 1e-3,
-    shard_count: int = 100,
-    seed: int = 0,
-    workers: int = 2,
-    device: str = "auto",
-) -> None:
-    """Train the judge of painted items on simulated crops; resumes from RUN."""
-    torch.manual_seed(seed)
-    where = pick_device(device)
-    images, classes = item_crops(
-        shards(data, seed, shard_count, workers=workers), 0.25, np.random.default_rng(seed)
-    )
-    # Rare categories are shown as often as common ones: the judge must not prefer any.
-    share = 1 / np.bincount(classes, minlength=len(CLASSES))[classes]
+def learn(
+    model: Classifier,
+    images: np.ndarray,
+    classes: np.ndarray,
+    batch: int,
+    plan: Plan,
+    run: Path,
+    on_save: Callable[[Classifier, int], None] | None = None,
+) -> Classifier:
+    """Train a classifier of crops uint8 (N, CROP, CROP, 3) with class indices (N,), shown at any
+    quarter turn, mirrored, moved and softened; resumes from `run`.
+
+    Rare classes are shown as often as common ones: a judge must not prefer any.
+    """
+    share = 1 / np.bincount(classes)[classes]
     share /= share.sum()
-    model = Classifier().to(where)
+    where = next(model.parameters()).device
 
     def step(k: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         rows = rng.choice(len(images), batch, p=share)
@@ -206,8 +201,31 @@ def main(
             "right": (logits.argmax(1) == y).float().mean(),
         }
 
+    return train(model, step, plan, run, on_save)  # type: ignore[arg-type, return-value]
+
+
+def main(
+    out: Path = Path("assets/evaluation/classifier.safetensors"),
+    data: Path = Path("runs/data"),
+    run: Path = Path("runs/classifier"),
+    steps: int = 3000,
+    batch: int = 64,
+    rate: float = 1e-3,
+    shard_count: int = 100,
+    seed: int = 0,
+    workers: int = 2,
+    device: str = "auto",
+) -> None:
+    """Train the judge of painted items on simulated crops; resumes from RUN."""
+    torch.manual_seed(seed)
+    where = pick_device(device)
+    images, classes = item_crops(
+        shards(data, seed, shard_count, workers=workers), 0.25, np.random.default_rng(seed)
+    )
+
     def on_save(average: Classifier, done: int) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
         save_file({k: v.half().contiguous() for k, v in average.state_dict().items()}, out)
 
-    train(model, step, Plan(steps=steps, rate=rate, seed=seed, weight_decay=0.05), run, on_save)  # type: ignore[arg-type]
+    plan = Plan(steps=steps, rate=rate, seed=seed, weight_decay=0.05)
+    learn(Classifier().to(where), images, classes, batch, plan, run, on_save)

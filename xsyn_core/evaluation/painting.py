@@ -18,6 +18,7 @@ from xsyn_core.evaluation.held_out import Case, case
 from xsyn_core.evaluation.realism import frechet, spread
 from xsyn_core.frames import Frame
 from xsyn_core.inpainting import Diffusion, denoise
+from xsyn_core.sample import Background
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +48,7 @@ def paint(
     guidance: float,
     seed: int = 0,
     batch: int = 12,
+    background: Background = "keep",
 ) -> list[Painted]:
     """Every case's category painted into its benign window at its grounding box.
 
@@ -76,7 +78,7 @@ def paint(
             image = one.benign.copy()
             repainted = masks[row, 0].numpy() == 0
             repainted = repainted.repeat(model.factor, 0).repeat(model.factor, 1)
-            put_back(image, frame, to_pixels(decoded), repainted, [one.grounding], "keep")
+            put_back(image, frame, to_pixels(decoded), repainted, [one.grounding], background)
             done.append(Painted(one, image, maps.maps(row, (side, side))[0]))
     return done
 
