@@ -13,6 +13,7 @@ from transformers import CLIPTextModel
 
 from xsyn_core.categories import phrase
 from xsyn_core.training import architectures, objective
+from xsyn_core.training.attending import Attending, attention_loss
 from xsyn_core.training.data import NAMES, SIDE, Shard, halved, shards
 from xsyn_core.training.loop import Plan, autocast, pick_device, train
 from xsyn_core.training.objective import Denoiser
@@ -28,6 +29,8 @@ EVEN = 0.15
 # clutter in a box, and learning to draw it costs the item its outline. Added items are laid over
 # the scan's own clutter afterwards (see `compositing.absorption`).
 PLAIN = 0.85
+# Weight of `attention_loss`.
+ATTENDED = 0.5
 
 
 @dataclass(frozen=True)
@@ -216,6 +219,8 @@ def main(
         ).input_ids.to(where)
 
     phrase_tokens = tokens([*phrases, ""])
+    lengths = torch.tensor([len(ids) - 2 for ids in tokenizer(phrases).input_ids], device=where)
+    attending = Attending(model.unet)
 
     def step(k: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         rows = np.sort(rng.choice(len(cached.clean), batch, replace=False))
@@ -251,13 +256,24 @@ def main(
                 text,
                 cross_attention_kwargs={"gligen": grounding},
             ).sample.float()
+            # a phrase stands between the token of the beginning and that of the end
+            place = torch.arange(text.shape[1], device=where)[None]
+            words = (place > 0) & (place <= lengths[categories[:, :1].clamp(min=0)])
+            lit = attending.map(text, words.float(), grid)
         items = torch.from_numpy(cached.items[rows]).to(where).float()[:, None] / 255
         error = (output - velocity).square()
         # at low noise the velocity is mostly scanner noise, which cannot be learnt
         balance = torch.clamp(5 * (1 - a) / a, max=1.0)
         share = objective.mean_error(balance * error, objective.weights(keep, items))
         inside = ((1 - keep) * error).sum() / ((1 - keep).sum() * z0.shape[1])
-        return {"loss": 4 * share.mean(), "inside": inside.detach()}
+        # what covers the silhouettes of several items is no item's own
+        alone = (~dropped & ((categories >= 0).sum(1) == 1)).float()
+        attention = (alone * attention_loss(lit, items[:, 0])).sum() / alone.sum().clamp(min=1)
+        return {
+            "loss": 4 * share.mean() + ATTENDED * attention,
+            "inside": inside.detach(),
+            "attention": attention.detach(),
+        }
 
     def on_save(average: Denoiser, done: int) -> None:
         architectures.save_diffusion(
