@@ -128,19 +128,25 @@ def draw(
         decoder: whose upscaling is used.
         image: (B, g * g, C), out of the transformer.
         tokens: (B, M, C), its mask tokens.
-        details: from `split`, for each row of the batch or one for all.
+        details: from `split`, of as many images as divide the batch: B / images prompts each.
 
     Returns:
         (B, M, 4 g, 4 g).
     """
     side = round(image.shape[1] ** 0.5)
     first, norm, activation, second, last = decoder.output_upscaling
-    middle, fine = details or (0, 0)
-    pixels = first(image.transpose(1, 2).unflatten(2, (side, side)))
-    pixels = last(second(activation(norm(pixels + middle))) + fine)
+    middle, fine = details or (None, None)
+    pixels = _added(first(image.transpose(1, 2).unflatten(2, (side, side))), middle)
+    pixels = last(_added(second(activation(norm(pixels))), fine))
     mlps = decoder.output_hypernetworks_mlps
     weights = torch.stack([mlp(tokens[:, k]) for k, mlp in enumerate(mlps)], 1)
     return (weights @ pixels.flatten(2)).unflatten(2, pixels.shape[2:])
+
+
+def _added(pixels: Tensor, details: Tensor | None) -> Tensor:
+    if details is None:
+        return pixels
+    return (pixels.unflatten(0, (len(details), -1)) + details[:, None]).flatten(0, 1)
 
 
 class _Block(nn.Module):
