@@ -11,7 +11,15 @@ from xsyn_core.boxes import of_mask
 from xsyn_core.simulation.scene import random_scene
 from xsyn_core.training import data
 from xsyn_core.training.denoiser import CELL, WINDOW, keep_mask, loosened, timesteps, window
-from xsyn_core.training.segmenter import KINDS, STRAY, astray, heat_map, mask_losses, prompt
+from xsyn_core.training.segmenter import (
+    KINDS,
+    attended,
+    heat_map,
+    mask_losses,
+    picture_of,
+    prompt,
+    sample,
+)
 
 
 @pytest.fixture(scope="module")
@@ -116,16 +124,24 @@ def test_timesteps_reach_everywhere_and_gather_where_shapes_are_decided():
     assert np.mean(t > 950) > 0.005 and np.mean(t < 50) > 0.005
 
 
-def test_some_points_with_a_box_go_astray():
+@pytest.mark.parametrize("kind", [k for k in KINDS if k[0] and k[1]])
+def test_points_with_a_box_are_those_of_an_attention_map(kind):
     rng = np.random.default_rng(0)
-    box, labels = np.array([10, 20, 40, 60], np.float32), np.array([1.0] * 900 + [0.0] * 100)
-    points = np.full((1000, 2), 7, np.float32)
-    _, moved, _ = astray(box, points, labels, (True, 900, 100), rng)
-    changed = (moved != points).any(1)
-    assert not changed[900:].any() and changed.mean() == pytest.approx(0.9 * STRAY, abs=0.04)
-    lost = moved[changed]
-    assert (lost >= box[:2]).all() and (lost <= box[2:]).all() and lost.std(0).min() > 5
-    assert np.array_equal(astray(box, points, labels, (False, 900, 100), rng)[1], points)
+    mask = np.zeros((128, 128), bool)
+    mask[30:90, 40:60] = mask[70:90, 40:100] = True
+    box = np.array([70.0, 50, 210, 190])
+    inside, background = [], []
+    for _ in range(40):
+        points, labels = attended(mask, box, kind, rng)
+        assert points.shape == (kind[1] + 1, 2)
+        assert labels.tolist() == [1] * kind[1] + [0]
+        assert (points[:-1] >= box[:2] - 2).all() and (points[:-1] <= box[2:]).all()
+        on = mask[(points[:, 1] / 2).astype(int), (points[:, 0] / 2).astype(int)]
+        inside.append(on[:-1].mean())
+        background.append(on[-1])
+    # most are on the object, which fills two fifths of the box, and some beside it
+    assert 0.6 < np.mean(inside) < 0.98
+    assert np.mean(background) < 0.2
 
 
 def test_mask_losses_against_a_loop():
@@ -192,10 +208,36 @@ def test_prompts_point_into_and_out_of_the_object(kind):
             assert mask[int(y / 2), int(x / 2)] == bool(label)
 
 
-def test_a_heat_map_is_warmer_on_the_object():
+def test_a_heat_map_is_warmest_on_the_object_and_warm_in_its_box():
     rng = np.random.default_rng(2)
     mask = np.zeros((128, 128), bool)
-    mask[30:90, 40:100] = True
-    picture = heat_map(mask, rng)[..., 0].astype(float)
-    inside = mask.repeat(2, 0).repeat(2, 1)
-    assert picture[inside].mean() > 2 * picture[~inside].mean()
+    mask[30:90, 40:60] = True
+    filled = np.zeros(mask.shape, bool)
+    filled[25:95, 30:100] = True
+    maps = np.mean([heat_map(mask, np.array([30, 25, 100, 95]), rng) for _ in range(30)], 0)
+    assert maps.min() >= 0
+    on, around, far = (maps[m].mean() for m in (mask, filled & ~mask, ~filled))
+    assert on > 1.5 * around and around > 4 * far
+    picture = picture_of(maps)
+    assert picture.shape == (data.SIDE, data.SIDE, 3) and picture.max() >= 250
+    assert mask[np.unravel_index(picture[::2, ::2, 0].argmax(), mask.shape)]
+
+
+def test_a_batch_holds_objects_and_maps_of_their_attention(shard):
+    rng = np.random.default_rng(3)
+    grey = []
+    for kind in KINDS * 3:
+        images, boxes, points, labels, masks = sample([shard], 2, 3, kind, rng)
+        assert images.shape == (2, data.SIDE, data.SIDE, 3) and images.dtype == np.uint8
+        count = kind[1] + kind[2]
+        assert boxes.shape == (2, 3, 4) and points.shape == (2, 3, count, 2)
+        assert labels.shape == (2, 3, count)
+        assert masks.any((2, 3)).all()
+        if kind == KINDS[0]:
+            grey += [bool((i[..., :1] == i).all()) for i in images]
+        else:
+            assert not any((i[..., :1] == i).all() for i in images)
+        for row, own in zip(masks.reshape(-1, *masks.shape[2:]), boxes.reshape(-1, 4), strict=True):
+            x1, y1, x2, y2 = np.rint(own / 2).astype(int)
+            assert row[y1 : y2 + 1, x1 : x2 + 1].any()
+    assert 0 < np.mean(grey) < 1

@@ -1,7 +1,8 @@
 """Train the embedded segmenter: SAM's promptable segmentation on simulated scans.
 
-Besides boxes and clicks, its prompts are boxes with points as median point sampling gives them,
-and its images include heat maps of attention, since refinement (Section IV-B) shows it both.
+Besides boxes and clicks, its prompts are boxes with the points that median point sampling takes
+from maps of attention, and its images include such maps, since refinement (Section IV-B) shows it
+both. The maps are made up, but as vague as the embedded painter's.
 """
 
 from pathlib import Path
@@ -12,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from segment_anything.modeling import Sam
 
+from xsyn_core.boxes import clip, outward
+from xsyn_core.refinement import median_points
 from xsyn_core.sam_checkpoint import THRESHOLDS, load_sam, save_sam
 from xsyn_core.sam_detail import draw, split
 from xsyn_core.simulation.visibility import VISIBLE, edge_contrast
@@ -36,27 +39,82 @@ WHOLE = 0.4
 # Share of the objects that cannot be seen which are asked for all the same.
 UNSEEN = 0.3
 SHARES = (0.24, 0.28, 0.04, 0.10, 0.10, 0.10, 0.14)
-# Share of the foreground points with a box that lie somewhere in it, as attention's do.
-STRAY = 0.25
+# Share of the prompts with a box alone that ask for the object in a map of its attention.
+HEAT = 0.4
+# Such maps, measured on those of the painter for items of known place: cells a side; a glow all
+# over the grounding box, as a share; blur, in cells of the coarser grid; unevenness, from the least
+# factor on, in so many patches a side; mean stray activity.
+CELLS, GLOW, BLUR, LEAST, PATCHES, STRAY = (16, 32), (0.1, 0.7), (0.5, 1.4), 0.1, 8, (0.0, 0.03)
+# How much larger than the object r_i is, from and to.
+REGION = (0.7, 1.7)
 
 
-def heat_map(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A made-up attention map of an object: blurred, uneven, with stray activity outside.
+def heat_map(mask: np.ndarray, box: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A made-up attention map of an object: coarse, blurred, uneven, with a glow in its box.
 
     Args:
         mask: bool (S, S).
+        box: l_i, pixels of the mask.
 
     Returns:
-        uint8 (SIDE, SIDE, 3), grey, brightest at 255.
+        float32 (S, S), 0 or more.
     """
     side = mask.shape[0]
-    cell = rng.choice([4, 8])
-    coarse = cv2.resize(mask.astype(np.float32), (side // cell,) * 2, interpolation=cv2.INTER_AREA)
-    coarse *= rng.uniform(0.3, 1.0, coarse.shape)
-    coarse += rng.exponential(rng.uniform(0.02, 0.12), coarse.shape)
-    fine = cv2.resize(coarse.astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
-    fine = np.clip(fine - fine.min(), 0, None)
-    return np.repeat((fine / max(fine.max(), 1e-6) * 255).astype(np.uint8)[..., None], 3, 2)
+    cells = int(rng.choice(CELLS, p=(0.8, 0.2)))
+    scale = cells / CELLS[0]
+
+    def coarse(values: np.ndarray, blur: float) -> np.ndarray:
+        patches = rng.uniform(LEAST, 1, (PATCHES, PATCHES)).astype(np.float32)
+        uneven = cv2.resize(patches, (cells, cells), interpolation=cv2.INTER_CUBIC)
+        small = cv2.resize(values.astype(np.float32), (cells, cells), interpolation=cv2.INTER_AREA)
+        return cv2.GaussianBlur(small * uneven, (0, 0), blur * scale)
+
+    item = coarse(mask, rng.uniform(*BLUR))
+    x1, y1, x2, y2 = np.rint(box).astype(int)
+    filled = np.zeros(mask.shape, bool)
+    filled[max(y1, 0) : y2, max(x1, 0) : x2] = True
+    glow = rng.uniform(*GLOW)
+    total = (1 - glow) * item / max(item.max(), 1e-6) + glow * coarse(filled, BLUR[0])
+    total += rng.exponential(1, total.shape) * rng.uniform(*STRAY)
+    fine = cv2.resize(total.astype(np.float32), (side, side), interpolation=cv2.INTER_CUBIC)
+    return np.maximum(fine, 0)
+
+
+def picture_of(heat: np.ndarray) -> np.ndarray:
+    """A map (S, S) as SAM sees it: uint8 (SIDE, SIDE, 3), grey, brightest where most active."""
+    grey = (heat / max(heat.max(), 1e-6) * 255).round().astype(np.uint8)
+    grey = cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
+    return np.repeat(grey[..., None], 3, 2)
+
+
+def attended(
+    mask: np.ndarray,
+    box: np.ndarray,
+    kind: tuple[bool, int, int],
+    rng: np.random.Generator,
+    side: int = SIDE,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Points as refinement gives them: median points of a made-up map, around the object in `box`.
+
+    Args:
+        mask: bool (S, S), not empty.
+        box: l_i, pixels of a square image.
+        kind: with 2**n - 1 foreground points.
+        side: of that image.
+
+    Returns:
+        points float32 (2**n, 2), labels float32 (2**n,); see `median_points`.
+    """
+    scale = side / mask.shape[0]
+    place = clip(tuple(box / scale), mask.shape)
+    heat = heat_map(mask, np.array(place), rng)
+    x1, y1, x2, y2 = outward(place)
+    values = heat[y1:y2, x1:x2]
+    share = mask[y1:y2, x1:x2].mean() * rng.uniform(*REGION)
+    region = np.zeros(mask.shape, bool)
+    region[y1:y2, x1:x2] = values >= np.quantile(values, 1 - min(share, 0.9))
+    points, labels = median_points(heat, region, place, (kind[1] + 1).bit_length() - 1)
+    return (points * scale).astype(np.float32), labels.astype(np.float32)
 
 
 def prompt(
@@ -109,21 +167,6 @@ def prompt(
     return loose.astype(np.float32), xy.astype(np.float32), labels
 
 
-def astray(
-    box: np.ndarray,
-    points: np.ndarray,
-    labels: np.ndarray,
-    kind: tuple[bool, int, int],
-    rng: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A `prompt` of which some foreground points, where there is a box, lie anywhere in it."""
-    if kind[0]:
-        lost = (rng.random(len(points)) < STRAY) & (labels == 1)
-        anywhere = rng.uniform(box[:2], np.maximum(box[2:], box[:2] + 1), points.shape)
-        points = np.where(lost[:, None], anywhere, points).astype(np.float32)
-    return box, points, labels
-
-
 def decode(
     sam: Sam, embeddings: torch.Tensor, boxes: torch.Tensor, points, labels, kind
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -145,8 +188,9 @@ def decode(
         None,
     )
     # SAM's own decoder takes one image at a time
-    features, details = split(embeddings.repeat_interleave(prompts, 0), decoder.transformer_dim)
+    features, details = split(embeddings, decoder.transformer_dim)
     source = features + sam.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
+    source = source.repeat_interleave(prompts, 0)
     position = sam.prompt_encoder.get_dense_pe().expand(len(source), -1, -1, -1)
     output_tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight], 0)
     tokens = torch.cat([output_tokens.expand(len(sparse), -1, -1), sparse], 1)
@@ -190,16 +234,25 @@ def sample(
         if not len(present):
             continue
         image, boxes = shard.images[index], np.array(shard.boxes[index])
-        if kind[0] and rng.random() < 0.2:
-            present = present[[rng.integers(len(present))]]
-            image = heat_map(masks[present[0]], rng)
         if rng.random() < 0.5:
             image, masks = image[:, ::-1], masks[..., ::-1]
             boxes[:, [0, 2]] = SIDE - boxes[:, [2, 0]]
         if rng.random() < 0.5:
             image, masks, boxes = image.swapaxes(0, 1), masks.swapaxes(1, 2), boxes[:, [1, 0, 3, 2]]
-        chosen = rng.choice(present, prompts)
-        asked = [astray(*prompt(masks[k], boxes[k], kind, rng), kind, rng) for k in chosen]
+        if kind == KINDS[0] and rng.random() < HEAT:
+            # the glow of a map tells its box
+            chosen = np.full(prompts, rng.choice(present))
+            mask = masks[chosen[0]]
+            asked = [prompt(mask, boxes[chosen[0]], kind, rng)] * prompts
+            image = picture_of(heat_map(mask, asked[0][0] * len(mask) / SIDE, rng))
+        else:
+            chosen = rng.choice(present, prompts)
+            asked = [prompt(masks[k], boxes[k], kind, rng) for k in chosen]
+        if kind[0] and kind[1]:
+            asked = [
+                (box, *attended(masks[k], box, kind, rng))
+                for k, (box, *_) in zip(chosen, asked, strict=True)
+            ]
         rows[0].append(image)
         for column, values in zip(rows[1:4], zip(*asked, strict=True), strict=True):
             column.append(np.stack(values))
