@@ -1,11 +1,11 @@
 """Full-size models with random weights, written, loaded, run for one step and saved again.
 
-    PYTHONPATH=. python tests/full_size.py [gligen] [mobile_sam]
+    PYTHONPATH=. python tests/full_size.py [gligen] [mobile_sam] [vit_b] [vit_l] [vit_h]
         [--side 256] [--folder DIR] [--device cpu]
 
-Not part of the test run: GLIGEN takes some minutes, 3 GB of disk and 8 GiB of memory, MobileSAM a
-minute. The weights have the names, shapes and types (GLIGEN's in half precision) of the published
-ones, and mean nothing.
+Not part of the test run: GLIGEN takes some minutes, 3 GB of disk and 8 GiB of memory, ViT-H as
+much, MobileSAM a minute. The weights have the names, shapes and types (GLIGEN's in half precision)
+of the published ones, and mean nothing.
 """
 
 import argparse
@@ -27,6 +27,7 @@ from original_gligen import (
     save_original,
 )
 from original_mobile_sam import published_shapes, random_weights
+from segment_anything import sam_model_registry
 from transformers import CLIPTokenizer
 
 from xsyn_core.gligen_checkpoint import Parts
@@ -37,6 +38,7 @@ from xsyn_core.training.architectures import save_diffusion
 from xsyn_core.weights import load_diffusion
 
 WORDS = 49408
+SAMS = ("mobile_sam", "vit_b", "vit_l", "vit_h")
 
 
 def tell(what: str, began: float) -> None:
@@ -163,15 +165,29 @@ def embedded(source: Path, device: torch.device) -> tuple[Segmenter, torch.Tenso
     return segmenter, embedding.features
 
 
-def try_mobile_sam(home: Path, device: torch.device) -> None:
-    original, written = home / "mobile_sam.pt", home / "sam.safetensors"
-    weights = random_weights(published_shapes(), torch.Generator().manual_seed(0))
+def original_sam(name: str) -> dict[str, torch.Tensor]:
+    """The state of a published SAM's own modules, at random."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        if name == "mobile_sam":
+            return random_weights(published_shapes(), torch.Generator().manual_seed(0))
+        return sam_model_registry[name]().state_dict()
+
+
+def try_sam(home: Path, name: str, device: torch.device) -> None:
+    # the tensors tell which model it is, not the name of the file
+    original, written = home / "weights.pth", home / "sam.safetensors"
+    weights = original_sam(name)
     torch.save(weights, original)
-    print(f"{original.name}: {len(weights)} tensors, {original.stat().st_size / 1e6:.1f} MB")
+    print(f"{name}: {len(weights)} tensors, {original.stat().st_size / 1e6:.1f} MB")
+    del weights
+    gc.collect()
     segmenter, first = embedded(original, device)
     began = time.monotonic()
     save_sam(written, segmenter.sam)
     tell(f"saved {written.stat().st_size / 1e6:.1f} MB", began)
+    del segmenter
+    gc.collect()
     _, second = embedded(written, device)
     error = (first - second).abs().max() / first.std()
     print(f"features differ by {error:.4f} of their deviation: weights are rounded to float16")
@@ -180,7 +196,7 @@ def try_mobile_sam(home: Path, device: torch.device) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    models = ("gligen", "mobile_sam")
+    models = ("gligen", *SAMS)
     parser.add_argument(
         "models", nargs="*", default=models, metavar="MODEL", help=" or ".join(models)
     )
@@ -195,8 +211,9 @@ def main() -> None:
         home = Path(temporary)
         if "gligen" in chosen.models:
             try_gligen(home, chosen.side, device)
-        if "mobile_sam" in chosen.models:
-            try_mobile_sam(home, device)
+        for name in SAMS:
+            if name in chosen.models:
+                try_sam(home, name, device)
 
 
 if __name__ == "__main__":
