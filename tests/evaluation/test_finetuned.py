@@ -92,6 +92,8 @@ def test_from_beginning_to_end(dataset, tiny_files, tmp_path, capsys):
     )
     found = json.loads((report / "finetuned.json").read_text())
     assert found == json.loads(capsys.readouterr().out)
+    # no judge is left that another dataset's report could go on with
+    assert sorted(file.name for file in report.iterdir()) == ["finetuned.json", "sheet.png"]
     assert found["items"] == 4
     # a red and a blue rectangle are easily told apart
     assert found["real"]["read right"] == 1

@@ -4,6 +4,7 @@ python -m xsyn_core evaluate finetuned --data DATASET --tuned runs/finetuned-den
 """
 
 import json
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from xsyn_core.evaluation.held_out import Case
 from xsyn_core.evaluation.realism import frechet
 from xsyn_core.evaluation.tiles import captioned, grid
 from xsyn_core.frames import window_around
-from xsyn_core.training.finetuning_data import Selection, held_out, remark, select, sources
+from xsyn_core.training.finetuning_data import Selection, held_out, readable, select, sources
 from xsyn_core.training.loop import Plan, pick_device
 from xsyn_core.weights import EMBEDDED, load_models
 
@@ -64,14 +65,9 @@ def split(
         XsynError: `share` is out of range, or holds out nothing.
     """
     found: list[tuple[str, Case]] = []
-    for index, objects in tqdm(selection.objects.items(), desc="reading scans"):
-        try:
-            scan = selection.dataset.scan(index, masks=False)
-        except XsynError as error:
-            remark(f"Left out: {error}")
-            continue
-        source = origins.get(scan.name, scan.sha256)
-        for known in objects:
+    indexes = tqdm(selection.objects, desc="reading scans")
+    for index, scan, source in readable(selection, indexes, origins):
+        for known in selection.objects[index]:
             frame = window_around(known.box, scan.size, side)
             x1, y1, x2, y2 = (side * v for v in frame.unit(known.box))
             image, box = np.rint(frame.cut(scan.pixels)).astype(np.uint8), (x1, y1, x2, y2)
@@ -102,7 +98,7 @@ def main(
     data: Annotated[Path, typer.Option(help="The dataset of the fine-tuning.")],
     tuned: Annotated[str, typer.Option(help="What it wrote: a diffusers folder.")],
     base: Annotated[str, typer.Option(help="What it started from.")] = EMBEDDED,
-    report: Annotated[Path, typer.Option(help="Folder for figures, sheet and judge.")] = Path(
+    report: Annotated[Path, typer.Option(help="Folder for figures and sheet.")] = Path(
         "runs/finetuned-report"
     ),
     catalog: Annotated[str | None, typer.Option(help="As for the training.")] = None,
@@ -143,14 +139,16 @@ def main(
     def real(cases: Sequence[Case]) -> np.ndarray:
         return painting.crops([case.image for case in cases], cases)
 
-    judge = classifier.learn(
-        classifier.Classifier(len(parts.names)).to(where),
-        real(parts.learnt),
-        truth(parts.learnt),
-        BATCH,
-        Plan(steps=judge_steps, rate=RATE, seed=seed, weight_decay=0.05),
-        report / "judge",
-    ).cpu()
+    # not beside the report: what a judge has learnt of another dataset must not be gone on with
+    with tempfile.TemporaryDirectory() as folder:
+        judge = classifier.learn(
+            classifier.Classifier(len(parts.names)).to(where),
+            real(parts.learnt),
+            truth(parts.learnt),
+            BATCH,
+            Plan(steps=judge_steps, rate=RATE, seed=seed, weight_decay=0.05),
+            Path(folder),
+        ).cpu()
     cases = evenly(parts.unseen, items, parts.names)
     others = evenly(parts.learnt, len(cases), parts.names)
     right, crops = truth(cases), real(cases)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from xsyn_core.curation.coco import PROVENANCE
 from xsyn_core.curation.files import writable
 from xsyn_core.curation.readers import Dataset
 from xsyn_core.errors import XsynError
-from xsyn_core.scan import Annotation
+from xsyn_core.scan import Annotation, Scan
 
 SETTINGS = "settings.json"
 
@@ -123,6 +123,25 @@ def sources(path: Path) -> dict[str, str]:
             except (ValueError, KeyError, TypeError):
                 raise XsynError(f"{file} is damaged. Export the dataset again.") from None
     return {}
+
+
+def readable(
+    selection: Selection, indexes: Iterable[int], origins: Mapping[str, str]
+) -> Iterator[tuple[int, Scan, str]]:
+    """The scans that can be read, each with its number and the hash of its source scan; of the
+    others a remark.
+
+    Args:
+        indexes: of images of the dataset.
+        origins: see `sources`.
+    """
+    for index in indexes:
+        try:
+            scan = selection.dataset.scan(index, masks=False)
+        except XsynError as error:
+            remark(f"Left out: {error}")
+            continue
+        yield index, scan, origins.get(scan.name, scan.sha256)
 
 
 def held_out(found: Iterable[str], share: float, seed: int) -> frozenset[str]:

@@ -18,7 +18,7 @@ from xsyn_core.inpainting import Diffusion, masked_images
 from xsyn_core.sample import FrameMode
 from xsyn_core.scan import Annotation
 from xsyn_core.training import processes
-from xsyn_core.training.finetuning_data import Selection, remark
+from xsyn_core.training.finetuning_data import Selection, readable
 
 # Scans a part of the cache.
 PART = 32
@@ -248,13 +248,7 @@ def _write_part(
     number = {name: k for k, name in enumerate(selection.names)}
     found: list[tuple[Cut, str, int]] = []
     flat: dict[str, list[np.ndarray]] = {name: [np.zeros(0, np.float16)] for name in _FLAT}
-    for index in part:
-        try:
-            scan = selection.dataset.scan(index, masks=False)
-        except XsynError as error:
-            remark(f"Left out: {error}")
-            continue
-        source = origins.get(scan.name, scan.sha256)
+    for index, scan, source in readable(selection, part, origins):
         for mirror in range(mirrors):
             pixels, objects = mirrored(scan.pixels, selection.objects[index], mirror)
             rng = np.random.default_rng((seed, index, mirror))

@@ -247,12 +247,14 @@ def sample(
             image = picture_of(heat_map(mask, asked[0][0] * len(mask) / SIDE, rng))
         else:
             chosen = rng.choice(present, prompts)
-            asked = [prompt(masks[k], boxes[k], kind, rng) for k in chosen]
-        if kind[0] and kind[1]:
-            asked = [
-                (box, *attended(masks[k], box, kind, rng))
-                for k, (box, *_) in zip(chosen, asked, strict=True)
-            ]
+            if kind[0] and kind[1]:
+                loose = [prompt(masks[k], boxes[k], KINDS[0], rng)[0] for k in chosen]
+                asked = [
+                    (box, *attended(masks[k], box, kind, rng))
+                    for k, box in zip(chosen, loose, strict=True)
+                ]
+            else:
+                asked = [prompt(masks[k], boxes[k], kind, rng) for k in chosen]
         rows[0].append(image)
         for column, values in zip(rows[1:4], zip(*asked, strict=True), strict=True):
             column.append(np.stack(values))
