@@ -50,8 +50,28 @@ def test_features_are_what_the_last_layer_reads():
     crops = np.random.default_rng(0).integers(0, 256, (3, CROP, CROP, 3), np.uint8)
     features = classifier.features(judge, crops)
     assert features.shape == (3, 192)
-    logits = judge.head(torch.from_numpy(features)).detach().numpy()
-    assert (classifier.predict(judge, crops) == logits.argmax(1)).all()
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            judge.head(torch.from_numpy(features)), judge(classifier.tensor(crops))
+        )
+
+
+def test_a_judge_reads_an_item_in_all_its_attitudes():
+    torch.manual_seed(0)
+    judge = Classifier().eval()
+    torch.nn.init.normal_(judge.head.weight, std=5)
+    crops = np.random.default_rng(0).integers(0, 256, (6, CROP, CROP, 3), np.uint8)
+    crops[:, : CROP // 3] //= np.arange(1, 7, dtype=np.uint8)[:, None, None, None]
+    right = []
+    for crop in crops:
+        attitudes = [np.rot90(c, k) for c in (crop, crop[::-1]) for k in range(4)]
+        with torch.inference_mode():
+            readings = judge(classifier.tensor(np.stack(attitudes))).softmax(1).log()
+        right.append(int(readings.sum(0).argmax()))
+    assert classifier.predict(judge, crops).tolist() == right
+    assert len(set(right)) > 1
+    turned = np.ascontiguousarray(np.rot90(crops, 1, (1, 2))[:, :, ::-1])
+    assert classifier.predict(judge, turned).tolist() == right
 
 
 def test_weights_that_do_not_fit_say_what_to_do(tmp_path):
