@@ -39,7 +39,7 @@ class Judge:
 
     def __call__(self, x):
         level = (self.features(x)[:, 0] / 10).round().long()
-        return torch.nn.functional.one_hot(level.clamp(0, len(CLASSES) - 1), len(CLASSES))
+        return torch.nn.functional.one_hot(level.clamp(0, len(CLASSES) - 1), len(CLASSES)).float()
 
 
 def level(category):
