@@ -1,24 +1,13 @@
 """A few steps of the embedded models' own training, on a shard of two scenes."""
 
-import pytest
 import torch
 from diffusers import AutoencoderKL
 
 from xsyn_core.sam_checkpoint import load_sam
-from xsyn_core.training import architectures, autoencoder, data, segmenter
+from xsyn_core.training import architectures, autoencoder, segmenter
 
 SEED = 5
-
-
-@pytest.fixture(scope="module")
-def rendered(tmp_path_factory):
-    patch = pytest.MonkeyPatch()
-    patch.setattr(data, "SCENES", 2)
-    root = tmp_path_factory.mktemp("data")
-    data.make_shard((root / f"seed{SEED}", SEED, 0))
-    data.expose_shard((root / f"seed{SEED}", SEED, 0, 0))
-    patch.undo()
-    return {"data": root, "seed": SEED, "shard_count": 1, "steps": 2, "device": "cpu"}
+BRIEFLY = {"seed": SEED, "shard_count": 1, "steps": 2, "device": "cpu"}
 
 
 def changed(before: torch.nn.Module, after: torch.nn.Module) -> set[str]:
@@ -31,7 +20,7 @@ def test_the_autoencoder_learns_and_scales_its_latents(rendered, tmp_path):
     base.register_to_config(scaling_factor=0.123)
     base.save_pretrained(tmp_path / "base")
     out = tmp_path / "vae"
-    autoencoder.main(out, run=tmp_path / "run", base=tmp_path / "base", batch=2, **rendered)
+    autoencoder.main(out, rendered, tmp_path / "run", base=tmp_path / "base", batch=2, **BRIEFLY)
     learnt = AutoencoderKL.from_pretrained(out).float()
     parts = {name.split(".")[0] for name in changed(base, learnt)}
     assert parts == {"encoder", "quant_conv", "post_quant_conv", "decoder"}
@@ -40,7 +29,7 @@ def test_the_autoencoder_learns_and_scales_its_latents(rendered, tmp_path):
 
 def test_the_segmenter_learns_and_loads(rendered, tmp_path):
     out = tmp_path / "sam.safetensors"
-    segmenter.main(out, run=tmp_path / "run", images=2, prompts=2, **rendered)
+    segmenter.main(out, rendered, tmp_path / "run", images=2, prompts=2, **BRIEFLY)
     learnt = load_sam(out)
     torch.manual_seed(SEED)
     parts = {name.split(".")[0] for name in changed(architectures.build_sam(), learnt)}

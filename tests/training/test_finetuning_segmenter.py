@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from made_bags import put_dataset
 from original_mobile_sam import tiny_mobile_sam
 from safetensors.torch import load_file
-from test_finetuning import put_dataset
 from typer.testing import CliRunner
 
 from xsyn_core.boxes import of_mask

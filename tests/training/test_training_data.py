@@ -23,14 +23,8 @@ from xsyn_core.training.segmenter import (
 
 
 @pytest.fixture(scope="module")
-def shard(tmp_path_factory):
-    patch = pytest.MonkeyPatch()
-    patch.setattr(data, "SCENES", 2)
-    root = tmp_path_factory.mktemp("data")
-    data.make_shard((root, 5, 0))
-    data.expose_shard((root, 5, 0, 0))
-    patch.undo()
-    return data.Shard.open(root / "00000", 0)
+def shard(rendered):
+    return data.Shard.open(rendered / "seed5" / "00000", 0)
 
 
 def test_boxes_are_those_of_the_silhouettes(shard):
