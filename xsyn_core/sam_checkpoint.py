@@ -54,7 +54,12 @@ PIXEL_STD = (58.395, 57.12, 57.375)
 THRESHOLDS = (0.88, 0.95)
 
 
-def save_sam(path: str | Path, sam: Sam, thresholds: tuple[float, float] | None = None) -> None:
+def save_sam(
+    path: str | Path,
+    sam: Sam,
+    thresholds: tuple[float, float] | None = None,
+    zoom: float | None = None,
+) -> None:
     """Write a `Sam` as float16 safetensors with what its shapes cannot tell as metadata.
 
     The file appears whole or not at all. `sam` itself is left as it is. The statistics of batch
@@ -64,6 +69,8 @@ def save_sam(path: str | Path, sam: Sam, thresholds: tuple[float, float] | None 
         sam: with an `ImageEncoderViT` or a `TinyViT`.
         thresholds: the least predicted IoU and stability of a mask of "everything" that suit
             this model; the original's where not given.
+        zoom: the model answers a prompt best in a window of so many times the size of what it
+            asks for; the whole image where not given.
     """
     path = Path(path)
     encoder, decoder = sam.image_encoder, sam.mask_decoder
@@ -80,6 +87,7 @@ def save_sam(path: str | Path, sam: Sam, thresholds: tuple[float, float] | None 
         "pixel_mean": sam.pixel_mean.flatten().tolist(),
         "pixel_std": sam.pixel_std.flatten().tolist(),
         "thresholds": list(thresholds or THRESHOLDS),
+        "zoom": zoom,
     }
     tensors = {
         name: tensor.detach()
@@ -120,6 +128,8 @@ def load_sam(path: str | Path, device: str | torch.device = "cpu") -> Sam:
         sam.load_state_dict(weights, strict=True, assign=True)
         low_iou, low_stability = layout.get("thresholds", THRESHOLDS)
         sam.thresholds = (float(low_iou), float(low_stability))
+        zoom = layout.get("zoom")
+        sam.zoom = None if zoom is None else float(zoom)
     except (KeyError, IndexError, TypeError, ValueError, AssertionError, RuntimeError) as error:
         if isinstance(error, XsynError):
             raise
@@ -168,6 +178,13 @@ def _has_detail(tensors: Mapping[str, torch.Tensor]) -> bool:
     return "image_encoder.patch_embed.enter.weight" in tensors
 
 
+def _details(tensors: Mapping[str, torch.Tensor]) -> tuple[int, int]:
+    """Channels that the project's own encoder keeps at strides 8 and 4."""
+    kept = (tensors[f"image_encoder.keep_{name}.weight"] for name in ("middle", "fine"))
+    middle, fine = (len(weight) for weight in kept)
+    return middle, fine
+
+
 def _has_tiny_vit(tensors: Mapping[str, torch.Tensor]) -> bool:
     return any(name.startswith(TINY_VIT) for name in tensors)
 
@@ -196,7 +213,9 @@ def _build(tensors: Mapping[str, torch.Tensor], layout: Mapping[str, Any]) -> Sa
             mlp_dim=shape(first + "mlp.lin1.weight")[0],
             attention_downsample_rate=out // inner,
         )
-        make_decoder = DetailDecoder if _has_detail(tensors) else MaskDecoder
+        make_decoder = MaskDecoder
+        if _has_detail(tensors):
+            make_decoder = partial(DetailDecoder, _details(tensors))
         decoder = make_decoder(
             transformer_dim=out,
             transformer=transformer,
@@ -229,7 +248,7 @@ def _vit(
     make_encoder = ImageEncoderViT
     if detailed:
         fine, middle = (shape(f"patch_embed.{name}.weight")[0] for name in ("enter", "halve"))
-        make_encoder = partial(DetailEncoder, fine, middle)
+        make_encoder = partial(DetailEncoder, fine, middle, _details(tensors))
     encoder = make_encoder(
         img_size=grid * patch,
         patch_size=patch,

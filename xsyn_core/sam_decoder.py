@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from segment_anything.modeling import Sam
 from torch import Tensor, nn
 
-from xsyn_core.sam_detail import split
+from xsyn_core.sam_detail import DetailDecoder
 
 
 class _Attention:
@@ -77,9 +77,10 @@ class Decoder:
             for layer in transformer.layers
         ]
         self.final = _Attention(transformer.final_attn_token_to_image)
-        first, norm, _, second, _ = decoder.output_upscaling
-        self.first, self.second = _as_matrix(first), _as_matrix(second)
-        self.norm = (norm.weight, norm.bias, norm.eps)
+        if not isinstance(decoder, DetailDecoder):
+            first, norm, _, second, _ = decoder.output_upscaling
+            self.first, self.second = _as_matrix(first), _as_matrix(second)
+            self.norm = (norm.weight, norm.bias, norm.eps)
         self.position = self.prompts.get_dense_pe().flatten(2).transpose(1, 2)  # (1, N, C)
 
     def attend(self, features: Tensor, prompts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -95,7 +96,7 @@ class Decoder:
         decoder = self.decoder
         own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
         prompts = torch.cat([own.expand(len(prompts), -1, -1), prompts], 1)
-        image = split(features, decoder.transformer_dim)[0]
+        image = features[:, : decoder.transformer_dim]
         image = image + self.prompts.no_mask_embed.weight.view(1, -1, 1, 1)
         image = image.flatten(2).transpose(1, 2)
         tokens = prompts
@@ -128,33 +129,22 @@ class Decoder:
         Returns:
             float (B, len(which), 4 g, 4 g).
         """
+        if isinstance(self.decoder, DetailDecoder):
+            return self.decoder.draw(image, tokens, self.decoder.split(features)[1], which)
         mlps = self.decoder.output_hypernetworks_mlps
         hyper = torch.stack([mlps[k](tokens[:, k]) for k in which], 1)
-        middle, fine = self._details(features)
         weight, bias = self.first
-        pixels = (image @ weight + bias).unflatten(-1, (4, -1)) + middle
+        pixels = (image @ weight + bias).unflatten(-1, (4, -1))
         scale, shift, eps = self.norm
         pixels = F.gelu(F.layer_norm(pixels, scale.shape, scale, shift, eps))
         weight, bias = self.second
-        pixels = F.gelu((pixels @ weight + bias).unflatten(-1, (4, -1)) + fine).flatten(1, 3)
+        pixels = F.gelu((pixels @ weight + bias).unflatten(-1, (4, -1))).flatten(1, 3)
         logits = hyper @ pixels.transpose(1, 2)
         side = self.prompts.image_embedding_size[0]
         # each token is 2 x 2 cells, each of 2 x 2 pixels
         logits = logits.view(*logits.shape[:2], side, side, 2, 2, 2, 2)
         logits = logits.permute(0, 1, 2, 4, 6, 3, 5, 7)
         return logits.reshape(*logits.shape[:2], 4 * side, 4 * side)
-
-    def _details(self, features: Tensor) -> tuple[Tensor | int, Tensor | int]:
-        """Details (see `sam_detail`) of an image in the order of `masks`: (N, 4, C / 4) and
-        (N, 4, 4, C / 8)."""
-        details = split(features, self.decoder.transformer_dim)[1]
-        if details is None:
-            return 0, 0
-        middle, fine = (F.pixel_unshuffle(d[0], 2 * k).flatten(1) for k, d in enumerate(details, 1))
-        middle = middle.unflatten(0, (-1, 4)).permute(2, 1, 0)
-        # rows and columns of a token: of its cells, then of their pixels
-        fine = fine.unflatten(0, (-1, 2, 2, 2, 2)).permute(5, 1, 3, 2, 4, 0)
-        return middle, fine.flatten(3, 4).flatten(1, 2)
 
 
 def _as_matrix(convolution: nn.ConvTranspose2d) -> tuple[Tensor, Tensor]:

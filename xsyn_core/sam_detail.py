@@ -12,6 +12,7 @@ its one output, pixels of a token as channels.
 
 import torch
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder
+from segment_anything.modeling.mask_decoder import MLP
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -52,18 +53,20 @@ class DetailEncoder(ImageEncoderViT):
 
     Args:
         fine, middle: see `Stem`.
+        details: channels of what is added at strides 8 and 4.
         settings: of `ImageEncoderViT`, with a `patch_size` of `STRIDE`.
     """
 
-    def __init__(self, fine: int, middle: int, **settings):
+    def __init__(self, fine: int, middle: int, details: tuple[int, int], **settings):
         super().__init__(**settings)
-        width, out = settings["embed_dim"], settings["out_chans"]
+        width = settings["embed_dim"]
         self.patch_embed = Stem(fine, middle, width, settings.get("in_chans", 3))
-        self.keep_fine = nn.Conv2d(fine, out // 8, 1)
-        self.keep_middle = nn.Conv2d(middle, out // 4, 1)
+        self.keep_middle = nn.Conv2d(middle, details[0], 1)
+        self.keep_fine = nn.Conv2d(fine, details[1], 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, 4 * out_chans, g, g): tokens, then the details at strides 8 and 4."""
+        """(B, C, H, W) to (B, out_chans + 4 * details[0] + 16 * details[1], g, g): tokens, then the
+        details at strides 8 and 4."""
         tokens, fine, middle = self.patch_embed(x)
         tokens = tokens + self.pos_embed
         for block in self.blocks:
@@ -76,7 +79,30 @@ class DetailEncoder(ImageEncoderViT):
 
 
 class DetailDecoder(MaskDecoder):
-    """A mask decoder for what `DetailEncoder` gives."""
+    """A mask decoder for what `DetailEncoder` gives.
+
+    SAM upscales each token by itself; here convolutions come in between, so that a mask follows
+    what is seen around a pixel and not at it alone.
+
+    Args:
+        details: as in `DetailEncoder`; channels of the masks at strides 8 and 4.
+        settings: of `MaskDecoder`.
+    """
+
+    def __init__(self, details: tuple[int, int], **settings):
+        super().__init__(**settings)
+        width, (middle, fine) = settings["transformer_dim"], details
+        self.details = details
+        self.output_upscaling = nn.Sequential(
+            nn.ConvTranspose2d(width, middle, 2, 2),
+            _Block(middle),
+            nn.ConvTranspose2d(middle, fine, 2, 2),
+            _Block(fine),
+            nn.GELU(),
+        )
+        self.output_hypernetworks_mlps = nn.ModuleList(
+            MLP(width, width, fine, 3) for _ in range(self.num_mask_tokens)
+        )
 
     def predict_masks(
         self,
@@ -89,63 +115,53 @@ class DetailDecoder(MaskDecoder):
         count = len(sparse_prompt_embeddings)
         own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
         tokens = torch.cat([own.expand(count, -1, -1), sparse_prompt_embeddings], 1)
-        source, details = split(image_embeddings, self.transformer_dim)
+        source, details = self.split(image_embeddings)
         source = source + dense_prompt_embeddings
         hidden, image = self.transformer(source, image_pe.expand(count, -1, -1, -1), tokens)
-        masks = draw(self, image, hidden[:, 1:], details)
+        masks = self.draw(image, hidden[:, 1 : 1 + self.num_mask_tokens], details)
         return masks, self.iou_prediction_head(hidden[:, 0])
 
+    def split(self, features: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Take what the encoder gives apart.
 
-def split(features: Tensor, width: int) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
-    """Take what an encoder gives apart.
+        Returns:
+            tokens (B, C, g, g); details (B, details[0], 2 g, 2 g) and (B, details[1], 4 g, 4 g).
+        """
+        middle, fine = self.details
+        sizes = [self.transformer_dim, 4 * middle, 16 * fine]
+        tokens, at_8, at_4 = features.split(sizes, 1)
+        return tokens, (functional.pixel_shuffle(at_8, 2), functional.pixel_shuffle(at_4, 4))
 
-    Args:
-        features: (B, width or 4 * width, g, g).
-        width: channels of the tokens.
+    def draw(
+        self,
+        image: Tensor,
+        tokens: Tensor,
+        details: tuple[Tensor, Tensor],
+        which: range | None = None,
+    ) -> Tensor:
+        """The logits of mask tokens.
 
-    Returns:
-        tokens (B, width, g, g); details (B, width / 4, 2 g, 2 g) and (B, width / 8, 4 g, 4 g), or
-        None where there are none.
-    """
-    if features.shape[1] == width:
-        return features, None
-    middle, fine = features[:, width : 2 * width], features[:, 2 * width :]
-    return features[:, :width], (
-        functional.pixel_shuffle(middle, 2),
-        functional.pixel_shuffle(fine, 4),
-    )
+        Args:
+            image: (B, g * g, C), out of the transformer.
+            tokens: (B, M, C), all its mask tokens.
+            details: from `split`, of as many images as divide the batch: B / images prompts each.
+            which: of the M masks; all where not given.
 
-
-def draw(
-    decoder: MaskDecoder,
-    image: Tensor,
-    tokens: Tensor,
-    details: tuple[Tensor, Tensor] | None,
-) -> Tensor:
-    """The logits of mask tokens.
-
-    Args:
-        decoder: whose upscaling is used.
-        image: (B, g * g, C), out of the transformer.
-        tokens: (B, M, C), its mask tokens.
-        details: from `split`, of as many images as divide the batch: B / images prompts each.
-
-    Returns:
-        (B, M, 4 g, 4 g).
-    """
-    side = round(image.shape[1] ** 0.5)
-    first, norm, activation, second, last = decoder.output_upscaling
-    middle, fine = details or (None, None)
-    pixels = _added(first(image.transpose(1, 2).unflatten(2, (side, side))), middle)
-    pixels = last(_added(second(activation(norm(pixels))), fine))
-    mlps = decoder.output_hypernetworks_mlps
-    weights = torch.stack([mlp(tokens[:, k]) for k, mlp in enumerate(mlps)], 1)
-    return (weights @ pixels.flatten(2)).unflatten(2, pixels.shape[2:])
+        Returns:
+            (B, len(which), 4 g, 4 g).
+        """
+        side = round(image.shape[1] ** 0.5)
+        first, at_8, second, at_4, last = self.output_upscaling
+        pixels = first(image.transpose(1, 2).unflatten(2, (side, side)))
+        pixels = at_8(_added(pixels, details[0]))
+        pixels = last(at_4(_added(second(pixels), details[1])))
+        mlps = self.output_hypernetworks_mlps
+        chosen = range(len(mlps)) if which is None else which
+        weights = torch.stack([mlps[k](tokens[:, k]) for k in chosen], 1)
+        return (weights @ pixels.flatten(2)).unflatten(2, pixels.shape[2:])
 
 
-def _added(pixels: Tensor, details: Tensor | None) -> Tensor:
-    if details is None:
-        return pixels
+def _added(pixels: Tensor, details: Tensor) -> Tensor:
     return (pixels.unflatten(0, (len(details), -1)) + details[:, None]).flatten(0, 1)
 
 

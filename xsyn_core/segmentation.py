@@ -30,6 +30,10 @@ COARSE_SIDE = 256
 # ... but for those whose stability, or whose box IoU with another, is there this close to its
 # threshold.
 CLOSE = 0.03
+# A view of more than this share of the image shows nothing that the image does not.
+LARGE_VIEW = 0.8
+# Windows around points alone, as shares of the image's long side.
+SCALES = (0.66, 0.44, 0.28, 0.18)
 # Narrower image encoders take too short a time for half precision to be worth its error.
 LARGE_WIDTH = 768
 
@@ -58,11 +62,13 @@ class Embedding:
     """An encoded image.
 
     Attributes:
+        image: uint8 (H, W, 3), what was encoded.
         features: (1, C, g, g), all that the image encoder gives.
         image_size: (height, width) of the image in pixels.
         input_size: (height, width) of the resized image inside the model's padded square.
     """
 
+    image: np.ndarray
     features: torch.Tensor
     image_size: tuple[int, int]
     input_size: tuple[int, int]
@@ -102,6 +108,7 @@ class Segmenter:
         self.side = sam.image_encoder.img_size
         self.thresholds: tuple[float, float] = getattr(sam, "thresholds", THRESHOLDS)
         self.batch = prompts_at_once(self.device)
+        self.zoom: float | None = getattr(sam, "zoom", None)
 
     @torch.inference_mode()
     def embed(self, image: np.ndarray) -> Embedding:
@@ -125,7 +132,7 @@ class Segmenter:
             torch.autocast(self.device.type, dtype=self.dtype, enabled=half),
         ):
             features = self.sam.image_encoder(self.sam.preprocess(pixels))
-        return Embedding(features.float(), size, (height, width))
+        return Embedding(image, features.float(), size, (height, width))
 
     @torch.inference_mode()
     def segment(
@@ -151,12 +158,69 @@ class Segmenter:
             raise XsynError("SAM needs a box or at least one point.")
         if points is not None and (labels is None or len(labels) != len(points)):
             raise XsynError("SAM needs a label, 1 or 0, for every point.")
-        corners = None if box is None else np.asarray(box, np.float32).reshape(1, 2, 2)
+        labels = None if points is None else np.asarray(labels, np.float32)
+        corners = None if box is None else np.asarray(box, np.float32)
+        if self.zoom is None:
+            return self._segment(embedding, corners, points, labels)
+        if corners is None:
+            return self._at_every_scale(embedding, points, labels)
+        around = corners
+        if points is not None and labels.any():  # type: ignore[union-attr]
+            inside = points[labels == 1]
+            ends = np.minimum(around[:2], inside.min(0)), np.maximum(around[2:], inside.max(0))
+            around = np.concatenate(ends)
+        view = self.view(tuple(around), embedding.image_size)
+        if view is None:
+            return self._segment(embedding, corners, points, labels)
+        return self._close_up(embedding, view, corners, points, labels)
+
+    def _at_every_scale(self, embedding: Embedding, points, labels) -> Segment:
+        """As `_segment`: points do not tell how large a thing they mean, so the model looks at
+        ever smaller windows around them, and the mask that it trusts most counts."""
+        height, width = embedding.image_size
+        found = [self._segment(embedding, None, points, labels)]
+        inside = points[labels == 1]
+        if len(inside):
+            (left, top), (right, bottom) = inside.min(0), inside.max(0)
+            for share in SCALES:
+                side = share * max(height, width)
+                if max(right - left, bottom - top) < side / 2:
+                    x1, x2 = _span(left, right, side, width)
+                    y1, y2 = _span(top, bottom, side, height)
+                    view = x1, y1, x2, y2
+                    found.append(self._close_up(embedding, view, None, points, labels))
+        return max(found, key=lambda segment: segment.predicted_iou)
+
+    def view(
+        self, around: Sequence[float], image_size: tuple[int, int]
+    ) -> tuple[int, int, int, int] | None:
+        """Where a model that zooms looks for what lies in a box.
+
+        Args:
+            around: (x1, y1, x2, y2).
+            image_size: (height, width).
+
+        Returns:
+            The window (x1, y1, x2, y2) inside the image; None for the whole image.
+        """
+        if self.zoom is None:
+            return None
+        height, width = image_size
+        left, top, right, bottom = around
+        side = self.zoom * max(right - left, bottom - top)
+        if not 0 < side <= LARGE_VIEW * max(height, width):
+            return None
+        x1, x2 = _span(left, right, side, width)
+        y1, y2 = _span(top, bottom, side, height)
+        return x1, y1, x2, y2
+
+    def _segment(self, embedding: Embedding, corners, points, labels) -> Segment:
+        """The mask for a box (4,), points (k, 2) with labels (k,), or both."""
         prompts = self._prompts(
             embedding,
             None if points is None else points[None],
-            None if points is None else np.asarray(labels)[None],
-            corners,
+            None if points is None else labels[None],
+            None if corners is None else corners.reshape(1, 2, 2),
         )
         image, tokens, quality = self.decoder.attend(embedding.features, prompts)
         logits = (
@@ -167,6 +231,21 @@ class Segmenter:
         )
         full = self._resampling(embedding, max(embedding.image_size))
         return _at_full_size(logits, float(quality[0, 0]), full)
+
+    def _close_up(self, embedding: Embedding, view, corners, points, labels) -> Segment:
+        """As `_segment`, from a window of the image."""
+        x1, y1, x2, y2 = view
+        corner = np.array([x1, y1], np.float32)
+        if points is not None:
+            seen = ((points >= corner) & (points < (x2, y2))).all(1)
+            points, labels = points[seen] - corner, labels[seen]
+        corners = None if corners is None else corners - np.tile(corner, 2)
+        near = self._segment(self.embed(embedding.image[y1:y2, x1:x2]), corners, points, labels)
+        mask = np.zeros(embedding.image_size, bool)
+        mask[y1:y2, x1:x2] = near.mask
+        moved = [float(end) for end in np.add(near.box, np.tile(corner, 2))]
+        box: Box = (moved[0], moved[1], moved[2], moved[3]) if near.area else near.box
+        return Segment(mask, box, near.area, near.predicted_iou, near.stability)
 
     @torch.inference_mode()
     def everything(
@@ -315,6 +394,13 @@ def _encoder_dtype(sam: Sam, device: torch.device) -> torch.dtype:
     ):
         return torch.bfloat16
     return torch.float32
+
+
+def _span(start: float, stop: float, length: float, limit: int) -> tuple[int, int]:
+    """`length` pixels, but at most `limit`, around `start` to `stop` within 0 to `limit`."""
+    length = max(1, min(round(length), limit))
+    first = min(max(round((start + stop - length) / 2), 0), limit - length)
+    return first, first + length
 
 
 @lru_cache(maxsize=16)

@@ -9,11 +9,14 @@ from segment_anything import SamPredictor
 from segment_anything.modeling import PromptEncoder, Sam, TwoWayTransformer
 
 from xsyn_core.sam_decoder import Decoder
-from xsyn_core.sam_detail import STRIDE, DetailDecoder, DetailEncoder, draw, split
+from xsyn_core.sam_detail import STRIDE, DetailDecoder, DetailEncoder
 from xsyn_core.segmentation import Segmenter, load_sam, save_sam
 from xsyn_core.training.segmenter import decode
 
 SIDE, OUT = 64, 32
+# Channels of the details at strides 8 and 4, and of all that the encoder gives.
+DETAILS = MIDDLE, FINE = 16, 8
+ALL = OUT + 4 * MIDDLE + 16 * FINE
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +28,7 @@ def sam():
             DetailEncoder(
                 8,
                 16,
+                DETAILS,
                 img_size=SIDE,
                 patch_size=STRIDE,
                 embed_dim=24,
@@ -37,6 +41,7 @@ def sam():
             ),
             PromptEncoder(OUT, (grid, grid), (SIDE, SIDE), mask_in_chans=4),
             DetailDecoder(
+                DETAILS,
                 transformer_dim=OUT,
                 transformer=TwoWayTransformer(2, OUT, 4, 48),
                 iou_head_hidden_dim=24,
@@ -60,41 +65,67 @@ def picture(height, width):
 def test_details_lie_where_they_were_seen(sam):
     image = torch.randn(1, 3, SIDE, SIDE)
     features = sam.image_encoder(image)
-    tokens, details = split(features, OUT)
+    tokens, details = sam.mask_decoder.split(features)
     _, fine, middle = sam.image_encoder.patch_embed(image)
-    assert tokens.shape == (1, OUT, 4, 4)
+    assert features.shape == (1, ALL, 4, 4) and tokens.shape == (1, OUT, 4, 4)
     torch.testing.assert_close(details[0], sam.image_encoder.keep_middle(middle))
     torch.testing.assert_close(details[1], sam.image_encoder.keep_fine(fine))
-    assert split(tokens, OUT)[1] is None
 
 
-def test_masks_against_a_loop(sam):
+def normalised(x, norm):
+    """Group normalisation of (C, H, W) by hand."""
+    grouped = x.reshape(norm.num_groups, -1)
+    mean, variance = grouped.mean(1, keepdim=True), grouped.var(1, unbiased=False, keepdim=True)
+    x = ((grouped - mean) / (variance + norm.eps).sqrt()).view_as(x)
+    return x * norm.weight[:, None, None] + norm.bias[:, None, None]
+
+
+def convolved(x, conv):
+    """A 3 x 3 convolution of (C, H, W), cell by cell."""
+    padded = torch.nn.functional.pad(x, (1, 1, 1, 1))
+    rows = []
+    for i in range(x.shape[1]):
+        cells = [padded[:, i : i + 3, j : j + 3].flatten() for j in range(x.shape[2])]
+        rows.append(torch.stack([conv.weight.flatten(1) @ c + conv.bias for c in cells], 1))
+    return torch.stack(rows, 1)
+
+
+def doubled(x, conv):
+    """A transposed convolution of kernel and stride 2 of (C, H, W), cell by cell."""
+    out = torch.zeros(conv.out_channels, 2 * x.shape[1], 2 * x.shape[2])
+    for i in range(out.shape[1]):
+        for j in range(out.shape[2]):
+            out[:, i, j] = x[:, i // 2, j // 2] @ conv.weight[:, :, i % 2, j % 2] + conv.bias
+    return out
+
+
+def test_masks_against_loops(sam):
     decoder = sam.mask_decoder
     generator = torch.Generator().manual_seed(2)
     image, tokens = (torch.randn(1, n, OUT, generator=generator) for n in (4, 4))
-    middle = torch.randn(1, OUT // 4, 4, 4, generator=generator)
-    fine = torch.randn(1, OUT // 8, 8, 8, generator=generator)
-    got = draw(decoder, image, tokens, (middle, fine))
-    first, norm, _, second, _ = decoder.output_upscaling
-    gelu = torch.nn.functional.gelu
-    for y in range(8):
-        for x in range(8):
-            cell = image[0, (y // 4) * 2 + x // 4]
-            cell = cell @ first.weight[:, :, y // 2 % 2, x // 2 % 2] + first.bias
-            cell = cell + middle[0, :, y // 2, x // 2]
-            cell = (cell - cell.mean()) / (cell.var(unbiased=False) + norm.eps).sqrt()
-            cell = gelu(cell * norm.weight + norm.bias)
-            cell = cell @ second.weight[:, :, y % 2, x % 2] + second.bias
-            cell = gelu(cell + fine[0, :, y, x])
-            for k, mlp in enumerate(decoder.output_hypernetworks_mlps):
-                expected = mlp(tokens[0, k]) @ cell
-                assert float(got[0, k, y, x]) == pytest.approx(float(expected), rel=1e-3, abs=1e-3)
+    middle = torch.randn(1, MIDDLE, 4, 4, generator=generator)
+    fine = torch.randn(1, FINE, 8, 8, generator=generator)
+    got = decoder.draw(image, tokens, (middle, fine))
+    first, at_8, second, at_4, _ = decoder.output_upscaling
+
+    def block(x, part):
+        y = convolved(torch.nn.functional.silu(normalised(x, part.norm1)), part.conv1)
+        return x + convolved(torch.nn.functional.silu(normalised(y, part.norm2)), part.conv2)
+
+    x = block(doubled(image[0].T.reshape(OUT, 2, 2), first) + middle[0], at_8)
+    x = torch.nn.functional.gelu(block(doubled(x, second) + fine[0], at_4))
+    for k, mlp in enumerate(decoder.output_hypernetworks_mlps):
+        expected = torch.einsum("c,chw->hw", mlp(tokens[0, k]), x)
+        torch.testing.assert_close(got[0, k], expected, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(
+        decoder.draw(image, tokens, (middle, fine), range(1, 3)), got[:, 1:3]
+    )
 
 
 @pytest.mark.parametrize("with_box", [False, True])
 def test_both_fast_decoders_equal_the_plain_one(sam, with_box):
     generator = torch.Generator().manual_seed(3)
-    features = torch.randn(2, 4 * OUT, 4, 4, generator=generator)
+    features = torch.randn(2, ALL, 4, 4, generator=generator)
     points = torch.rand(2, 3, 1, 2, generator=generator) * SIDE
     labels = torch.ones(2, 3, 1)
     boxes = torch.rand(2, 3, 4, generator=generator) * SIDE

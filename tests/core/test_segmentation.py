@@ -156,6 +156,47 @@ def test_everything_finds_the_regions_of_the_original(sam, size, overlap):
         left.remove(match)
 
 
+def test_zooms_in_on_what_it_is_asked_for(sam, tmp_path):
+    image = picture((90, 120), 4)
+    save_sam(tmp_path / "sam.safetensors", sam, zoom=2.0)
+    zooming, plain = Segmenter(load_sam(tmp_path / "sam.safetensors")), Segmenter(sam)
+    assert zooming.zoom == 2.0 and plain.zoom is None
+    embedding = zooming.embed(image)
+    # 40 x 40 around the middle of the box, moved into the image
+    box, view = (90, 10, 110, 26), (slice(0, 40), slice(80, 120))
+    points, labels = np.array([[95, 20], [100, 15], [10, 80]]), np.array([1, 0, 0])
+    near = plain.embed(image[view])
+    for asked, there in (
+        ({"box": box}, {"box": (10, 10, 30, 26)}),
+        (
+            {"box": box, "points": points, "labels": labels},
+            # what lies outside the view is left out
+            {"box": (10, 10, 30, 26), "points": points[:2] - (80, 0), "labels": labels[:2]},
+        ),
+    ):
+        got, expected = zooming.segment(embedding, **asked), plain.segment(near, **there)
+        assert expected.area and masks_iou(got.mask[view], expected.mask) > 0.99
+        assert got.mask.sum() == got.area == pytest.approx(expected.area, rel=0.01)
+        check_box(got)
+    # without a box the surest of several windows counts, the whole image among them
+    point = {"points": np.array([[60, 40]]), "labels": np.array([1])}
+    views = [(0, 0, 120, 90)]
+    for side in (79, 53, 34, 22):
+        x, y = 60 - side // 2, max(0, 40 - side // 2)
+        views.append((x, y, x + side, y + side))
+    found = []
+    for x1, y1, x2, y2 in views:
+        moved = {**point, "points": point["points"] - (x1, y1)}
+        found.append(plain.segment(plain.embed(image[y1:y2, x1:x2]), **moved))
+    best = max(range(len(found)), key=lambda k: found[k].predicted_iou)
+    got, (x1, y1, x2, y2) = zooming.segment(embedding, **point), views[best]
+    assert got.predicted_iou == pytest.approx(found[best].predicted_iou, abs=0.02)
+    assert masks_iou(got.mask[y1:y2, x1:x2], found[best].mask) > 0.8
+    large = {"box": (5, 5, 100, 80)}
+    whole = plain.segment(plain.embed(image), **large)
+    assert masks_iou(zooming.segment(embedding, **large).mask, whole.mask) > 0.99
+
+
 def test_everything_filters_by_quality_and_stability(sam):
     image, segmenter = picture((80, 100), 5), Segmenter(sam)
     found = segmenter.everything(image, 4, -10.0, 0.0, 1.0)

@@ -9,7 +9,7 @@ from made_bags import put_dataset
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from xsyn_core.inpainting import Diffusion
-from xsyn_core.training import architectures, data
+from xsyn_core.training import architectures, data, segmenter_data
 from xsyn_core.weights import load_models
 
 
@@ -80,10 +80,12 @@ def dataset(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def rendered(tmp_path_factory) -> Path:
-    """Training data of two scenes: shard 0 of seed 5, in one look."""
+    """Training data of two scenes each: shard 0 of seed 5, in one look, and the segmenter's."""
     root = tmp_path_factory.mktemp("rendered")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(data, "SCENES", 2)
         data.make_shard((root / "seed5", 5, 0))
         data.expose_shard((root / "seed5", 5, 0, 0))
+        patch.setattr(segmenter_data, "SCENES", 2)
+        segmenter_data.make_pictures((root / "segmenter5", 5, 0))
     return root

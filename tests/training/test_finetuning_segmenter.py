@@ -1,5 +1,7 @@
 """Fine-tuning of SAM's mask decoder on a made-up dataset."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -101,6 +103,22 @@ def test_prompts_lie_on_the_masks_where_sam_sees_them(dataset, tiny_models, tmp_
     for (x, y), label in zip(points[0].flatten(0, 1), labels[0].flatten(), strict=True):
         cell = int(y * side / segmenter.side), int(x * side / segmenter.side)
         assert masks[0, 0][cell] == bool(label)
+
+
+def test_a_model_that_zooms_learns_from_windows_too(dataset, tiny_models, tmp_path):
+    segmenter = copy.copy(tiny_models.segmenter)
+    segmenter.zoom = 1.5
+    selection = select(read_dataset(dataset))
+    pictures = cache_pictures(selection, {}, tmp_path / "cache", segmenter)
+    scan = read_dataset(dataset).scan(0)
+    box = of_mask(scan.annotations[0].mask)
+    x1, y1, x2, y2 = segmenter.view(box, scan.size)
+    assert len(pictures.counts) > len(OBJECTS) and pictures.sources[0] == pictures.sources[1]
+    near = segmenter.embed(scan.pixels[y1:y2, x1:x2]).features[0]
+    assert torch.allclose(torch.tensor(pictures.features[1]).float(), near, atol=1e-2)
+    # the object fills its window
+    left, top, right, bottom = of_mask(pictures.truth(1)[0])
+    assert max(right - left, bottom - top) > pictures.truth(1).shape[-1] / 2
 
 
 def test_masks_keep_their_place_on_the_padded_square():

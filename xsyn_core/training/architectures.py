@@ -133,11 +133,12 @@ def build_scheduler() -> DDIMScheduler:
 
 def build_sam() -> Sam:
     """A `Sam` for 256 px images: a 16 x 16 token grid, masks of 64 x 64 logits."""
-    side, width, prompt_dim = 256, 192, 128
+    side, width, prompt_dim, details = 256, 192, 128, (64, 24)
     grid = side // STRIDE
     encoder = DetailEncoder(
         fine=40,
         middle=80,
+        details=details,
         img_size=side,
         patch_size=STRIDE,
         embed_dim=width,
@@ -155,6 +156,7 @@ def build_sam() -> Sam:
         image_encoder=encoder,
         prompt_encoder=PromptEncoder(prompt_dim, (grid, grid), (side, side), mask_in_chans=16),
         mask_decoder=DetailDecoder(
+            details,
             num_multimask_outputs=3,
             transformer=TwoWayTransformer(
                 depth=2, embedding_dim=prompt_dim, mlp_dim=512, num_heads=4

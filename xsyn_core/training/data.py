@@ -218,7 +218,8 @@ def expose_shard(task: tuple[Path, int, int, int]) -> None:
         temporary.rename(file)
 
 
-def _all(work, tasks: list, workers: int, title: str) -> None:
+def in_parallel(work, tasks: list, workers: int, title: str) -> None:
+    """Do `work` on each of `tasks` in fresh processes, with a progress bar."""
     if tasks:
         with multiprocessing.get_context("spawn").Pool(workers) as pool:
             for _ in tqdm(pool.imap_unordered(work, tasks), total=len(tasks), desc=title):
@@ -232,8 +233,8 @@ def shards(root: Path, seed: int, count: int, looks: int = 1, workers: int = 2) 
     root.mkdir(parents=True, exist_ok=True)
     folders = [root / f"{k:05d}" for k in range(count)]
     tasks = [(root, seed, k) for k in range(count) if not folders[k].exists()]
-    _all(make_shard, tasks, workers, "rendering shards")
+    in_parallel(make_shard, tasks, workers, "rendering shards")
     wanted = [(root, seed, k, look) for look in range(looks) for k in range(count)]
     missing = [t for t in wanted if not (folders[t[2]] / f"plain{t[3]}.npy").exists()]
-    _all(expose_shard, missing, workers, "exposing shards")
+    in_parallel(expose_shard, missing, workers, "exposing shards")
     return [Shard.open(folders[k], look) for _, _, k, look in wanted]

@@ -51,7 +51,8 @@ PROMPTS = 4
 
 @dataclass(frozen=True)
 class Pictures:
-    """N encoded scans with their masks, as memory maps.
+    """N encoded scans with their masks, as memory maps; for a model that zooms also windows of them
+    around each mask.
 
     Attributes:
         features: float16 (N or more, C, g, g); the rows past N are empty.
@@ -101,11 +102,14 @@ def _write(
         for index in selection.objects
         if any(o.segmentation is not None for o in selection.dataset.entries[index].objects)
     ]
+    most = len(chosen)
+    if segmenter.zoom is not None:
+        most += sum(len(selection.dataset.entries[index].objects) for index in chosen)
     channels = segmenter.embed(np.zeros((1, 1, 3), np.uint8)).features.shape[1]
     temporary = folder.with_name(folder.name + ".new")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    shape = (max(1, len(chosen)), channels, tokens, tokens)
+    shape = (max(1, most), channels, tokens, tokens)
     features = np.lib.format.open_memmap(
         temporary / "features.npy", mode="w+", dtype=np.float16, shape=shape
     )
@@ -119,15 +123,18 @@ def _write(
             remark(f"Left out: {error}")
             continue
         own = [a.mask for a in scan.annotations if a.mask is not None and not a.iscrowd]
-        small = [m for m in (on_grid(mask, side) for mask in own) if m.sum() >= LEAST][:MOST]
-        if not small:
-            continue
-        features[len(counts)] = segmenter.embed(scan.pixels).features[0].half().cpu().numpy()
-        packed = np.zeros((MOST, side, side // 8), np.uint8)
-        packed[: len(small)] = np.packbits(np.stack(small), axis=-1)
-        masks.append(packed)
-        counts.append(len(small))
-        hashes.append(origins.get(scan.name, scan.sha256))
+        for x1, y1, x2, y2 in _views(own, scan.size, segmenter):
+            cut = (on_grid(mask[y1:y2, x1:x2], side) for mask in own)
+            small = [mask for mask in cut if mask.sum() >= LEAST][:MOST]
+            if not small:
+                continue
+            encoded = segmenter.embed(scan.pixels[y1:y2, x1:x2]).features[0]
+            features[len(counts)] = encoded.half().cpu().numpy()
+            packed = np.zeros((MOST, side, side // 8), np.uint8)
+            packed[: len(small)] = np.packbits(np.stack(small), axis=-1)
+            masks.append(packed)
+            counts.append(len(small))
+            hashes.append(origins.get(scan.name, scan.sha256))
     if not counts:
         shutil.rmtree(temporary, ignore_errors=True)
         raise XsynError(_NO_MASKS)
@@ -136,6 +143,15 @@ def _write(
     np.save(temporary / "counts.npy", np.array(counts))
     np.save(temporary / "sources.npy", np.array(hashes, "U64"))
     temporary.rename(folder)
+
+
+def _views(
+    masks: Sequence[np.ndarray], size: tuple[int, int], segmenter: Segmenter
+) -> list[tuple[int, int, int, int]]:
+    """The whole scan, and the windows in which the model looks for its masks."""
+    boxes = [box for box in map(of_mask, masks) if box is not None]
+    windows = [segmenter.view(box, size) for box in boxes]
+    return [(0, 0, size[1], size[0]), *(view for view in windows if view is not None)]
 
 
 _NO_MASKS = (
@@ -320,7 +336,7 @@ def main(
 
         def on_save(average: Sam, done: int) -> None:
             judge(average, done)
-            save_sam(target, average, segmenter.thresholds)
+            save_sam(target, average, segmenter.thresholds, segmenter.zoom)
 
         plan = Plan(
             steps=steps,

@@ -16,11 +16,12 @@ from segment_anything.modeling import Sam
 from xsyn_core.boxes import clip, outward
 from xsyn_core.refinement import median_points
 from xsyn_core.sam_checkpoint import THRESHOLDS, load_sam, save_sam
-from xsyn_core.sam_detail import draw, split
+from xsyn_core.sam_detail import DetailDecoder
 from xsyn_core.simulation.visibility import VISIBLE, edge_contrast
 from xsyn_core.training import architectures
-from xsyn_core.training.data import SIDE, Shard, shards
+from xsyn_core.training.data import SIDE
 from xsyn_core.training.loop import Plan, autocast, pick_device, train
+from xsyn_core.training.segmenter_data import Pictures, pictures
 
 # (with a box, foreground points, background points) and how often. A batch has prompts of one
 # kind: padding them to one length would show the decoder tokens that it never meets in use.
@@ -35,7 +36,12 @@ KINDS = (
 )
 BOXES_FIRST = 300
 # Share of whole scans; the others are windows.
-WHOLE = 0.4
+WHOLE = 0.3
+# Times the size of what is asked for; the narrowest of the windows that are learnt.
+ZOOM = 1.4
+# Share of windows that are shown as coarse as cut from a scan of few pixels, down to this share
+# of a side; noise of a pixel, levels.
+COARSE, LEAST_SIDE, NOISE = 0.6, 0.1, 4.0
 # Share of the objects that cannot be seen which are asked for all the same.
 UNSEEN = 0.3
 SHARES = (0.24, 0.28, 0.04, 0.10, 0.10, 0.10, 0.14)
@@ -188,14 +194,22 @@ def decode(
         None,
     )
     # SAM's own decoder takes one image at a time
-    features, details = split(embeddings, decoder.transformer_dim)
+    detailed = isinstance(decoder, DetailDecoder)
+    features, details = decoder.split(embeddings) if detailed else (embeddings, None)
     source = features + sam.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
     source = source.repeat_interleave(prompts, 0)
     position = sam.prompt_encoder.get_dense_pe().expand(len(source), -1, -1, -1)
     output_tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight], 0)
     tokens = torch.cat([output_tokens.expand(len(sparse), -1, -1), sparse], 1)
     hidden, image = decoder.transformer(source, position, tokens)
-    logits = draw(decoder, image, hidden[:, 1 : 1 + decoder.num_mask_tokens], details)
+    masks = hidden[:, 1 : 1 + decoder.num_mask_tokens]
+    if detailed:
+        logits = decoder.draw(image, masks, details)
+    else:
+        pixels = decoder.output_upscaling(image.transpose(1, 2).view_as(source))
+        mlps = decoder.output_hypernetworks_mlps
+        weights = torch.stack([mlp(masks[:, k]) for k, mlp in enumerate(mlps)], 1)
+        logits = (weights @ pixels.flatten(2)).unflatten(2, pixels.shape[2:])
     return logits.float(), decoder.iou_prediction_head(hidden[:, 0]).float()
 
 
@@ -218,7 +232,7 @@ def mask_losses(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
 
 
 def sample(
-    data: list[Shard], images: int, prompts: int, kind, rng: np.random.Generator
+    data: list[Pictures], images: int, prompts: int, kind, rng: np.random.Generator
 ) -> tuple[np.ndarray, ...]:
     """A batch: images uint8 (B, SIDE, SIDE, 3), boxes (B, P, 4), points (B, P, k, 2), labels
     (B, P, k), masks bool (B, P, MASK_SIDE, MASK_SIDE)."""
@@ -234,6 +248,8 @@ def sample(
         if not len(present):
             continue
         image, boxes = shard.images[index], np.array(shard.boxes[index])
+        if not shard.whole[index] and rng.random() < COARSE:
+            image = _coarse(image, rng)
         if rng.random() < 0.5:
             image, masks = image[:, ::-1], masks[..., ::-1]
             boxes[:, [0, 2]] = SIDE - boxes[:, [2, 0]]
@@ -247,6 +263,9 @@ def sample(
             image = picture_of(heat_map(mask, asked[0][0] * len(mask) / SIDE, rng))
         else:
             chosen = rng.choice(present, prompts)
+            if not shard.whole[index] and present[0] == 0:
+                # what the window was cut around
+                chosen[: prompts // 2] = 0
             if kind[0] and kind[1]:
                 loose = [prompt(masks[k], boxes[k], KINDS[0], rng)[0] for k in chosen]
                 asked = [
@@ -262,10 +281,21 @@ def sample(
     return tuple(np.stack(r) for r in rows)
 
 
+def _coarse(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A window uint8 (SIDE, SIDE, 3) as if it was cut from a scan of fewer pixels, each with its
+    noise."""
+    side = round(SIDE * LEAST_SIDE ** rng.random())
+    small = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32)
+    small += rng.normal(0, abs(rng.normal(0, NOISE)), small.shape)
+    fine = cv2.resize(small, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
+    return fine.round().clip(0, 255).astype(np.uint8)
+
+
 @torch.no_grad()
-def thresholds(sam: Sam, data: list[Shard], where: torch.device) -> tuple[float, float]:
+def thresholds(sam: Sam, data: list[Pictures], where: torch.device) -> tuple[float, float]:
     """The least predicted IoU and stability for "everything": single points on objects pass by
-    three in five, so that a modest model still proposes regions and a good one drops its worst.
+    four in five, so that a modest model still finds half of what can be seen, and a good one drops
+    its worst.
 
     Never above the thresholds of the original.
     """
@@ -278,7 +308,7 @@ def thresholds(sam: Sam, data: list[Shard], where: torch.device) -> tuple[float,
     best = predicted[:, 1:].max(1)
     chosen = logits[torch.arange(len(logits)), best.indices + 1]
     stable = (chosen > 1).sum((1, 2)) / (chosen > -1).sum((1, 2)).clamp(min=1)
-    least = (torch.quantile(v.float(), 0.4).item() for v in (best.values, stable))
+    least = (torch.quantile(v.float(), 0.2).item() for v in (best.values, stable))
     return tuple(map(min, least, THRESHOLDS))  # type: ignore[return-value]
 
 
@@ -300,14 +330,14 @@ def main(
     weights BASE, else starts anew; writes the weights to OUT."""
     torch.manual_seed(seed)
     where = pick_device(device)
-    pictures = shards(data, seed, shard_count, workers=workers)
+    shards = pictures(data, seed, shard_count, workers)
     sam = load_sam(base).requires_grad_(True) if base else architectures.build_sam()
     sam = sam.to(where)
 
     def step(k: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         # boxes alone first: they are the shortest way out of the empty mask
         kind = KINDS[0 if base is None and k < BOXES_FIRST else rng.choice(len(KINDS), p=SHARES)]
-        batch = sample(pictures, images, prompts, kind, rng)
+        batch = sample(shards, images, prompts, kind, rng)
         image, boxes, points, labels, masks = (torch.from_numpy(b).to(where) for b in batch)
         pixels = (image.permute(0, 3, 1, 2).float() - sam.pixel_mean) / sam.pixel_std
         with autocast(where):
@@ -332,6 +362,8 @@ def main(
         return {"loss": mask_loss + iou_loss, **shown}
 
     def on_save(average: Sam, done: int) -> None:
-        save_sam(out, average, thresholds(average, pictures, where))
+        save_sam(out, average, thresholds(average, shards, where), ZOOM)
 
-    train(sam, step, Plan(steps=steps, rate=rate, seed=seed, warmup=300), run, on_save)
+    train(
+        sam, step, Plan(steps=steps, rate=rate, seed=seed, warmup=50 if base else 300), run, on_save
+    )
