@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from xsyn_core.boxes import of_mask
 from xsyn_core.simulation.scene import random_scene
-from xsyn_core.training import data
+from xsyn_core.training import data, segmenter_data
 from xsyn_core.training.denoiser import CELL, WINDOW, keep_mask, loosened, timesteps, window
 
 
@@ -17,7 +17,10 @@ def shard(rendered):
     return data.Shard.open(rendered / "seed5" / "00000", 0)
 
 
-def test_boxes_are_those_of_the_silhouettes(shard):
+@pytest.mark.parametrize("segmenter", [False, True])
+def test_boxes_are_those_of_the_silhouettes(shard, rendered, segmenter):
+    if segmenter:
+        shard = segmenter_data.Pictures.open(rendered / "segmenter5" / "00000")
     for index in range(len(shard.images)):
         for mask, box in zip(shard.silhouettes(index), shard.boxes[index], strict=True):
             tight = of_mask(mask)
