@@ -9,6 +9,10 @@ import numpy as np
 from xsyn_core.boxes import Box, outward
 
 THUMB = (180, 120)
+# Masks are compared, and their outlines rounded, on about as many pixels a side.
+COARSE = 192
+# Two masks may share so much of the smaller one, or the smaller lies so far in one twice its size.
+SHARED, NESTED = 0.2, 0.9
 _INK = (155, 17, 228)  # magenta of the refined box, as OpenCV's BGR
 
 
@@ -78,6 +82,34 @@ def rings(mask: np.ndarray, box: Box, smooth: float = 0.6) -> list[list[list[flo
                 ]
             )
     return out
+
+
+def distinct(masks: Sequence[np.ndarray], trust: Sequence[float]) -> list[bool]:
+    """Which of many masks (bool (H, W) each) can be outlined at once and still be told apart.
+
+    From the most trusted one down: one is left out where it crosses or repeats one that is in.
+    """
+    if not masks:
+        return []
+    stride = max(1, max(masks[0].shape) // COARSE)
+    flat = np.stack([m[::stride, ::stride].ravel() for m in masks]).astype(np.float32)
+    area = np.maximum(flat.sum(1), 1.0)
+    smaller, larger = np.minimum.outer(area, area), np.maximum.outer(area, area)
+    shared = flat @ flat.T / smaller
+    nested = (shared > NESTED) & (larger > 2 * smaller)
+    clash = (shared > SHARED) & ~nested
+    shown = np.zeros(len(masks), bool)
+    for k in np.argsort(-np.asarray(trust), kind="stable"):
+        shown[k] = not (clash[k] & shown).any()
+    return [bool(one) for one in shown]
+
+
+def rounded_off(mask: np.ndarray) -> np.ndarray:
+    """A bool mask (H, W) without the ripples that a small segmenter leaves on its border; one so
+    thin that it would lose a fifth stays as it is."""
+    sigma = max(mask.shape) / COARSE
+    round_one = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), sigma) > 0.5
+    return round_one if round_one.sum() > 0.8 * mask.sum() else mask
 
 
 def thumbnail(image: np.ndarray, boxes: Sequence[Box] = ()) -> bytes:

@@ -1,13 +1,14 @@
 """What the canvas shows, as JSON: the open scan, its regions, the painting under review."""
 
 import secrets
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from app import drawing
 from app.session import Session
-from xsyn_core.boxes import Box, iou
+from xsyn_core.boxes import Box, iou, of_mask
 from xsyn_core.categories import catalog
 from xsyn_core.sample import Grounding, PaintedObject, Sample
 from xsyn_core.scan import Annotation
@@ -42,7 +43,7 @@ def scene(session: Session, finding: str | None = None) -> dict[str, Any]:
         "regions": {
             "state": "finding" if finding else "ready",
             "text": finding,
-            "items": [region(s) for s in session.regions or []],
+            "items": regions(session.regions or []),
         },
         "result": session.result,
         "decided": session.decision,
@@ -54,15 +55,23 @@ def annotation(known: Annotation | Grounding) -> dict[str, Any]:
     return {"category": known.category, "box": rounded(known.box)}
 
 
-def region(segment: "Segment") -> dict[str, Any]:
-    """An idle region: its outline for hovering, its box for clicking."""
-    x1, y1, x2, y2 = (int(v) for v in segment.box)
-    crop = segment.mask[y1:y2, x1:x2]
-    return {
-        "box": rounded(segment.box),
-        "area": int(segment.area),
-        "rings": drawing.rings(crop, segment.box, smooth=1.0),
-    }
+def regions(idle: Sequence["Segment"]) -> list[dict[str, Any]]:
+    """Idle regions: outlines for hovering, boxes for clicking, and which are always outlined."""
+    shown = drawing.distinct([s.mask for s in idle], [s.predicted_iou for s in idle])
+    items = []
+    for segment, always in zip(idle, shown, strict=True):
+        mask = drawing.rounded_off(segment.mask)
+        around = of_mask(mask) or segment.box
+        x1, y1, x2, y2 = (int(v) for v in around)
+        items.append(
+            {
+                "box": rounded(segment.box),
+                "area": int(segment.area),
+                "shown": always,
+                "rings": drawing.rings(mask[y1:y2, x1:x2], around, smooth=1.0),
+            }
+        )
+    return items
 
 
 def result(session: Session, sample: Sample) -> dict[str, Any]:

@@ -238,9 +238,10 @@ function paintLayers(scan) {
 function paintRegions() {
   regions().forEach((region, i) => {
     const hot = i === S.hover && !S.drag;
+    if (!hot && !region.shown) return;
     outline(region, TEAL, {
-      fill: hot ? "rgba(14,124,134,.3)" : "rgba(14,124,134,.06)",
-      width: hot ? 2 : 1, casing: hot ? 0.85 : 0.3,
+      fill: hot ? "rgba(14,124,134,.3)" : "rgba(14,124,134,.1)",
+      width: hot ? 2 : 1.5, casing: hot ? 0.85 : 0.6,
     });
   });
   const region = regions()[S.hover];

@@ -35,6 +35,37 @@ def test_patch_is_the_changed_box_and_lossless(seed, changes):
     assert np.array_equal(shown, after)
 
 
+def crossing(a, b):
+    """Whether two masks, drawn together, cross or repeat each other."""
+    shared = (a & b).sum() / min(a.sum(), b.sum())
+    inside = shared > drawing.NESTED and max(a.sum(), b.sum()) > 2 * min(a.sum(), b.sum())
+    return shared > drawing.SHARED and not inside
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 12))
+def test_outlines_shown_at_once_do_not_cross(seed, count):
+    rng = np.random.default_rng(seed)
+    masks = [np.zeros((40, 50), bool) for _ in range(count)]
+    for mask in masks:
+        y, x = rng.integers(0, 30), rng.integers(0, 40)
+        mask[y : y + rng.integers(2, 25), x : x + rng.integers(2, 25)] = True
+    trust = rng.integers(0, 4, count) / 4
+    shown = drawing.distinct(masks, trust)
+    for k, mask in enumerate(masks):
+        before = [j for j in range(count) if shown[j] and (-trust[j], j) < (-trust[k], k)]
+        assert shown[k] == (not any(crossing(mask, masks[j]) for j in before))
+
+
+def test_rounding_off_takes_ripples_and_keeps_thin_things():
+    yy, xx = np.mgrid[:200, :200]
+    angle, radius = np.arctan2(yy - 100, xx - 100), np.hypot(yy - 100, xx - 100)
+    rippled, disc = radius < 60 + 2 * np.sin(100 * angle), radius < 60
+    found = drawing.rounded_off(rippled)
+    assert (found ^ disc).sum() < 0.5 * (rippled ^ disc).sum()
+    wire = yy == xx
+    assert np.array_equal(drawing.rounded_off(wire), wire)
+
+
 def test_png_keeps_alpha_and_channel_order():
     pixels = np.arange(4 * 5 * 4, dtype=np.uint8).reshape(4, 5, 4)
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(drawing.png(pixels)))), pixels)

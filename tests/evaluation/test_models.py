@@ -20,11 +20,16 @@ def judge(tmp_path, monkeypatch):
     monkeypatch.setattr(models, "JUDGE", file)
 
 
-PAINTED = ("categories", "realism", "grounding")
+PAINTED = ("judge", "categories", "realism", "grounding")
 OTHERS = ("autoencoder", "segmenter", "labels")
 ROWS = {
     PAINTED: (
-        *("painted right", "nothing painted", "Frechet distance over the simulator's own"),
+        *(
+            "simulated right",
+            "painted right",
+            "nothing painted",
+            "Frechet distance over the simulator's own",
+        ),
         *("filled, by CAR's box", "by catalogue | PIDray"),
     ),
     ("variety",): ("distance between seeds over the simulator's own",),
@@ -67,7 +72,7 @@ def test_parts_can_be_chosen(tiny_files, tmp_path):
 
 
 def test_what_cannot_be_measured(tmp_path, monkeypatch):
-    with pytest.raises(XsynError, match=r"no part 'nonsense'\. Choose from: categories"):
+    with pytest.raises(XsynError, match=r"no part 'nonsense'\. Choose from: judge, categories"):
         models.main(tmp_path, only="nonsense")
     with pytest.raises(XsynError, match="--scans FOLDER"):
         models.main(tmp_path, only="real segmenter")

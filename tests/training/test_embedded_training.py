@@ -2,7 +2,9 @@
 
 import torch
 from diffusers import AutoencoderKL
+from safetensors.torch import save_file
 
+from xsyn_core.evaluation import classifier
 from xsyn_core.sam_checkpoint import load_sam
 from xsyn_core.training import architectures, autoencoder, segmenter
 
@@ -34,3 +36,14 @@ def test_the_segmenter_learns_and_loads(rendered, tmp_path):
     torch.manual_seed(SEED)
     parts = {name.split(".")[0] for name in changed(architectures.build_sam(), learnt)}
     assert parts == {"image_encoder", "mask_decoder", "prompt_encoder"}
+
+
+def test_the_judge_learns_on_from_weights(rendered, tmp_path):
+    torch.manual_seed(1)
+    base, file, out = classifier.Classifier(), tmp_path / "base.safetensors", tmp_path / "new"
+    save_file({k: v.half() for k, v in base.state_dict().items()}, file)
+    classifier.main(out, rendered, tmp_path / "run", base=file, batch=4, **BRIEFLY)
+    learnt = classifier.load(out)
+    assert changed(base, learnt)
+    for old, new in zip(base.parameters(), learnt.parameters(), strict=True):
+        assert torch.allclose(old, new, atol=2e-3)

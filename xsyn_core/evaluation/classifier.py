@@ -217,6 +217,7 @@ def main(
     out: Path = Path("assets/evaluation/classifier.safetensors"),
     data: Path = Path("runs/data"),
     run: Path = Path("runs/classifier"),
+    base: Path | None = None,
     steps: int = 3000,
     batch: int = 64,
     rate: float = 1e-3,
@@ -225,7 +226,8 @@ def main(
     workers: int = 2,
     device: str = "auto",
 ) -> None:
-    """Train the judge of painted items on simulated crops; resumes from RUN."""
+    """Train the judge of painted items on simulated crops; resumes from RUN, else goes on from the
+    weights BASE, else starts anew."""
     torch.manual_seed(seed)
     where = pick_device(device)
     images, classes = item_crops(
@@ -237,4 +239,5 @@ def main(
         save_file({k: v.half().contiguous() for k, v in average.state_dict().items()}, out)
 
     plan = Plan(steps=steps, rate=rate, seed=seed, weight_decay=0.05)
-    learn(Classifier().to(where), images, classes, batch, plan, run, on_save)
+    model = load(base).train() if base else Classifier()
+    learn(model.to(where), images, classes, batch, plan, run, on_save)

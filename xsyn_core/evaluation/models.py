@@ -26,7 +26,16 @@ from xsyn_core.training.data import NAMES
 from xsyn_core.weights import load_models
 
 JUDGE = Path(__file__).parents[2] / "assets" / "evaluation" / "classifier.safetensors"
-PARTS = ("categories", "realism", "variety", "grounding", "autoencoder", "segmenter", "labels")
+PARTS = (
+    "judge",
+    "categories",
+    "realism",
+    "variety",
+    "grounding",
+    "autoencoder",
+    "segmenter",
+    "labels",
+)
 REAL_PARTS = ("real autoencoder", "real segmenter", "real idle regions", "real painted")
 
 
@@ -68,7 +77,7 @@ def main(
         raise XsynError("Distances between items need at least two: give --items 2 or more.")
     real = read_real_scans(Path(scans)) if scans is not None else None
     # Painting takes long: what is missing is to be said before.
-    judged = {"categories", "realism", "variety"} & set(wanted)
+    judged = {"judge", "categories", "realism", "variety"} & set(wanted)
     judge = classifier.load(JUDGE) if judged else None
     models = load_models(diffusion, sam)
     model, report = models.diffusion, Path(report)
@@ -92,6 +101,11 @@ def main(
     @cache
     def painted() -> list[Painted]:
         return painting.paint(model, clear(), steps, guidance)
+
+    def run_judge() -> dict:
+        assert judge is not None
+        right = painting.read_right(judge, [c.image for c in clear()], clear())
+        return {"simulated right": float(right.mean()), "items": items}
 
     def run_categories() -> dict:
         assert judge is not None
@@ -125,6 +139,7 @@ def main(
         return {"sheet": "real.png"}
 
     parts: dict[str, Callable[[], dict]] = {
+        "judge": run_judge,
         "categories": run_categories,
         "realism": run_realism,
         "variety": run_variety,

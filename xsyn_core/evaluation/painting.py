@@ -93,17 +93,24 @@ def crops(images: Sequence[np.ndarray], cases: Sequence[Case]) -> np.ndarray:
     )
 
 
-def categories(judge: classifier.Classifier, painted: Sequence[Painted]) -> dict:
-    """How often the judge reads the right category, of simulated and of painted items, and how
-    many boxes hold nothing; shares, 0 to 1.
+def read_right(
+    judge: classifier.Classifier, images: Sequence[np.ndarray], cases: Sequence[Case]
+) -> np.ndarray:
+    """Whether the judge reads the category of each case in its picture: bool (N,).
 
     Where catalogues have several words for one thing, each is right (see `classifier.SAME`).
     """
+    truth = np.array([classifier.class_of(c.category) for c in cases])
+    return classifier.predict(judge, crops(images, cases)) == truth
+
+
+def categories(judge: classifier.Classifier, painted: Sequence[Painted]) -> dict:
+    """How often the judge reads the right category, of simulated and of painted items, and how
+    many boxes hold nothing; shares, 0 to 1."""
     cases = [p.case for p in painted]
     names = np.array([c.category for c in cases])
-    truth = np.array([classifier.class_of(name) for name in names])
-    simulated = classifier.predict(judge, crops([c.image for c in cases], cases)) == truth
-    ours = classifier.predict(judge, crops([p.image for p in painted], cases)) == truth
+    simulated = read_right(judge, [c.image for c in cases], cases)
+    ours = read_right(judge, [p.image for p in painted], cases)
 
     def shares(chosen: np.ndarray) -> dict[str, float]:
         return {
