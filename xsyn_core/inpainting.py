@@ -17,7 +17,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch.nn import functional
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from xsyn_core.attention import AttentionMaps, watch
+from xsyn_core.attention import AttentionMaps, Inward, self_layers, swapped, watch
 from xsyn_core.boxes import Box
 from xsyn_core.compilation import Compiled
 from xsyn_core.errors import XsynError
@@ -27,6 +27,8 @@ from xsyn_core.sample import Sampler
 # GLIGEN's number. Empty slots take part in the gated attention, so it must be that of training;
 # a UNet trained with another one says so in its configuration, as "grounding_slots".
 SLOTS = 30
+# Entries of a UNet's configuration that are this module's own.
+ENTRIES = ("grounding_slots", "perturbed_attention", "guidance_rescale")
 
 
 @dataclass(frozen=True)
@@ -178,6 +180,17 @@ class Diffusion:
         )
 
     @property
+    def perturbation(self) -> float:
+        """The scale of perturbed-attention guidance that the model asks for; 0 for none."""
+        return self.unet.config.get("perturbed_attention", 0.0)
+
+    @property
+    def rescale(self) -> float:
+        """How far guided outputs get the spread of conditional ones, 0 to 1: models with zero
+        terminal SNR need it (Lin et al., WACV 2024)."""
+        return self.unet.config.get("guidance_rescale", 0.0)
+
+    @property
     def slots(self) -> int:
         """How many objects one frame can ground."""
         return self.unet.config.get("grounding_slots", SLOTS)
@@ -218,10 +231,12 @@ class Diffusion:
         text: torch.Tensor,
         grounding: dict[str, torch.Tensor],
         maps: AttentionMaps | None = None,
+        inward: int = 0,
     ) -> torch.Tensor:
         """One call of the UNet: (B, 2c + 1, h, w) to (B, c, h, w), float32.
 
-        Attention is captured into `maps` from the last rows of the batch.
+        Attention is captured into `maps` from the last rows of the batch. In the first `inward`
+        rows self-attention is the identity (see `attention.Inward`).
         """
         enabled = self.autocast != torch.float32
         inputs = inputs.to(self.unet.dtype)
@@ -229,10 +244,23 @@ class Diffusion:
             self._lock,
             self.residence.at_work(self.unet),
             torch.autocast(self.device.type, self.autocast, enabled=enabled),
+            self._turned_inward(inward) if inward else nullcontext(),
         ):
             if self.compiled is not None:
                 return self.compiled.run(inputs, timestep, text, grounding, maps).float()
             return self._watched(inputs, timestep, text, grounding, maps).float()
+
+    def _turned_inward(self, rows: int):
+        layers, processors = self._inward
+        for processor in processors:
+            processor.rows = rows
+        return swapped(layers, processors)
+
+    @cached_property
+    def _inward(self) -> tuple[list, list[Inward]]:
+        # The same ones at every call: others would make `torch.compile` start anew.
+        layers = self_layers(self.unet)
+        return layers, [Inward(layer.processor) for layer in layers]
 
     def _watched(self, inputs, timestep, text, grounding, maps) -> torch.Tensor:
         with watch(self.unet, maps) if maps is not None else nullcontext():
@@ -292,9 +320,10 @@ def denoise(
 
     Before every UNet call Eq. 2 puts the noised original back outside the repainted cells. Its
     noise is the start noise, the same in all steps: outside the cells the state so runs along the
-    very path that ends in the original. Text and grounding are dropped together in the
-    unconditional half (Section V-A), which is left out where guidance is 1. After the last step
-    the original latent stands outside the cells.
+    very path that ends in the original. Guidance is classifier-free: text and grounding are
+    dropped together in the unconditional rows (Section V-A); a model may ask for more (see
+    `guided`). Where guidance is 1 there is none. After the last step the original latent stands
+    outside the cells.
 
     Args:
         images: (B, 3, H, W), -1 to 1.
@@ -320,10 +349,14 @@ def denoise(
     kept = diffusion.encode(masked_images(images.to(device), masks)) * masks
     text = diffusion.text_states([c.prompt for c in conditions])
     grounding = diffusion.grounding_tokens(conditions)
+    # rows whose self-attention is perturbed, unconditional rows, conditional ones
+    inward = count if diffusion.perturbation and guidance != 1 else 0
+    copies = 1 if guidance == 1 else 3 if inward else 2
     if guidance != 1:
-        text = torch.cat([diffusion.text_states([""] * count), text])
-        grounding = {name: torch.cat([value, value]) for name, value in grounding.items()}
-        grounding["masks"][:count] = 0
+        without = diffusion.text_states([""] * count)
+        text = torch.cat([text[:inward], without, text])
+        grounding = {name: torch.cat([value] * copies) for name, value in grounding.items()}
+        grounding["masks"][inward : inward + count] = 0
     noise = randn_tensor(original.shape, generator=generator, device=torch.device("cpu"))
     noise = noise.to(device)
     latents = noise
@@ -337,14 +370,14 @@ def denoise(
             noised = share**0.5 * original + (1 - share) ** 0.5 * noise
             latents = latents * (1 - masks) + noised * masks
             inputs = torch.cat([latents, kept, masks], dim=1)
+            output = diffusion.predict(
+                torch.cat([inputs] * copies), timestep.to(device), text, grounding, maps, inward
+            )
             if guidance != 1:
-                both = diffusion.predict(
-                    torch.cat([inputs, inputs]), timestep.to(device), text, grounding, maps
+                output = guided(
+                    output.chunk(copies),
+                    *(guidance, diffusion.perturbation, diffusion.rescale, 1 - masks),
                 )
-                without, with_condition = both.chunk(2)
-                output = without + guidance * (with_condition - without)
-            else:
-                output = diffusion.predict(inputs, timestep.to(device), text, grounding, maps)
             estimate = _clean(output, latents, share, scheduler.config.prediction_type)
             latents = scheduler.step(output, timestep, latents).prev_sample
             last = number == len(scheduler.timesteps)
@@ -356,6 +389,44 @@ def denoise(
                 yield Step(number, estimate)
             else:
                 yield Step(number, _outside(estimate, original, masks))
+
+
+def guided(
+    outputs: Sequence[torch.Tensor],
+    guidance: float,
+    perturbation: float,
+    rescale: float,
+    inside: torch.Tensor,
+) -> torch.Tensor:
+    """What the UNet's outputs (B, c, h, w) for one state come to.
+
+    Classifier-free guidance, without + guidance (conditional - without). Perturbed-attention
+    guidance adds perturbation (conditional - perturbed): away from what the UNet draws while no
+    place of the picture knows of the others, that is from lumps. The result's spread is brought
+    towards that of the conditional output, for both make it larger.
+
+    Args:
+        outputs: the perturbed one, where perturbation is not 0; the unconditional one; the
+            conditional one.
+        guidance, perturbation: scales.
+        rescale: how far, 0 to 1.
+        inside: (B, 1, h, w), 1 where the spread counts.
+    """
+    without, conditional = outputs[-2:]
+    result = without + guidance * (conditional - without)
+    if perturbation:
+        result = result + perturbation * (conditional - outputs[0])
+    if rescale:
+        ratio = _spread(conditional, inside) / _spread(result, inside).clamp(min=1e-6)
+        result = result * (1 + rescale * (ratio - 1))
+    return result
+
+
+def _spread(values: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
+    """The standard deviation of each row of (B, c, h, w) where inside is 1: (B, 1, 1, 1)."""
+    count = (inside.sum((1, 2, 3), keepdim=True) * values.shape[1]).clamp(min=1)
+    mean = (values * inside).sum((1, 2, 3), keepdim=True) / count
+    return (((values - mean).square() * inside).sum((1, 2, 3), keepdim=True) / count).sqrt()
 
 
 def _outside(latents: torch.Tensor, original: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:

@@ -26,7 +26,7 @@ from xsyn_core.gligen_checkpoint import (
     find_tokenizer,
     load_gligen,
 )
-from xsyn_core.inpainting import Diffusion
+from xsyn_core.inpainting import ENTRIES, Diffusion
 from xsyn_core.memory import Need, Residence
 from xsyn_core.segmentation import Segmenter, load_sam, prompts_at_once
 
@@ -39,10 +39,11 @@ ORIGINAL = "diffusion_pytorch_model.bin"
 # Endings of what is meant as a file, so that a missing one is not looked for on the hub.
 SINGLE_FILES = {".bin", ".pth", ".pt", ".ckpt", ".pkl", ".safetensors"}
 
-# Sound weights load in silence: diffusers does not know `inpainting`'s own entry in a UNet's
+# Sound weights load in silence: diffusers does not know `inpainting`'s own entries in a UNet's
 # configuration, and transformers shows a bar for every file. Real warnings come through.
+_OWN = rf"'({'|'.join(ENTRIES)})': [\d.]+"
 logging.getLogger("diffusers.configuration_utils").addFilter(
-    lambda record: not re.search(r"attributes {'grounding_slots': \d+} were", record.getMessage())
+    lambda record: not re.search(rf"attributes {{{_OWN}(, {_OWN})*}} were", record.getMessage())
 )
 set_tqdm_hook(lambda bar, args, options: bar(*args, **{**options, "disable": True}))
 

@@ -1,5 +1,7 @@
 """The denoising loop against plain oracles."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -45,6 +47,13 @@ def recorded(model, monkeypatch, case, **options):
     return calls, run(model, case, **options)
 
 
+def guided_by_hand(perturbed, without, conditional, inside):
+    """Outputs (c, h, w) at a guidance of 7.5 with the embedded models' own scales."""
+    result = without + 7.5 * (conditional - without) + 2.0 * (conditional - perturbed)
+    ratio = conditional[:, inside].std(correction=0) / result[:, inside].std(correction=0)
+    return 0.7 * ratio * result + 0.3 * result
+
+
 def test_eq_2_and_ddim_by_hand(model, case, monkeypatch):
     calls, steps = recorded(model, monkeypatch, case, steps=3)
     image, mask, _ = case
@@ -59,11 +68,11 @@ def test_eq_2_and_ddim_by_hand(model, case, monkeypatch):
         a = alphas[timestep]
         noised = a.sqrt() * z_input + (1 - a).sqrt() * noise
         expected = state * (1 - mask) + noised * mask
-        for half in (0, 1):
-            torch.testing.assert_close(sample[half, :8], expected[0], atol=1e-5, rtol=1e-5)
-            assert torch.equal(sample[half, 8:16], z_masked[0])
-            assert torch.equal(sample[half, 16:], mask[0])
-        guided = output[:1] + 7.5 * (output[1:] - output[:1])
+        for row in sample:
+            torch.testing.assert_close(row[:8], expected[0], atol=1e-5, rtol=1e-5)
+            assert torch.equal(row[8:16], z_masked[0])
+            assert torch.equal(row[16:], mask[0])
+        guided = guided_by_hand(*output, mask[0, 0] == 0)[None]
         clean = a.sqrt() * expected - (1 - a).sqrt() * guided
         epsilon = a.sqrt() * guided + (1 - a).sqrt() * expected
         later = timestep - 1000 // 3
@@ -81,12 +90,44 @@ def test_text_and_grounding_drop_together(model, case, monkeypatch):
     calls, _ = recorded(model, monkeypatch, case)
     _, _, kwargs, _ = calls[0]
     text, gligen = kwargs["encoder_hidden_states"], kwargs["cross_attention_kwargs"]["gligen"]
-    assert torch.equal(text[:1], model.text_states([""]))
-    assert torch.equal(text[1:], model.text_states(["knife"]))
-    assert gligen["masks"].shape == (2, model.slots)
-    assert gligen["masks"].sum(1).tolist() == [0, 1]
-    assert gligen["boxes"][1, 0].tolist() == [5 / 16, 4 / 16, 12 / 16, 9 / 16]
-    assert torch.equal(gligen["positive_embeddings"][1, :1], model.phrase_embeddings(["knife"]))
+    assert torch.equal(text[1:2], model.text_states([""]))
+    assert torch.equal(text[[0, 2]], model.text_states(["knife", "knife"]))
+    assert gligen["masks"].shape == (3, model.slots)
+    assert gligen["masks"].sum(1).tolist() == [1, 0, 1]
+    assert gligen["boxes"][2, 0].tolist() == [5 / 16, 4 / 16, 12 / 16, 9 / 16]
+    assert torch.equal(gligen["positive_embeddings"][2, :1], model.phrase_embeddings(["knife"]))
+
+
+def test_the_first_rows_see_only_themselves_in_self_attention(model, case, monkeypatch):
+    (sample, timestep, kwargs, output), *_ = recorded(model, monkeypatch, case)[0]
+    monkeypatch.undo()
+    blind = copy.deepcopy(model.unet)
+    changed = [m for name, m in blind.named_modules() if name.endswith("attn1")]
+    for layer in changed:
+        layer.forward = lambda x, *_, layer=layer, **__: layer.to_out[0](layer.to_v(x))
+    assert len(changed) == 7
+    with torch.no_grad():
+        seeing = model.unet(sample, timestep, **kwargs).sample
+        expected = blind(sample, timestep, **kwargs).sample
+    torch.testing.assert_close(output[:1], expected[:1], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(output[1:], seeing[1:], atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(output[:1], seeing[:1], atol=1e-3)
+
+
+def test_a_model_that_asks_for_no_more_gets_classifier_free_guidance_alone(
+    model, case, monkeypatch
+):
+    for name in ("perturbed_attention", "guidance_rescale"):
+        monkeypatch.setitem(model.unet.config, name, 0.0)
+    calls, steps = recorded(model, monkeypatch, case, steps=1)
+    ((sample, timestep, kwargs, output),) = calls
+    assert len(sample) == 2
+    assert kwargs["cross_attention_kwargs"]["gligen"]["masks"].sum(1).tolist() == [0, 1]
+    scheduler = make_scheduler(model.scheduler, "ddim", 1)
+    guided = output[:1] + 7.5 * (output[1:] - output[:1])
+    want = scheduler.step(guided, timestep, sample[:1, :8]).prev_sample
+    inside = 1 - case[1]
+    torch.testing.assert_close(steps[0].latents * inside, want * inside, atol=1e-4, rtol=1e-4)
 
 
 def test_without_guidance_the_unconditional_half_is_left_out(model, case, monkeypatch):
