@@ -34,6 +34,8 @@ CLOSE = 0.03
 LARGE_VIEW = 0.8
 # Windows around points alone, as shares of the image's long side.
 SCALES = (0.66, 0.44, 0.28, 0.18)
+# Masks are compared with each other on about as many pixels a side.
+AGREEMENT_SIDE = 256
 # Narrower image encoders take too short a time for half precision to be worth its error.
 LARGE_WIDTH = 768
 
@@ -172,13 +174,14 @@ class Segmenter:
         view = self.view(tuple(around), embedding.image_size)
         if view is None:
             return self._segment(embedding, corners, points, labels)
-        return self._close_up(embedding, view, corners, points, labels)
+        return self._close_up(embedding, view, corners, points, labels, range(1))[0]
 
     def _at_every_scale(self, embedding: Embedding, points, labels) -> Segment:
         """As `_segment`: points do not tell how large a thing they mean, so the model looks at
-        ever smaller windows around them, and the mask that it trusts most counts."""
+        ever smaller windows around them, and of all its masks the most `agreed` one counts."""
         height, width = embedding.image_size
-        found = [self._segment(embedding, None, points, labels)]
+        every = range(self.sam.mask_decoder.num_mask_tokens)
+        found = self._segments(embedding, None, points, labels, every)
         inside = points[labels == 1]
         if len(inside):
             (left, top), (right, bottom) = inside.min(0), inside.max(0)
@@ -188,8 +191,8 @@ class Segmenter:
                     x1, x2 = _span(left, right, side, width)
                     y1, y2 = _span(top, bottom, side, height)
                     view = x1, y1, x2, y2
-                    found.append(self._close_up(embedding, view, None, points, labels))
-        return max(found, key=lambda segment: segment.predicted_iou)
+                    found += self._close_up(embedding, view, None, points, labels, every)
+        return agreed(found)
 
     def view(
         self, around: Sequence[float], image_size: tuple[int, int]
@@ -216,6 +219,13 @@ class Segmenter:
 
     def _segment(self, embedding: Embedding, corners, points, labels) -> Segment:
         """The mask for a box (4,), points (k, 2) with labels (k,), or both."""
+        return self._segments(embedding, corners, points, labels, range(1))[0]
+
+    def _segments(
+        self, embedding: Embedding, corners, points, labels, which: range
+    ) -> list[Segment]:
+        """SAM's masks `which` for a prompt: 0 is the single one, the others are its guesses at
+        whole, part and subpart."""
         prompts = self._prompts(
             embedding,
             None if points is None else points[None],
@@ -223,29 +233,32 @@ class Segmenter:
             None if corners is None else corners.reshape(1, 2, 2),
         )
         image, tokens, quality = self.decoder.attend(embedding.features, prompts)
-        logits = (
-            self.decoder.masks(embedding.features, image, tokens, range(1))[0, 0]
-            .float()
-            .cpu()
-            .numpy()
-        )
+        logits = self.decoder.masks(embedding.features, image, tokens, which)[0]
         full = self._resampling(embedding, max(embedding.image_size))
-        return _at_full_size(logits, float(quality[0, 0]), full)
+        return [
+            _at_full_size(some, float(quality[0, k]), full)
+            for k, some in zip(which, logits.float().cpu().numpy(), strict=True)
+        ]
 
-    def _close_up(self, embedding: Embedding, view, corners, points, labels) -> Segment:
-        """As `_segment`, from a window of the image."""
+    def _close_up(
+        self, embedding: Embedding, view, corners, points, labels, which: range
+    ) -> list[Segment]:
+        """As `_segments`, from a window of the image."""
         x1, y1, x2, y2 = view
         corner = np.array([x1, y1], np.float32)
         if points is not None:
             seen = ((points >= corner) & (points < (x2, y2))).all(1)
             points, labels = points[seen] - corner, labels[seen]
         corners = None if corners is None else corners - np.tile(corner, 2)
-        near = self._segment(self.embed(embedding.image[y1:y2, x1:x2]), corners, points, labels)
-        mask = np.zeros(embedding.image_size, bool)
-        mask[y1:y2, x1:x2] = near.mask
-        moved = [float(end) for end in np.add(near.box, np.tile(corner, 2))]
-        box: Box = (moved[0], moved[1], moved[2], moved[3]) if near.area else near.box
-        return Segment(mask, box, near.area, near.predicted_iou, near.stability)
+        window = self.embed(embedding.image[y1:y2, x1:x2])
+        found = []
+        for near in self._segments(window, corners, points, labels, which):
+            mask = np.zeros(embedding.image_size, bool)
+            mask[y1:y2, x1:x2] = near.mask
+            moved = [float(end) for end in np.add(near.box, np.tile(corner, 2))]
+            box: Box = (moved[0], moved[1], moved[2], moved[3]) if near.area else near.box
+            found.append(Segment(mask, box, near.area, near.predicted_iou, near.stability))
+        return found
 
     @torch.inference_mode()
     def everything(
@@ -433,6 +446,19 @@ def _positive_part(logits: np.ndarray, resampling: tuple[np.ndarray, np.ndarray]
     inner = np.count_nonzero(values > STABILITY_OFFSET)
     outer = np.count_nonzero(values > -STABILITY_OFFSET)
     return _Part(y, x, positive, box, inner / outer)
+
+
+def agreed(segments: Sequence[Segment]) -> Segment:
+    """The segment with the largest expected IoU, if each of them is the truth with a probability
+    in proportion to its predicted IoU: the model is surer of what it draws again and again than of
+    its own guesses at how good a mask is."""
+    stride = max(1, max(segments[0].mask.shape) // AGREEMENT_SIDE)
+    flat = np.stack([s.mask[::stride, ::stride].ravel() for s in segments]).astype(np.float32)
+    area = flat.sum(1)
+    shared = flat @ flat.T
+    iou = shared / np.maximum(area[:, None] + area - shared, 1)
+    trust = np.maximum([s.predicted_iou for s in segments], 0)
+    return segments[int((iou @ trust).argmax())]
 
 
 def _at_full_size(

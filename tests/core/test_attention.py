@@ -44,7 +44,7 @@ def test_watching_changes_no_bit_of_the_output(model):
     assert torch.equal(plain.latents, watched.latents)
 
 
-def test_maps_are_the_mean_softmax_of_the_conditional_half(model):
+def test_maps_are_the_mean_softmax_of_the_conditional_rows(model):
     maps = AttentionMaps(COLUMNS, (16, 16), sides=(16, 16))
     layers = [m for n, m in model.unet.named_modules() if n.endswith("attn2")]
     seen = []
@@ -60,11 +60,11 @@ def test_maps_are_the_mean_softmax_of_the_conditional_half(model):
     for attn, hidden, text in seen:
         if hidden.shape[1] != 256:
             continue
-        assert hidden.shape[0] == 4
+        assert hidden.shape[0] == 6
         count += 1
         for number, (row, columns) in enumerate([(0, [1]), (0, [3]), (1, [1, 2])]):
-            query = attn.to_q(hidden[2 + row]).detach().numpy().astype(np.float64)
-            key = attn.to_k(text[2 + row]).detach().numpy().astype(np.float64)
+            query = attn.to_q(hidden[4 + row]).detach().numpy().astype(np.float64)
+            key = attn.to_k(text[4 + row]).detach().numpy().astype(np.float64)
             width = query.shape[1] // attn.heads
             for head in range(attn.heads):
                 part = slice(head * width, (head + 1) * width)
