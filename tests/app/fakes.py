@@ -19,6 +19,7 @@ class FakeSegment:
     mask: np.ndarray
     box: boxes.Box
     area: int
+    predicted_iou: float = 0.9
 
 
 @dataclass(frozen=True, eq=False)
