@@ -108,8 +108,8 @@ def rounded_off(mask: np.ndarray) -> np.ndarray:
     """A bool mask (H, W) without the ripples that a small segmenter leaves on its border; one so
     thin that it would lose a fifth stays as it is."""
     sigma = max(mask.shape) / COARSE
-    round_one = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), sigma) > 0.5
-    return round_one if round_one.sum() > 0.8 * mask.sum() else mask
+    smooth = cv2.GaussianBlur(mask.astype(np.uint8) * 255, (0, 0), sigma) > 127
+    return smooth if smooth.sum() > 0.8 * mask.sum() else mask
 
 
 def thumbnail(image: np.ndarray, boxes: Sequence[Box] = ()) -> bytes:

@@ -12,7 +12,7 @@ import gradio as gr
 from app import incoming
 from app.drawing import png, thumbnail
 from app.guard import IDLE, canvas, guarded, placed, shown
-from app.scene import annotation, scene
+from app.scene import annotation, regions, scene
 from app.session import Session, Upload, address, served_folder
 from app.studio import Studio
 from xsyn_core.categories import CATALOGS, catalog
@@ -141,7 +141,7 @@ class Placing:
             found = []
         if wanted != (session.scan_id, session.catalog):
             return gr.skip()
-        session.regions = found
+        session.regions = regions(found)
         return canvas(scene=scene(session))
 
     @guarded

@@ -43,7 +43,7 @@ def scene(session: Session, finding: str | None = None) -> dict[str, Any]:
         "regions": {
             "state": "finding" if finding else "ready",
             "text": finding,
-            "items": regions(session.regions or []),
+            "items": session.regions or [],
         },
         "result": session.result,
         "decided": session.decision,

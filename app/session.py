@@ -20,7 +20,6 @@ from xsyn_core.scan import Scan
 
 if TYPE_CHECKING:  # the page is up before torch is imported
     from xsyn_core.painting import Painting
-    from xsyn_core.segmentation import Segment
 
 MAX_SESSIONS = 16
 IDLE_SECONDS = 4 * 3600
@@ -64,6 +63,7 @@ class Session:
     Attributes:
         place: the open scan's place on the shelf: an example's or upload's key, else None.
         labels: the annotations file that was loaded last; scans opened later look in it too.
+        regions: the scan's idle regions as the canvas draws them (`scene.regions`).
         run: grows with every painting and stop; a painting ends when it is no longer the latest.
         lock: held while the sample under review changes or is decided upon.
         record: the sample under review in the workspace, once it is there.
@@ -78,7 +78,7 @@ class Session:
     scan_id: str = ""
     scan_url: str = ""
     place: str | None = None
-    regions: "list[Segment] | None" = None
+    regions: list[dict] | None = None
     painting: "Painting | None" = None
     sample: Sample | None = None
     result: dict | None = None
