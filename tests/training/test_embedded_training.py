@@ -29,6 +29,24 @@ def test_the_autoencoder_learns_and_scales_its_latents(rendered, tmp_path):
     assert learnt.config.scaling_factor != 0.123
 
 
+def test_the_autoencoder_stays_near_the_latents_of_its_base(rendered, tmp_path, monkeypatch):
+    torch.manual_seed(2)
+    base = architectures.build_autoencoder()
+    base.save_pretrained(tmp_path / "base")
+    blocks = torch.randn(4, 48, 32, 32)
+    moved = []
+    for weight in (0.0, 100.0):
+        monkeypatch.setattr(autoencoder, "NEAR", weight)
+        folder = tmp_path / str(weight)
+        told = {**BRIEFLY, "steps": 4, "rate": 0.05, "batch": 1}
+        autoencoder.main(folder, rendered, folder / "run", base=tmp_path / "base", **told)
+        learnt = AutoencoderKL.from_pretrained(folder).float()
+        with torch.no_grad():
+            one, two = (m.encode(blocks).latent_dist.mean for m in (base, learnt))
+        moved.append(((one - two) / one.std()).square().mean().item())
+    assert 0 < moved[1] < 0.5 * moved[0]
+
+
 def test_the_segmenter_learns_and_loads(rendered, tmp_path):
     out = tmp_path / "sam.safetensors"
     segmenter.main(out, rendered, tmp_path / "run", images=2, prompts=2, **BRIEFLY)
