@@ -15,6 +15,7 @@ from PIL import Image
 from segment_anything.modeling import Sam
 from torchvision.ops import box_iou, nms
 
+from xsyn_core import sam_refiner
 from xsyn_core.boxes import Box
 from xsyn_core.errors import XsynError
 from xsyn_core.memory import Residence
@@ -111,6 +112,7 @@ class Segmenter:
         self.thresholds: tuple[float, float] = getattr(sam, "thresholds", THRESHOLDS)
         self.batch = prompts_at_once(self.device)
         self.zoom: float | None = getattr(sam, "zoom", None)
+        self.refiner: sam_refiner.Refiner | None = getattr(sam, "refiner", None)
 
     @torch.inference_mode()
     def embed(self, image: np.ndarray) -> Embedding:
@@ -166,12 +168,7 @@ class Segmenter:
             return self._segment(embedding, corners, points, labels)
         if corners is None:
             return self._at_every_scale(embedding, points, labels)
-        around = corners
-        if points is not None and labels.any():  # type: ignore[union-attr]
-            inside = points[labels == 1]
-            ends = np.minimum(around[:2], inside.min(0)), np.maximum(around[2:], inside.max(0))
-            around = np.concatenate(ends)
-        view = self.view(tuple(around), embedding.image_size)
+        view = self.view(extent(corners, points, labels), embedding.image_size)
         if view is None:
             return self._segment(embedding, corners, points, labels)
         return self._close_up(embedding, view, corners, points, labels, range(1))[0]
@@ -195,7 +192,7 @@ class Segmenter:
         return agreed(found)
 
     def view(
-        self, around: Sequence[float], image_size: tuple[int, int]
+        self, around: Sequence[float] | np.ndarray, image_size: tuple[int, int]
     ) -> tuple[int, int, int, int] | None:
         """Where a model that zooms looks for what lies in a box.
 
@@ -225,7 +222,32 @@ class Segmenter:
         self, embedding: Embedding, corners, points, labels, which: range
     ) -> list[Segment]:
         """SAM's masks `which` for a prompt: 0 is the single one, the others are its guesses at
-        whole, part and subpart."""
+        whole, part and subpart. The single one is refined where the model can."""
+        logits, quality = self.logits(embedding, corners, points, labels, which)
+        if self.refiner is not None and which == range(1):
+            pixels, drawing = self.second_look(embedding, corners, points, labels)
+            seen, prompts = sam_refiner.tensors(pixels[None], drawing[None])
+            logits = self.refiner(seen.to(self.device), logits[None], prompts.to(self.device))[0]
+        full = self._resampling(embedding, max(embedding.image_size))
+        return [
+            _at_full_size(some, float(score), full)
+            for some, score in zip(logits.float().cpu().numpy(), quality, strict=True)
+        ]
+
+    @torch.inference_mode()
+    def logits(
+        self, embedding: Embedding, corners, points, labels, which: range
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """SAM's own answer to one prompt, on the whole of the image that was embedded.
+
+        Args:
+            embedding: from `embed`.
+            corners: (4,), a box, or None. points, labels: (k, 2), (k,), or None; pixels.
+            which: of the masks; 0 is the single one.
+
+        Returns:
+            logits float (len(which), 4 g, 4 g), predicted IoU (len(which),).
+        """
         prompts = self._prompts(
             embedding,
             None if points is None else points[None],
@@ -234,11 +256,22 @@ class Segmenter:
         )
         image, tokens, quality = self.decoder.attend(embedding.features, prompts)
         logits = self.decoder.masks(embedding.features, image, tokens, which)[0]
-        full = self._resampling(embedding, max(embedding.image_size))
-        return [
-            _at_full_size(some, float(quality[0, k]), full)
-            for k, some in zip(which, logits.float().cpu().numpy(), strict=True)
-        ]
+        return logits.float(), quality[0, which.start : which.stop]
+
+    def second_look(
+        self, embedding: Embedding, corners, points, labels
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What the refiner sees beside the logits of the same prompt: pixels and drawn prompt, see
+        `sam_refiner`."""
+        cells = 4 * self.sam.prompt_encoder.image_embedding_size[0]
+        scale = cells / max(embedding.image_size)
+        drawing = sam_refiner.drawn(
+            None if corners is None else corners * scale,
+            None if points is None else points * scale,
+            labels,
+            cells,
+        )
+        return sam_refiner.shrunk(embedding.image, cells), drawing
 
     def _close_up(
         self, embedding: Embedding, view, corners, points, labels, which: range
@@ -246,17 +279,14 @@ class Segmenter:
         """As `_segments`, from a window of the image."""
         x1, y1, x2, y2 = view
         corner = np.array([x1, y1], np.float32)
-        if points is not None:
-            seen = ((points >= corner) & (points < (x2, y2))).all(1)
-            points, labels = points[seen] - corner, labels[seen]
-        corners = None if corners is None else corners - np.tile(corner, 2)
+        corners, points, labels = moved(view, corners, points, labels)
         window = self.embed(embedding.image[y1:y2, x1:x2])
         found = []
         for near in self._segments(window, corners, points, labels, which):
             mask = np.zeros(embedding.image_size, bool)
             mask[y1:y2, x1:x2] = near.mask
-            moved = [float(end) for end in np.add(near.box, np.tile(corner, 2))]
-            box: Box = (moved[0], moved[1], moved[2], moved[3]) if near.area else near.box
+            ends = [float(end) for end in np.add(near.box, np.tile(corner, 2))]
+            box: Box = (ends[0], ends[1], ends[2], ends[3]) if near.area else near.box
             found.append(Segment(mask, box, near.area, near.predicted_iou, near.stability))
         return found
 
@@ -389,6 +419,31 @@ class _Part:
     positive: np.ndarray
     box: Box
     stability: float
+
+
+def extent(corners: np.ndarray, points: np.ndarray | None, labels: np.ndarray | None) -> np.ndarray:
+    """The box (4,) around a box (4,) and the foreground ones of points (k, 2)."""
+    if points is None or labels is None or not labels.any():
+        return corners
+    inside = points[labels == 1]
+    ends = np.minimum(corners[:2], inside.min(0)), np.maximum(corners[2:], inside.max(0))
+    return np.concatenate(ends)
+
+
+def moved(
+    view: Sequence[int],
+    corners: np.ndarray | None,
+    points: np.ndarray | None,
+    labels: np.ndarray | None,
+) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
+    """A prompt of an image as one of its window (x1, y1, x2, y2), without points that lie
+    outside."""
+    x1, y1, x2, y2 = view
+    corner = np.array([x1, y1], np.float32)
+    if points is not None and labels is not None:
+        seen = ((points >= corner) & (points < (x2, y2))).all(1)
+        points, labels = points[seen] - corner, labels[seen]
+    return None if corners is None else corners - np.tile(corner, 2), points, labels
 
 
 def prompts_at_once(device: torch.device) -> int:

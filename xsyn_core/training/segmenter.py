@@ -249,7 +249,7 @@ def sample(
             continue
         image, boxes = shard.images[index], np.array(shard.boxes[index])
         if not shard.whole[index] and rng.random() < COARSE:
-            image = _coarse(image, rng)
+            image = coarse(image, rng)
         if rng.random() < 0.5:
             image, masks = image[:, ::-1], masks[..., ::-1]
             boxes[:, [0, 2]] = SIDE - boxes[:, [2, 0]]
@@ -281,9 +281,9 @@ def sample(
     return tuple(np.stack(r) for r in rows)
 
 
-def _coarse(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A window uint8 (SIDE, SIDE, 3) as if it was cut from a scan of fewer pixels, each with its
-    noise."""
+def coarse(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A square window uint8 (S, S, 3) as if it was cut from a scan of fewer pixels, each with its
+    noise; uint8 (SIDE, SIDE, 3)."""
     side = round(SIDE * LEAST_SIDE ** rng.random())
     small = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32)
     small += rng.normal(0, abs(rng.normal(0, NOISE)), small.shape)
