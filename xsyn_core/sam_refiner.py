@@ -44,8 +44,8 @@ class Refiner(nn.Module):
         self.grow = nn.ModuleList(nn.ConvTranspose2d(coarse, fine, 2, 2) for fine, coarse in pairs)
         self.up = nn.ModuleList(Block(fine) for fine, _ in pairs)
         self.leave = nn.Conv2d(widths[0], 1, 1)
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
+        for parameter in self.leave.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, pixels: Tensor, logits: Tensor, prompts: Tensor) -> Tensor:
         """Better logits.

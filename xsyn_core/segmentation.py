@@ -5,12 +5,10 @@ where the image encoder lies, which is under a lock, so that one `Segmenter` ser
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from segment_anything.modeling import Sam
 from torchvision.ops import box_iou, nms
@@ -19,45 +17,27 @@ from xsyn_core import sam_refiner
 from xsyn_core.boxes import Box
 from xsyn_core.errors import XsynError
 from xsyn_core.memory import Residence
+from xsyn_core.prompt_windows import at_every_scale, extent, moved, window
 from xsyn_core.sam_checkpoint import THRESHOLDS, load_sam, save_sam
 from xsyn_core.sam_decoder import Decoder
+from xsyn_core.sam_masks import (
+    STABILITY_OFFSET,
+    Segment,
+    agreed,
+    at_full_size,
+    matrix,
+    positive_part,
+)
 
 __all__ = ["Embedding", "Segment", "Segmenter", "load_sam", "save_sam"]
 
-# SAM's stability compares the mask at thresholds this far above and below 0.
-STABILITY_OFFSET = 1.0
 # Large masks are judged on images of this side, small ones on the image itself.
 COARSE_SIDE = 256
 # ... but for those whose stability, or whose box IoU with another, is there this close to its
 # threshold.
 CLOSE = 0.03
-# A view of more than this share of the image shows nothing that the image does not.
-LARGE_VIEW = 0.8
-# Windows around points alone, as shares of the image's long side.
-SCALES = (0.66, 0.44, 0.28, 0.18)
-# Masks are compared with each other on about as many pixels a side.
-AGREEMENT_SIDE = 256
 # Narrower image encoders take too short a time for half precision to be worth its error.
 LARGE_WIDTH = 768
-
-
-@dataclass(frozen=True)
-class Segment:
-    """One mask of an image.
-
-    Attributes:
-        mask: bool (H, W) of the whole image.
-        box: tight around the mask; (0, 0, 0, 0) if it is empty.
-        area: pixels of the mask.
-        predicted_iou: the model's own guess of the mask's quality, about 0 to 1.
-        stability: IoU of the masks at logits above 1 and above -1, 0 to 1.
-    """
-
-    mask: np.ndarray = field(compare=False)
-    box: Box
-    area: int
-    predicted_iou: float
-    stability: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,21 +154,12 @@ class Segmenter:
         return self._close_up(embedding, view, corners, points, labels, range(1))[0]
 
     def _at_every_scale(self, embedding: Embedding, points, labels) -> Segment:
-        """As `_segment`: points do not tell how large a thing they mean, so the model looks at
-        ever smaller windows around them, and of all its masks the most `agreed` one counts."""
-        height, width = embedding.image_size
+        """As `_segment`: of all masks for points alone, in the image and in ever smaller windows
+        around them, the most `agreed` one counts."""
         every = range(self.sam.mask_decoder.num_mask_tokens)
         found = self._segments(embedding, None, points, labels, every)
-        inside = points[labels == 1]
-        if len(inside):
-            (left, top), (right, bottom) = inside.min(0), inside.max(0)
-            for share in SCALES:
-                side = share * max(height, width)
-                if max(right - left, bottom - top) < side / 2:
-                    x1, x2 = _span(left, right, side, width)
-                    y1, y2 = _span(top, bottom, side, height)
-                    view = x1, y1, x2, y2
-                    found += self._close_up(embedding, view, None, points, labels, every)
+        for view in at_every_scale(points[labels == 1], embedding.image_size):
+            found += self._close_up(embedding, view, None, points, labels, every)
         return agreed(found)
 
     def view(
@@ -203,16 +174,7 @@ class Segmenter:
         Returns:
             The window (x1, y1, x2, y2) inside the image; None for the whole image.
         """
-        if self.zoom is None:
-            return None
-        height, width = image_size
-        left, top, right, bottom = around
-        side = self.zoom * max(right - left, bottom - top)
-        if not 0 < side <= LARGE_VIEW * max(height, width):
-            return None
-        x1, x2 = _span(left, right, side, width)
-        y1, y2 = _span(top, bottom, side, height)
-        return x1, y1, x2, y2
+        return None if self.zoom is None else window(around, image_size, self.zoom)
 
     def _segment(self, embedding: Embedding, corners, points, labels) -> Segment:
         """The mask for a box (4,), points (k, 2) with labels (k,), or both."""
@@ -230,7 +192,7 @@ class Segmenter:
             logits = self.refiner(seen.to(self.device), logits[None], prompts.to(self.device))[0]
         full = self._resampling(embedding, max(embedding.image_size))
         return [
-            _at_full_size(some, float(score), full)
+            at_full_size(some, float(score), full)
             for some, score in zip(logits.float().cpu().numpy(), quality, strict=True)
         ]
 
@@ -280,9 +242,9 @@ class Segmenter:
         x1, y1, x2, y2 = view
         corner = np.array([x1, y1], np.float32)
         corners, points, labels = moved(view, corners, points, labels)
-        window = self.embed(embedding.image[y1:y2, x1:x2])
+        close = self.embed(embedding.image[y1:y2, x1:x2])
         found = []
-        for near in self._segments(window, corners, points, labels, which):
+        for near in self._segments(close, corners, points, labels, which):
             mask = np.zeros(embedding.image_size, bool)
             mask[y1:y2, x1:x2] = near.mask
             ends = [float(end) for end in np.add(near.box, np.tile(corner, 2))]
@@ -336,14 +298,14 @@ class Segmenter:
         boxes = torch.tensor([c.box for c in found])
         alike = (box_iou(boxes, boxes) - nms_thresh).abs().fill_diagonal_(1).amin(1) < CLOSE
         for k in alike.nonzero().flatten().tolist():
-            part = _positive_part(found[k].logits, full)
+            part = positive_part(found[k].logits, full)
             if part is not None:
                 boxes[k] = torch.tensor(part.box)
         # SAM's generator compares boxes whose ends are the last pixels inside
         boxes[:, 2:] -= 1
         kept = nms(boxes, torch.tensor([c.predicted_iou for c in found]), nms_thresh)
         segments = [
-            _at_full_size(found[k].logits, found[k].predicted_iou, full) for k in kept.tolist()
+            at_full_size(found[k].logits, found[k].predicted_iou, full) for k in kept.tolist()
         ]
         return sorted((s for s in segments if s.area), key=lambda s: -s.area)
 
@@ -380,10 +342,10 @@ class Segmenter:
         for mask, score in zip(logits, quality[:, 1:][good].tolist(), strict=True):
             share = np.count_nonzero(mask > -STABILITY_OFFSET) / mask.size
             resampling = fine if share * height * width <= COARSE_SIDE**2 / 2 else coarse
-            part = _positive_part(mask, resampling)
+            part = positive_part(mask, resampling)
             if part is not None and abs(part.stability - stability) < CLOSE:
                 resampling = fine
-                part = _positive_part(mask, resampling)
+                part = positive_part(mask, resampling)
             if part is not None and part.stability >= stability:
                 rows, columns = resampling
                 scale = width / len(columns), height / len(rows)
@@ -398,7 +360,7 @@ class Segmenter:
         scale = min(1.0, longest / max(embedding.image_size))
         height, width = (max(1, round(scale * n)) for n in embedding.image_size)
         rows, columns = embedding.input_size
-        return _matrix(low, self.side, rows, height), _matrix(low, self.side, columns, width)
+        return matrix(low, self.side, rows, height), matrix(low, self.side, columns, width)
 
 
 @dataclass(frozen=True, eq=False)
@@ -408,42 +370,6 @@ class _Candidate:
     logits: np.ndarray
     predicted_iou: float
     box: Box
-
-
-@dataclass(frozen=True, eq=False)
-class _Part:
-    """What is positive of a mask: bool values at rows `y` and columns `x`, and the tight box."""
-
-    y: slice
-    x: slice
-    positive: np.ndarray
-    box: Box
-    stability: float
-
-
-def extent(corners: np.ndarray, points: np.ndarray | None, labels: np.ndarray | None) -> np.ndarray:
-    """The box (4,) around a box (4,) and the foreground ones of points (k, 2)."""
-    if points is None or labels is None or not labels.any():
-        return corners
-    inside = points[labels == 1]
-    ends = np.minimum(corners[:2], inside.min(0)), np.maximum(corners[2:], inside.max(0))
-    return np.concatenate(ends)
-
-
-def moved(
-    view: Sequence[int],
-    corners: np.ndarray | None,
-    points: np.ndarray | None,
-    labels: np.ndarray | None,
-) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
-    """A prompt of an image as one of its window (x1, y1, x2, y2), without points that lie
-    outside."""
-    x1, y1, x2, y2 = view
-    corner = np.array([x1, y1], np.float32)
-    if points is not None and labels is not None:
-        seen = ((points >= corner) & (points < (x2, y2))).all(1)
-        points, labels = points[seen] - corner, labels[seen]
-    return None if corners is None else corners - np.tile(corner, 2), points, labels
 
 
 def prompts_at_once(device: torch.device) -> int:
@@ -462,75 +388,3 @@ def _encoder_dtype(sam: Sam, device: torch.device) -> torch.dtype:
     ):
         return torch.bfloat16
     return torch.float32
-
-
-def _span(start: float, stop: float, length: float, limit: int) -> tuple[int, int]:
-    """`length` pixels, but at most `limit`, around `start` to `stop` within 0 to `limit`."""
-    length = max(1, min(round(length), limit))
-    first = min(max(round((start + stop - length) / 2), 0), limit - length)
-    return first, first + length
-
-
-@lru_cache(maxsize=16)
-def _matrix(low: int, side: int, used: int, out: int) -> np.ndarray:
-    """(out, low): SAM's bilinear steps from `low` cells to `side`, cut to `used`, to `out`."""
-    identity = torch.eye(low)[None]
-    padded = F.interpolate(identity, size=side, mode="linear", align_corners=False)
-    resampled = F.interpolate(padded[..., :used], size=out, mode="linear", align_corners=False)
-    return np.ascontiguousarray(resampled[0].numpy().T)
-
-
-def _positive_part(logits: np.ndarray, resampling: tuple[np.ndarray, np.ndarray]) -> _Part | None:
-    """Resample logits (S, S), computing only around what is positive; None for an empty mask."""
-    rows, columns = resampling
-    reach = logits > -STABILITY_OFFSET
-    y, x = _touched(rows, reach.any(1)), _touched(columns, reach.any(0))  # type: ignore[arg-type]
-    if y is None or x is None:
-        return None
-    low_y, low_x = _touched(rows[y].T, None), _touched(columns[x].T, None)
-    # torch's products, for NumPy's own threads would fight with torch's
-    left, middle, right = map(
-        torch.from_numpy, (rows[y, low_y], logits[low_y, low_x], columns[x, low_x])
-    )
-    values = (left @ middle @ right.T).numpy()
-    positive = values > 0
-    ys, xs = positive.any(1).nonzero()[0] + y.start, positive.any(0).nonzero()[0] + x.start  # type: ignore[misc]
-    if not len(ys):
-        return None
-    box = float(xs[0]), float(ys[0]), float(xs[-1] + 1), float(ys[-1] + 1)
-    inner = np.count_nonzero(values > STABILITY_OFFSET)
-    outer = np.count_nonzero(values > -STABILITY_OFFSET)
-    return _Part(y, x, positive, box, inner / outer)
-
-
-def agreed(segments: Sequence[Segment]) -> Segment:
-    """The segment with the largest expected IoU, if each of them is the truth with a probability
-    in proportion to its predicted IoU: the model is surer of what it draws again and again than of
-    its own guesses at how good a mask is."""
-    stride = max(1, max(segments[0].mask.shape) // AGREEMENT_SIDE)
-    flat = np.stack([s.mask[::stride, ::stride].ravel() for s in segments]).astype(np.float32)
-    area = flat.sum(1)
-    shared = flat @ flat.T
-    iou = shared / np.maximum(area[:, None] + area - shared, 1)
-    trust = np.maximum([s.predicted_iou for s in segments], 0)
-    return segments[int((iou @ trust).argmax())]
-
-
-def _at_full_size(
-    logits: np.ndarray, predicted_iou: float, resampling: tuple[np.ndarray, np.ndarray]
-) -> Segment:
-    """Logits (S, S) as a segment of the image that `resampling` leads to."""
-    mask = np.zeros((len(resampling[0]), len(resampling[1])), bool)
-    part = _positive_part(logits, resampling)
-    if part is None:
-        return Segment(mask, (0.0, 0.0, 0.0, 0.0), 0, predicted_iou, 0.0)
-    mask[part.y, part.x] = part.positive
-    area = int(np.count_nonzero(part.positive))
-    return Segment(mask, part.box, area, predicted_iou, part.stability)
-
-
-def _touched(matrix: np.ndarray, cells: np.ndarray | None) -> slice | None:
-    """The range of rows of a matrix that depend on any of the chosen columns (None: of all)."""
-    chosen = matrix if cells is None else matrix[:, cells]
-    positions = chosen.any(1).nonzero()[0]  # type: ignore[misc]
-    return slice(positions[0], positions[-1] + 1) if len(positions) else None

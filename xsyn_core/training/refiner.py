@@ -14,9 +14,10 @@ import torch
 import torch.nn.functional as F
 
 from xsyn_core.errors import XsynError
+from xsyn_core.prompt_windows import extent, moved
 from xsyn_core.sam_checkpoint import load_sam, save_sam
 from xsyn_core.sam_refiner import Refiner, tensors
-from xsyn_core.segmentation import Segmenter, extent, moved
+from xsyn_core.segmentation import Segmenter
 from xsyn_core.simulation.visibility import VISIBLE, edge_contrast
 from xsyn_core.training import processes
 from xsyn_core.training.data import SIDE, in_parallel
@@ -88,8 +89,8 @@ def look(
     window = window[y1:y2, x1:x2]
     if rng.random() < COARSE:
         scale = SIDE / len(window)
-        window, corners = coarse(window, rng), corners * scale  # type: ignore[operator]
-        points = None if points is None else points * scale
+        window = coarse(window, rng)
+        corners, points = (None if v is None else v * scale for v in (corners, points))
     embedding = model.embed(window)
     logits = model.logits(embedding, corners, points, labels, range(1))[0][0]
     pixels, drawing = model.second_look(embedding, corners, points, labels)
