@@ -6,6 +6,7 @@ import torch
 
 from xsyn_core.segmentation import Segmenter
 from xsyn_core.training import architectures, data, refiner, segmenter_data
+from xsyn_core.training import segmenter as segmenter_training
 from xsyn_core.training.segmenter import (
     KINDS,
     attended,
@@ -141,7 +142,7 @@ def test_the_refiner_looks_where_the_segmenter_does(segmenter, monkeypatch):
     mask[30:50, 60:72] = mask[45:50, 60:100] = True
     box = np.array([120.0, 60, 200, 100])
     monkeypatch.setattr(refiner, "HEAT", 0)
-    monkeypatch.setattr(refiner, "COARSE", 0)
+    monkeypatch.setattr(segmenter_training, "NEAR_COARSE", 0)
     rng, pointed = np.random.default_rng(0), 0
     for _ in range(12):
         pixels, logits, prompts, truth = refiner.look(segmenter, image, mask, box, rng)

@@ -14,30 +14,25 @@ import torch
 import torch.nn.functional as F
 
 from xsyn_core.errors import XsynError
-from xsyn_core.prompt_windows import extent, moved
 from xsyn_core.sam_checkpoint import load_sam, save_sam
 from xsyn_core.sam_refiner import Refiner, tensors
 from xsyn_core.segmentation import Segmenter
 from xsyn_core.simulation.visibility import VISIBLE, edge_contrast
 from xsyn_core.training import processes
-from xsyn_core.training.data import SIDE, in_parallel
+from xsyn_core.training.data import in_parallel
 from xsyn_core.training.loop import Plan, autocast, pick_device, train
 from xsyn_core.training.segmenter import (
     KINDS,
     UNSEEN,
-    attended,
-    coarse,
-    heat_map,
-    picture_of,
-    prompt,
+    close_up,
 )
 from xsyn_core.training.segmenter_data import Pictures, pictures
 
 # Looks at each picture.
 LOOKS = 2
-# Shares of looks with a box alone, of these at a map of attention, and of windows shown as coarse
-# as cut from a scan of few pixels; the others have points as refinement gives them.
-BOXES, HEAT, COARSE = 0.56, 0.2, 0.3
+# Share of looks with a box alone, and of these at a map of attention; the others have points as
+# refinement gives them.
+BOXES, HEAT = 0.56, 0.2
 _ATTENDED = [kind for kind in KINDS if kind[0] and kind[1]]
 
 
@@ -75,37 +70,15 @@ def look(
     Returns:
         pixels, logits, prompts and truth of one row of `Looks`.
     """
-    points = labels = None
-    loose = prompt(mask, box, KINDS[0], rng)[0]
-    window = image
-    if rng.random() >= BOXES:
-        kind = _ATTENDED[rng.integers(len(_ATTENDED))]
-        points, labels = attended(mask, loose, kind, rng)
-    elif rng.random() < HEAT:
-        window = picture_of(heat_map(mask, loose * len(mask) / SIDE, rng))
-    view = model.view(extent(loose, points, labels), (SIDE, SIDE)) or (0, 0, SIDE, SIDE)
-    x1, y1, x2, y2 = view
-    corners, points, labels = moved(view, loose, points, labels)
-    window = window[y1:y2, x1:x2]
-    if rng.random() < COARSE:
-        scale = SIDE / len(window)
-        window = coarse(window, rng)
-        corners, points = (None if v is None else v * scale for v in (corners, points))
+    kind = KINDS[0] if rng.random() < BOXES else _ATTENDED[rng.integers(len(_ATTENDED))]
+    heated = kind == KINDS[0] and rng.random() < HEAT
+    window, corners, points, labels, there = close_up(image, mask, box, kind, heated, rng)
     embedding = model.embed(window)
-    logits = model.logits(embedding, corners, points, labels, range(1))[0][0]
-    pixels, drawing = model.second_look(embedding, corners, points, labels)
-    cells = len(logits)
-    # where the window begins in the mask, and how much of it a cell is
-    step = (x2 - x1) / SIDE * len(mask) / cells
-    ends = [v / SIDE * len(mask) + step / 2 - 0.5 for v in (x1, y1)]
-    matrix = np.array([[step, 0, ends[0]], [0, step, ends[1]]])
-    soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), step / 2) if step > 1 else mask
-    truth = cv2.warpAffine(
-        soft.astype(np.float32),
-        matrix,
-        (cells, cells),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-    )
+    asked = (corners, points, labels) if len(points) else (corners, None, None)
+    logits = model.logits(embedding, *asked, range(1))[0][0]
+    pixels, drawing = model.second_look(embedding, *asked)
+    cells = (len(logits),) * 2
+    truth = cv2.resize(there.astype(np.float32), cells, interpolation=cv2.INTER_AREA)
     return (
         pixels,
         logits.cpu().numpy().astype(np.float16),
