@@ -74,9 +74,9 @@ def look(
     heated = kind == KINDS[0] and rng.random() < HEAT
     window, corners, points, labels, there = close_up(image, mask, box, kind, heated, rng)
     embedding = model.embed(window)
-    asked = (corners, points, labels) if len(points) else (corners, None, None)
-    logits = model.logits(embedding, *asked, range(1))[0][0]
-    pixels, drawing = model.second_look(embedding, *asked)
+    asked, told = (points, labels) if len(points) else (None, None)
+    logits = model.logits(embedding, corners, asked, told, range(1))[0][0]
+    pixels, drawing = model.second_look(embedding, corners, asked, told)
     cells = (len(logits),) * 2
     truth = cv2.resize(there.astype(np.float32), cells, interpolation=cv2.INTER_AREA)
     return (
