@@ -261,7 +261,7 @@ def shares(synthesizer: Synthesizer, scan: Scan, request: Request) -> dict[str, 
         "text": [(diffusion.text_encoder, "forward")],
         "SAM encoder": [(segmenter.sam.image_encoder, "forward")],
         "SAM decoder": [(segmenter.decoder, "attend")],
-        "upsampling": [(segmenter.decoder, "masks"), (segmentation, "_at_full_size")],
+        "upsampling": [(segmenter.decoder, "masks"), (segmentation, "at_full_size")],
     }
     spent = dict.fromkeys(watched, 0.0)
 
