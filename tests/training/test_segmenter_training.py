@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from xsyn_core.segmentation import Segmenter
-from xsyn_core.training import architectures, data, refiner, segmenter_data
-from xsyn_core.training import segmenter as segmenter_training
+from xsyn_core.training import data, segmenter_data
 from xsyn_core.training.segmenter import (
     KINDS,
     attended,
@@ -120,94 +118,3 @@ def test_a_batch_holds_objects_and_maps_of_their_attention(shard):
             x1, y1, x2, y2 = np.rint(own / 2).astype(int)
             assert row[y1 : y2 + 1, x1 : x2 + 1].any()
     assert 0 < np.mean(grey) < 1
-
-
-@pytest.fixture(scope="module")
-def segmenter():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        sam = architectures.build_sam()
-    sam.zoom = 1.4
-    return Segmenter(sam)
-
-
-def test_the_refiner_looks_where_the_segmenter_does(segmenter, monkeypatch):
-    """Each look against a picture whose every pixel tells where it is."""
-    side = data.SIDE
-    place = np.arange(side, dtype=np.uint8)
-    image = np.stack([np.tile(place, (side, 1)), np.tile(place[:, None], (1, side))] * 2, -1)[
-        ..., :3
-    ]
-    mask = np.zeros((side // 2, side // 2), bool)
-    mask[30:50, 60:72] = mask[45:50, 60:100] = True
-    box = np.array([120.0, 60, 200, 100])
-    monkeypatch.setattr(refiner, "HEAT", 0)
-    monkeypatch.setattr(segmenter_training, "NEAR_COARSE", 0)
-    rng, pointed = np.random.default_rng(0), 0
-    for _ in range(12):
-        pixels, logits, prompts, truth = refiner.look(segmenter, image, mask, box, rng)
-        assert pixels.shape == (128, 128, 3) and prompts.shape == (3, 64, 64)
-        assert logits.shape == truth.shape == (64, 64) and logits.dtype == np.float16
-        pointed += prompts[1].any()
-        xs, ys = (pixels[::2, ::2, k].astype(float) + 0.5 for k in (0, 1))
-        inside = mask[(ys / 2).astype(int), (xs / 2).astype(int)]
-        assert ((truth > 127) == inside).mean() > 0.97
-        # the box lies around the object, and the window around the box
-        assert (prompts[0] > 0)[truth > 127].mean() > 0.6
-        assert 0.1 < (prompts[0] > 127).mean() < 0.75
-    assert 1 <= pointed <= 11
-
-
-def test_looks_are_turned_together(segmenter, shard):
-    rng = np.random.default_rng(3)
-    rows = [
-        refiner.look(segmenter, shard.images[k], shard.silhouettes(k)[0], shard.boxes[k][0], rng)
-        for k in np.flatnonzero(~shard.whole)[:4]
-    ]
-    looks = refiner.Looks(*(np.stack(column) for column in zip(*rows, strict=True)))
-    pixels, logits, prompts, truth = refiner.sample([looks], 24, rng)
-    assert pixels.shape == (24, 3, 128, 128) and truth.shape == logits.shape == (24, 1, 64, 64)
-    ways = set()
-    for k in range(24):
-        planes = [p[k].numpy() for p in (pixels, logits, prompts, truth)]
-        found = [
-            (row, turns, mirrored)
-            for row in range(len(rows))
-            for turns in range(4)
-            for mirrored in (False, True)
-            if all(
-                np.allclose(p, np.rot90(w, turns, (1, 2))[..., :: -1 if mirrored else 1], atol=1e-3)
-                for p, w in zip(
-                    planes,
-                    (
-                        looks.pixels[row].transpose(2, 0, 1) / 127.5 - 1,
-                        looks.logits[row][None],
-                        looks.prompts[row] / 255,
-                        looks.truth[row][None] / 255,
-                    ),
-                    strict=True,
-                )
-            )
-        ]
-        assert found
-        ways.update(way[1:] for way in found)
-    assert len(ways) >= 6
-
-
-def test_loss_of_the_refiner_against_a_loop():
-    rng = np.random.default_rng(0)
-    logits, shares = rng.normal(0, 2, (2, 1, 4, 4)), rng.random((2, 1, 4, 4))
-    loss, iou = refiner.loss_of(torch.from_numpy(logits), torch.from_numpy(shares))
-    losses, ious = [], []
-    for n in range(2):
-        entropy = overlap = total = both = either = 0.0
-        for x, share in zip(logits[n].flat, shares[n].flat, strict=True):
-            p = 1 / (1 + np.exp(-x))
-            entropy += (-share * np.log(p) - (1 - share) * np.log(1 - p)) / 16
-            overlap, total = overlap + p * share, total + p + share
-            both += x > 0 and share > 0.5
-            either += x > 0 or share > 0.5
-        losses.append(2 * entropy + 1 - (2 * overlap + 1) / (total + 1))
-        ious.append(both / either)
-    assert float(loss) == pytest.approx(np.mean(losses), rel=1e-5)
-    assert float(iou) == pytest.approx(np.mean(ious), rel=1e-5)

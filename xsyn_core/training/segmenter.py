@@ -14,13 +14,12 @@ import torch.nn.functional as F
 from segment_anything.modeling import Sam
 
 from xsyn_core.boxes import clip, outward
-from xsyn_core.prompt_windows import extent, window
 from xsyn_core.refinement import median_points
 from xsyn_core.sam_checkpoint import THRESHOLDS, load_sam, save_sam
 from xsyn_core.sam_detail import DetailDecoder
 from xsyn_core.simulation.visibility import VISIBLE, edge_contrast
 from xsyn_core.training import architectures
-from xsyn_core.training.data import MASK_SIDE, SIDE
+from xsyn_core.training.data import SIDE
 from xsyn_core.training.loop import Plan, autocast, pick_device, train
 from xsyn_core.training.segmenter_data import Pictures, pictures
 
@@ -43,9 +42,6 @@ ZOOM = 1.4
 # Share of windows that are shown as coarse as cut from a scan of few pixels, down to this share
 # of a side; noise of a pixel, levels.
 COARSE, LEAST_SIDE, NOISE = 0.6, 0.1, 4.0
-# Share of the batches with boxes whose every prompt has its own window, as in use, and how many
-# of these are shown as coarse.
-NEAR, NEAR_COARSE = 0.85, 0.3
 # Share of the objects that cannot be seen which are asked for all the same.
 UNSEEN = 0.3
 SHARES = (0.24, 0.28, 0.04, 0.10, 0.10, 0.10, 0.14)
@@ -236,21 +232,10 @@ def mask_losses(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
 
 
 def sample(
-    data: list[Pictures],
-    images: int,
-    prompts: int,
-    kind,
-    rng: np.random.Generator,
-    near: bool = False,
+    data: list[Pictures], images: int, prompts: int, kind, rng: np.random.Generator
 ) -> tuple[np.ndarray, ...]:
     """A batch: images uint8 (B, SIDE, SIDE, 3), boxes (B, P, 4), points (B, P, k, 2), labels
-    (B, P, k), masks bool (B, P, MASK_SIDE, MASK_SIDE).
-
-    Args:
-        images, prompts: B, and P for each of them.
-        kind: of all the prompts, of `KINDS`.
-        near: whether every prompt has a picture of its own, see `close_up`; P is 1 then.
-    """
+    (B, P, k), masks bool (B, P, MASK_SIDE, MASK_SIDE)."""
     rows: list[list] = [[] for _ in range(5)]
     while len(rows[0]) < images:
         shard = data[rng.integers(len(data))]
@@ -263,106 +248,42 @@ def sample(
         if not len(present):
             continue
         image, boxes = shard.images[index], np.array(shard.boxes[index])
-        heated = kind == KINDS[0] and rng.random() < HEAT
-        if near:
-            k = rng.choice(present)
-            image, *asked, mask = close_up(image, masks[k], boxes[k], kind, heated, rng)
-            masks, one = mask[None], [np.asarray(v)[None] for v in asked]
+        if not shard.whole[index] and rng.random() < COARSE:
+            image = _coarse(image, rng)
+        if rng.random() < 0.5:
+            image, masks = image[:, ::-1], masks[..., ::-1]
+            boxes[:, [0, 2]] = SIDE - boxes[:, [2, 0]]
+        if rng.random() < 0.5:
+            image, masks, boxes = image.swapaxes(0, 1), masks.swapaxes(1, 2), boxes[:, [1, 0, 3, 2]]
+        if kind == KINDS[0] and rng.random() < HEAT:
+            # the glow of a map tells its box
+            chosen = np.full(prompts, rng.choice(present))
+            mask = masks[chosen[0]]
+            asked = [prompt(mask, boxes[chosen[0]], kind, rng)] * prompts
+            image = picture_of(heat_map(mask, asked[0][0] * len(mask) / SIDE, rng))
         else:
-            if not shard.whole[index] and rng.random() < COARSE:
-                image = coarse(image, rng)
-            if heated:
-                # the glow of a map tells its box
-                chosen = np.full(prompts, rng.choice(present))
-                mask = masks[chosen[0]]
-                several = [prompt(mask, boxes[chosen[0]], kind, rng)] * prompts
-                image = picture_of(heat_map(mask, several[0][0] * len(mask) / SIDE, rng))
+            chosen = rng.choice(present, prompts)
+            if not shard.whole[index] and present[0] == 0:
+                # what the window was cut around
+                chosen[: prompts // 2] = 0
+            if kind[0] and kind[1]:
+                loose = [prompt(masks[k], boxes[k], KINDS[0], rng)[0] for k in chosen]
+                asked = [
+                    (box, *attended(masks[k], box, kind, rng))
+                    for k, box in zip(chosen, loose, strict=True)
+                ]
             else:
-                chosen = rng.choice(present, prompts)
-                if not shard.whole[index] and present[0] == 0:
-                    # what the window was cut around
-                    chosen[: prompts // 2] = 0
-                several = [asking(masks[k], boxes[k], kind, rng) for k in chosen]
-            masks, one = masks[chosen], [np.stack(v) for v in zip(*several, strict=True)]
-        image, masks, one = turned(image, masks, one, rng)
-        for column, values in zip(rows, (image, *one, masks), strict=True):
-            column.append(values)
+                asked = [prompt(masks[k], boxes[k], kind, rng) for k in chosen]
+        rows[0].append(image)
+        for column, values in zip(rows[1:4], zip(*asked, strict=True), strict=True):
+            column.append(np.stack(values))
+        rows[4].append(masks[chosen])
     return tuple(np.stack(r) for r in rows)
 
 
-def asking(
-    mask: np.ndarray, box: np.ndarray, kind: tuple[bool, int, int], rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A random prompt as `prompt` gives it, with points as refinement gives them if it has a box
-    and points."""
-    asked = prompt(mask, box, KINDS[0] if kind[0] and kind[1] else kind, rng)
-    return (asked[0], *attended(mask, asked[0], kind, rng)) if kind[0] and kind[1] else asked
-
-
-def close_up(
-    image: np.ndarray,
-    mask: np.ndarray,
-    box: np.ndarray,
-    kind: tuple[bool, int, int],
-    heated: bool,
-    rng: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """A random prompt with a box, and the window in which `Segmenter` looks for what it asks for.
-
-    Args:
-        image: uint8 (SIDE, SIDE, 3).
-        mask: bool (S, S), not empty.
-        box: tight around the object, pixels of the image.
-        kind: one of `KINDS`.
-        heated: whether a map of attention takes the image's place.
-
-    Returns:
-        the window, uint8 (SIDE, SIDE, 3); box (4,), points (k, 2), labels (k,) in its pixels; the
-        mask there, bool (MASK_SIDE, MASK_SIDE).
-    """
-    loose, points, labels = asking(mask, box, kind, rng)
-    if heated:
-        image = picture_of(heat_map(mask, loose * len(mask) / SIDE, rng))
-    view = window(extent(loose, points, labels), (SIDE, SIDE), ZOOM) or (0, 0, SIDE, SIDE)
-    x1, y1, x2, y2 = view
-    scale = SIDE / (x2 - x1)
-    near = cv2.resize(image[y1:y2, x1:x2], (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
-    near = coarse(near, rng) if rng.random() < NEAR_COARSE else near
-    # of the mask's cells; where they are small, several make one of the window's
-    step = len(mask) / SIDE / scale * SIDE / MASK_SIDE
-    starts = [v * len(mask) / SIDE + step / 2 - 0.5 for v in (x1, y1)]
-    matrix = np.array([[step, 0, starts[0]], [0, step, starts[1]]])
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    there = cv2.warpAffine(mask.astype(np.float32), matrix, (MASK_SIDE, MASK_SIDE), flags=flags)
-    corner = np.array([x1, y1], np.float32)
-    return (
-        near,
-        ((loose - np.tile(corner, 2)) * scale).astype(np.float32),
-        ((points - corner) * scale).clip(0, SIDE).astype(np.float32),
-        labels,
-        there > 0.499,
-    )
-
-
-def turned(
-    image: np.ndarray, masks: np.ndarray, asked: list[np.ndarray], rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-    """An image (SIDE, SIDE, 3), masks (P, S, S) and boxes (P, 4), points (P, k, 2), labels (P, k)
-    of it, mirrored and laid on the side at random, all together."""
-    boxes, points, labels = asked[0].copy(), asked[1].copy(), asked[2]
-    if rng.random() < 0.5:
-        image, masks = image[:, ::-1], masks[..., ::-1]
-        boxes[:, [0, 2]] = SIDE - boxes[:, [2, 0]]
-        points[..., 0] = SIDE - points[..., 0]
-    if rng.random() < 0.5:
-        image, masks = image.swapaxes(0, 1), masks.swapaxes(1, 2)
-        boxes, points = boxes[:, [1, 0, 3, 2]], points[..., ::-1]
-    return image, masks, [boxes, points, labels]
-
-
-def coarse(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A square window uint8 (S, S, 3) as if it was cut from a scan of fewer pixels, each with its
-    noise; uint8 (SIDE, SIDE, 3)."""
+def _coarse(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A window uint8 (SIDE, SIDE, 3) as if it was cut from a scan of fewer pixels, each with its
+    noise."""
     side = round(SIDE * LEAST_SIDE ** rng.random())
     small = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32)
     small += rng.normal(0, abs(rng.normal(0, NOISE)), small.shape)
@@ -416,10 +337,7 @@ def main(
     def step(k: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         # boxes alone first: they are the shortest way out of the empty mask
         kind = KINDS[0 if base is None and k < BOXES_FIRST else rng.choice(len(KINDS), p=SHARES)]
-        near = kind[0] and rng.random() < NEAR
-        # a window costs about as much as it takes to answer three prompts
-        some = (images + images * prompts // 4, 1) if near else (images, prompts)
-        batch = sample(shards, *some, kind, rng, near)
+        batch = sample(shards, images, prompts, kind, rng)
         image, boxes, points, labels, masks = (torch.from_numpy(b).to(where) for b in batch)
         pixels = (image.permute(0, 3, 1, 2).float() - sam.pixel_mean) / sam.pixel_std
         with autocast(where):
