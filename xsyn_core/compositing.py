@@ -17,10 +17,12 @@ FEATHER = 6.0
 BACKGROUND_SIDE = 128
 REACH, RIM, CARRIED = 0.32, 0.05, 0.15
 # Painted backgrounds vary by less than the first share of the light, items take more than the
-# second; right at the edge of the repainted cells, where nothing but the cut itself would show
-# of a faint shade, both by `CUT` more, and none `FADE` of the frame further in.
+# second; where the painter did not attend to an item, both by `ASIDE` more: a shade there is a
+# background that came out otherwise than the scan's, and what is darker still a part of the item.
 FAINT, SOLID = 0.03, 0.14
-CUT, FADE = 0.2, 0.1
+ASIDE = 0.4
+# Shares of the highest attention: none at the first or below, in full from the second on.
+UNATTENDED, ATTENDED = 0.05, 0.3
 # What is painted all over the rim darker than this share of the scan is no background.
 DARKEST = 0.6
 
@@ -31,6 +33,7 @@ def put_back(
     decoded: np.ndarray,
     repainted: np.ndarray,
     targets: Sequence[Box],
+    attention: Sequence[np.ndarray],
     background: Background,
 ) -> None:
     """Put a painted frame into the scan that it was cut from, inside the targets and their feather.
@@ -41,13 +44,16 @@ def put_back(
         decoded: float32 (h, w, 3), 0..255, the whole frame out of the autoencoder.
         repainted: bool (h, w), the pixels of the repainted cells.
         targets: boxes in scan pixels.
+        attention: float32 (h, w) each, the map M_i of every target.
         background: see `Request`.
     """
     source = frame.cut(image)
     painted = harmonise(decoded, source, repainted)
     x1, y1, x2, y2 = inside = frame.inside(image.shape[:2])
     if background == "keep":
-        taken = frame.restore(absorption(painted, source, repainted), image.shape[:2])
+        attended = np.max([m / max(m.max(), np.finfo(m.dtype).tiny) for m in attention], axis=0)
+        taken = absorption(painted, source, repainted, attended)
+        taken = frame.restore(taken, image.shape[:2])
         patch = image[y1:y2, x1:x2] * (1 - np.clip(taken, 0, 1))
     else:
         patch = frame.restore(painted, image.shape[:2])
@@ -114,18 +120,22 @@ def harmonise(painted: np.ndarray, source: np.ndarray, repainted: np.ndarray) ->
     return painted + shift * confidence[..., None]
 
 
-def absorption(painted: np.ndarray, source: np.ndarray, repainted: np.ndarray) -> np.ndarray:
+def absorption(
+    painted: np.ndarray, source: np.ndarray, repainted: np.ndarray, attention: np.ndarray
+) -> np.ndarray:
     """The share of each colour that a painted item takes from what lies behind and above it.
 
     In transmission layers multiply. So the painted item is divided by its own painted background,
     and what is left of the light goes onto the source. The source's own texture, and whatever
     crosses the item, stays visible through it, and no repainted background shows, even where it
-    came out darker than the scan.
+    came out darker than the scan. Where the painter attended to the item tells shades of the
+    background from faint parts of the item.
 
     Args:
         painted: float32 (h, w, 3), 0..255, the decoded frame.
         source: float32 (h, w, 3), 0..255, what the frame was cut from.
         repainted: bool (h, w), the pixels of the repainted cells.
+        attention: float32 (h, w), to the item, 0 to 1 where it is highest.
 
     Returns:
         float32 (h, w, 3), 0 (nothing there, or not repainted) to 1 (opaque).
@@ -141,10 +151,14 @@ def absorption(painted: np.ndarray, source: np.ndarray, repainted: np.ndarray) -
     # by the light altogether: where a colour is all but missing, its share means nothing
     dark, light = (cv2.cvtColor(np.float32(x), cv2.COLOR_RGB2GRAY) for x in (painted, behind))
     lost = np.where(repainted, 1 - dark / np.maximum(light, 1), 0).astype(np.float32)
-    depth = cv2.distanceTransform(np.pad(repainted, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
-    faint = FAINT + CUT * np.clip(1 - depth / (FADE * max(h, w)), 0, 1)
+    attended = np.clip((np.float32(attention) - UNATTENDED) / (ATTENDED - UNATTENDED), 0, 1)
+    faint = FAINT + ASIDE * (1 - attended)
     sure = (cv2.GaussianBlur(lost, (0, 0), 0.7 / scale) - faint) / (SOLID - FAINT)
     return taken * np.clip(sure, 0, 1)[..., None]
+
+
+def _disc(width: float) -> np.ndarray:
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (max(1, round(width)),) * 2)
 
 
 def _background(painted: np.ndarray, source: np.ndarray, inside: np.ndarray) -> np.ndarray:
@@ -152,21 +166,18 @@ def _background(painted: np.ndarray, source: np.ndarray, inside: np.ndarray) -> 
     alone: a background is painted smoother than the scan, and not always as bright."""
     side = max(inside.shape)
 
-    def disc(width: float) -> np.ndarray:
-        return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (max(1, round(width * side)),) * 2)
-
     def spread(values: np.ndarray, where: np.ndarray, sigma: float) -> np.ndarray:
         share = where.astype(np.float32)
         sums = cv2.GaussianBlur(values * share[..., None], (0, 0), sigma)
         return sums / np.maximum(cv2.GaussianBlur(share, (0, 0), sigma), 1e-6)[..., None]
 
     there = inside[..., None]
-    brightest = cv2.dilate(np.where(there, painted, 0), disc(REACH))
-    closed = cv2.erode(np.where(there, brightest, 255), disc(REACH))
+    brightest = cv2.dilate(np.where(there, painted, 0), _disc(REACH * side))
+    closed = cv2.erode(np.where(there, brightest, 255), _disc(REACH * side))
     outside = cv2.copyMakeBorder(
         (~inside).astype(np.uint8), *(1,) * 4, cv2.BORDER_CONSTANT, value=1
     )
-    rim = inside & (cv2.dilate(outside, disc(2 * RIM))[1:-1, 1:-1] > 0)
+    rim = inside & (cv2.dilate(outside, _disc(2 * RIM * side))[1:-1, 1:-1] > 0)
     if not rim.any():
         return closed
     carried = spread(closed, rim, CARRIED * side)

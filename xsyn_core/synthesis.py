@@ -145,10 +145,10 @@ class Synthesizer:
                 break
             preview = None
             if step.number % every == 0:
-                preview = self._paste(scan, request, frames, masks, step.latents)
+                preview = self._paste(scan, request, frames, masks, step.latents, maps)
             yield Progress(step.number, request.steps, preview)
         latents = step.latents.cpu()
-        clear = self._paste(scan, request, frames, masks, latents)
+        clear = self._paste(scan, request, frames, masks, latents, maps)
         finished = tuple(
             replace(window, latents=latents[row]) if row < len(frames) else window
             for row, window in enumerate(draft.windows)
@@ -368,6 +368,7 @@ class Synthesizer:
         frames: Sequence[tuple[Frame, tuple[int, ...]]],
         masks: torch.Tensor,
         latents: torch.Tensor,
+        maps: AttentionMaps,
     ) -> np.ndarray:
         """The scan with what was painted inside the grounding boxes and their feather."""
         image, model = scan.pixels.copy(), self.models.diffusion
@@ -378,7 +379,8 @@ class Synthesizer:
             repainted = masks[row, 0].numpy() == 0
             repainted = repainted.repeat(model.factor, 0).repeat(model.factor, 1)
             targets = [request.groundings[i].box for i in members]
-            put_back(image, frame, to_pixels(decoded), repainted, targets, background)
+            attention = maps.maps(row, frame.size)
+            put_back(image, frame, to_pixels(decoded), repainted, targets, attention, background)
         return image
 
     def _keep_every_step(

@@ -1,5 +1,6 @@
 """What may change in an image, and how an item lies in it."""
 
+import cv2
 import numpy as np
 import pytest
 from framed_scans import scans_with_boxes
@@ -7,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xsyn_core import boxes
-from xsyn_core.compositing import FEATHER, absorption, composite, harmonise, weight
-from xsyn_core.frames import window_around
+from xsyn_core.compositing import FEATHER, absorption, composite, harmonise, put_back, weight
+from xsyn_core.frames import Frame, window_around
 
 
 @given(scans_with_boxes(most=2), st.integers(0, 99))
@@ -61,6 +62,17 @@ def boxed(side):
     return cells
 
 
+def glow(item):
+    """Attention to an item as vague as a painter's: float32, 1 at its highest."""
+    vague = cv2.GaussianBlur(item.astype(np.float32), (0, 0), len(item) / 24)
+    return vague / vague.max()
+
+
+def inner(item):
+    """bool, the item without its edge: soft by a pixel of 128, and rounded where it has corners."""
+    return cv2.erode(item.astype(np.uint8), np.ones((len(item) // 32 + 1,) * 2)) > 0
+
+
 @pytest.mark.parametrize("side", [64, 128, 512])
 def test_an_item_takes_what_it_takes_from_its_own_background(side):
     # painted on a background twice as bright as the source: transmissions multiply all the same
@@ -68,15 +80,16 @@ def test_an_item_takes_what_it_takes_from_its_own_background(side):
     source = np.full((side, side, 3), 100, np.float32)
     painted = np.full((side, side, 3), 200, np.float32)
     painted[item] *= colours
-    taken = absorption(painted, source, boxed(side))
-    assert np.allclose(taken[item], 1 - colours, atol=0.02)
+    taken = absorption(painted, source, boxed(side), glow(item))
+    assert np.allclose(taken[inner(item)], 1 - colours, atol=0.02)
     assert np.allclose(taken[~item], 0, atol=0.02)
 
 
 def test_an_item_that_fills_its_box_is_measured_against_the_scan():
     source = np.full((128, 128, 3), 200, np.float32)
     painted = np.full((128, 128, 3), 50, np.float32)
-    taken = absorption(painted, source, np.ones((128, 128), bool))
+    everywhere = np.ones((128, 128))
+    taken = absorption(painted, source, everywhere > 0, everywhere)
     assert np.allclose(taken, 1 - 50 / (0.6 * 200), atol=0.02)
 
 
@@ -89,8 +102,8 @@ def test_a_large_item_is_as_dark_in_its_middle_as_at_its_edge():
     item[28:100, 28:100] = True
     painted[cells] = 160
     painted[item] *= np.float32([0.5, 0.6, 0.7])
-    taken = absorption(painted, source, cells)
-    assert np.allclose(taken[item], 1 - np.float32([0.5, 0.6, 0.7]), atol=0.03)
+    taken = absorption(painted, source, cells, glow(item))
+    assert np.allclose(taken[inner(item)], 1 - np.float32([0.5, 0.6, 0.7]), atol=0.03)
     assert np.allclose(taken[~item], 0, atol=0.02)
 
 
@@ -101,8 +114,8 @@ def test_the_scans_own_texture_is_no_item():
     painted = source.copy()
     painted[boxed(128)] = source.mean() * 0.9
     painted[item] = source.mean() * 0.9 * colours
-    taken = absorption(painted, source, boxed(128))
-    assert np.allclose(taken[item], 1 - colours, atol=0.02)
+    taken = absorption(painted, source, boxed(128), glow(item))
+    assert np.allclose(taken[inner(item)], 1 - colours, atol=0.02)
     assert np.allclose(taken[~item], 0, atol=0.02)
 
 
@@ -114,8 +127,8 @@ def test_a_background_painted_too_dark_is_no_item(side):
     painted = source.copy()
     painted[boxed(side)] *= np.float32([0.85, 0.9, 0.95])
     painted[item] *= colours
-    taken = absorption(painted, source, boxed(side))
-    assert np.allclose(taken[item], 1 - colours, atol=0.02)
+    taken = absorption(painted, source, boxed(side), glow(item))
+    assert np.allclose(taken[inner(item)], 1 - colours, atol=0.02)
     assert np.allclose(taken[~item], 0, atol=0.02)
 
 
@@ -124,8 +137,44 @@ def test_a_background_painted_too_dark_is_no_item(side):
 def test_nothing_gets_brighter_and_faint_unevenness_is_no_item(seed, side):
     rng = np.random.default_rng(seed)
     source, painted = (rng.uniform(0, 255, (side, side, 3)).astype(np.float32) for _ in range(2))
-    taken = absorption(painted, source, boxed(side))
+    attention = rng.random((side, side))
+    taken = absorption(painted, source, boxed(side), attention)
     assert taken.dtype == np.float32 and taken.shape == source.shape
     assert (taken >= 0).all() and (taken <= 1).all()
     uneven = 200 * (1 - 0.02 * rng.random((side, side, 1), np.float32).repeat(3, 2))
-    assert (absorption(uneven, np.full_like(uneven, 150), boxed(side)) == 0).all()
+    even = np.full_like(uneven, 150)
+    assert (absorption(uneven, even, boxed(side), np.ones((side, side))) == 0).all()
+
+
+@pytest.mark.parametrize("side", [64, 128, 512])
+def test_a_shade_far_from_the_attention_is_background_and_metal_there_an_item(side):
+    item, source = bar(side), np.full((side, side, 3), 200, np.float32)
+    shade, limb = np.zeros((2, side, side), bool)
+    shade[side // 4 : side * 3 // 4, side * 13 // 16 : side * 7 // 8] = True
+    limb[side * 3 // 8 : side * 5 // 8, side // 8 : side * 3 // 16] = True
+    painted = source.copy()
+    painted[item] *= 0.4
+    painted[shade] *= 0.7
+    painted[limb] *= 0.2
+    taken = absorption(painted, source, boxed(side), glow(item))
+    assert np.allclose(taken[inner(item)], 0.6, atol=0.02)
+    assert (taken[shade] == 0).all()
+    assert np.allclose(taken[inner(limb)], 0.8, atol=0.02)
+
+
+def test_each_of_several_items_is_attended_to_by_its_own_measure():
+    # attention is a share among all words, so that maps of one frame differ in height
+    side = 128
+    image = np.full((side, side, 3), 200, np.uint8)
+    items, cells = np.zeros((2, side, side), bool), np.zeros((side, side), bool)
+    targets = [(8.0, 32.0, 56.0, 96.0), (72.0, 32.0, 120.0, 96.0)]
+    decoded = image.astype(np.float32)
+    for item, (x1, y1, x2, y2) in zip(items, targets, strict=True):
+        cells[int(y1) : int(y2), int(x1) : int(x2)] = True
+        item[int(y1) + 16 : int(y2) - 16, int(x1) + 12 : int(x2) - 12] = True
+        decoded[item] *= 0.7
+    frame = Frame((0, 0, side, side), (side, side))
+    maps = [0.9 * glow(items[0]), 0.02 * glow(items[1])]
+    put_back(image, frame, decoded, cells, targets, maps, "keep")
+    for item in items:
+        assert (np.abs(image[inner(item)].astype(int) - 140) <= 3).all()

@@ -78,8 +78,10 @@ def paint(
             image = one.benign.copy()
             repainted = masks[row, 0].numpy() == 0
             repainted = repainted.repeat(model.factor, 0).repeat(model.factor, 1)
-            put_back(image, frame, to_pixels(decoded), repainted, [one.grounding], background)
-            done.append(Painted(one, image, maps.maps(row, (side, side))[0]))
+            seen = maps.maps(row, (side, side))
+            targets = [one.grounding]
+            put_back(image, frame, to_pixels(decoded), repainted, targets, seen, background)
+            done.append(Painted(one, image, seen[0]))
     return done
 
 
