@@ -111,6 +111,13 @@ def topk_points(
     return _points(attention, region, box, order[np.minimum(np.arange(k), len(order) - 1)])
 
 
+def picture_of(attention: np.ndarray) -> np.ndarray:
+    """A map (H, W), not flat, as SAM sees it: uint8 (H, W, 3), grey, brightest where active."""
+    lowest, highest = float(attention.min()), float(attention.max())
+    grey = ((attention - lowest) / (highest - lowest) * 255).round().astype(np.uint8)
+    return np.repeat(grey[..., None], 3, 2)
+
+
 def active_region(
     segmenter: Segmenter, attention: np.ndarray, box: Sequence[float]
 ) -> tuple[np.ndarray, str | None]:
@@ -136,10 +143,7 @@ def active_region(
     if _is_flat(values):
         region[inside] = True
         return region, "The attention map is flat: the box alone located the item."
-    lowest, highest = float(attention.min()), float(attention.max())
-    grey = ((attention - lowest) / (highest - lowest) * 255).round().astype(np.uint8)
-    image = np.repeat(grey[..., None], 3, 2)
-    found = segmenter.segment(segmenter.embed(image), box=box).mask[inside]
+    found = segmenter.segment(segmenter.embed(picture_of(attention)), box=box).mask[inside]
     share = found.mean()
     if share == 0:
         reason = "SAM found no region in the attention map"

@@ -22,6 +22,7 @@ from segment_anything.modeling import (
 from xsyn_core.checkpoint_files import SAM, kind_of, read_checkpoint, tensors_in
 from xsyn_core.errors import XsynError
 from xsyn_core.sam_detail import STRIDE, DetailDecoder, DetailEncoder
+from xsyn_core.sam_refiner import Refiner
 from xsyn_core.tiny_vit import STRIDE as TINY_VIT_STRIDE
 from xsyn_core.tiny_vit import TinyViT
 
@@ -48,6 +49,8 @@ INDEXES = ".attention_bias_idxs"
 # Of batch normalisation.
 STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")
 DECODER_HEADS = 8
+# How the names of this project's `Refiner` begin.
+REFINER = "refiner."
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STD = (58.395, 57.12, 57.375)
 # Least predicted IoU and stability in SAM's automatic mask generator, made for ViT-H.
@@ -66,7 +69,7 @@ def save_sam(
     normalisation, which may be beyond the range of float16, keep their type.
 
     Args:
-        sam: with an `ImageEncoderViT` or a `TinyViT`.
+        sam: with an `ImageEncoderViT` or a `TinyViT`; perhaps with a `refiner`.
         thresholds: the least predicted IoU and stability of a mask of "everything" that suit
             this model; the original's where not given.
         zoom: the model answers a prompt best in a window of so many times the size of what it
@@ -224,6 +227,11 @@ def _build(tensors: Mapping[str, torch.Tensor], layout: Mapping[str, Any]) -> Sa
             iou_head_hidden_dim=shape("mask_decoder.iou_prediction_head.layers.0.weight")[0],
         )
         sam = Sam(encoder, prompts, decoder)
+        if any(name.startswith(REFINER) for name in tensors):
+            levels = range(_count(tensors, REFINER + "down."))
+            sam.refiner = Refiner(
+                tuple(shape(f"{REFINER}down.{k}.norm1.weight")[0] for k in levels)
+            )
     for name, default in (("pixel_mean", PIXEL_MEAN), ("pixel_std", PIXEL_STD)):
         values = torch.tensor(layout.get(name, default), dtype=torch.float32)
         setattr(sam, name, values.view(3, 1, 1))

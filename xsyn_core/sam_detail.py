@@ -32,12 +32,12 @@ class Stem(nn.Module):
     def __init__(self, fine: int, middle: int, width: int, in_chans: int = 3):
         super().__init__()
         self.enter = nn.Conv2d(in_chans * _ENTRY**2, fine, 3, padding=1)
-        self.fine = _Block(fine)
+        self.fine = Block(fine)
         self.halve = nn.Conv2d(fine, middle, 2, 2)
-        self.middle = nn.Sequential(_Block(middle), _Block(middle))
+        self.middle = nn.Sequential(Block(middle), Block(middle))
         self.proj = nn.Conv2d(middle, width, 2, 2)
         self.detail = nn.Conv2d(fine, width, 4, 4)
-        self.coarse = _Block(width)
+        self.coarse = Block(width)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, C, H, W) to (B, H / 16, W / 16, width), as `PatchEmbed`, and the features at strides
@@ -95,9 +95,9 @@ class DetailDecoder(MaskDecoder):
         self.details = details
         self.output_upscaling = nn.Sequential(
             nn.ConvTranspose2d(width, middle, 2, 2),
-            _Block(middle),
+            Block(middle),
             nn.ConvTranspose2d(middle, fine, 2, 2),
-            _Block(fine),
+            Block(fine),
             nn.GELU(),
         )
         self.output_hypernetworks_mlps = nn.ModuleList(
@@ -165,7 +165,9 @@ def _added(pixels: Tensor, details: Tensor) -> Tensor:
     return (pixels.unflatten(0, (len(details), -1)) + details[:, None]).flatten(0, 1)
 
 
-class _Block(nn.Module):
+class Block(nn.Module):
+    """Two 3 x 3 convolutions around which the input passes, (B, width, H, W) to the same."""
+
     def __init__(self, width: int):
         super().__init__()
         self.norm1, self.norm2 = nn.GroupNorm(8, width), nn.GroupNorm(8, width)

@@ -13,6 +13,7 @@ from PIL import Image
 from segment_anything.modeling import Sam
 from torchvision.ops import box_iou, nms
 
+from xsyn_core import sam_refiner
 from xsyn_core.boxes import Box
 from xsyn_core.errors import XsynError
 from xsyn_core.memory import Residence
@@ -91,6 +92,7 @@ class Segmenter:
         self.thresholds: tuple[float, float] = getattr(sam, "thresholds", THRESHOLDS)
         self.batch = prompts_at_once(self.device)
         self.zoom: float | None = getattr(sam, "zoom", None)
+        self.refiner: sam_refiner.Refiner | None = getattr(sam, "refiner", None)
 
     @torch.inference_mode()
     def embed(self, image: np.ndarray) -> Embedding:
@@ -182,7 +184,32 @@ class Segmenter:
         self, embedding: Embedding, corners, points, labels, which: range
     ) -> list[Segment]:
         """SAM's masks `which` for a prompt: 0 is the single one, the others are its guesses at
-        whole, part and subpart."""
+        whole, part and subpart. The single one is refined where the model can."""
+        logits, quality = self.logits(embedding, corners, points, labels, which)
+        if self.refiner is not None and which == range(1):
+            pixels, drawing = self.second_look(embedding, corners, points, labels)
+            seen, prompts = sam_refiner.tensors(pixels[None], drawing[None])
+            logits = self.refiner(seen.to(self.device), logits[None], prompts.to(self.device))[0]
+        full = self._resampling(embedding, max(embedding.image_size))
+        return [
+            at_full_size(some, float(score), full)
+            for some, score in zip(logits.float().cpu().numpy(), quality, strict=True)
+        ]
+
+    @torch.inference_mode()
+    def logits(
+        self, embedding: Embedding, corners, points, labels, which: range
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """SAM's own answer to one prompt, on the whole of the image that was embedded.
+
+        Args:
+            embedding: from `embed`.
+            corners: (4,), a box, or None. points, labels: (k, 2), (k,), or None; pixels.
+            which: of the masks; 0 is the single one.
+
+        Returns:
+            logits float (len(which), 4 g, 4 g), predicted IoU (len(which),).
+        """
         prompts = self._prompts(
             embedding,
             None if points is None else points[None],
@@ -191,11 +218,22 @@ class Segmenter:
         )
         image, tokens, quality = self.decoder.attend(embedding.features, prompts)
         logits = self.decoder.masks(embedding.features, image, tokens, which)[0]
-        full = self._resampling(embedding, max(embedding.image_size))
-        return [
-            at_full_size(some, float(quality[0, k]), full)
-            for k, some in zip(which, logits.float().cpu().numpy(), strict=True)
-        ]
+        return logits.float(), quality[0, which.start : which.stop]
+
+    def second_look(
+        self, embedding: Embedding, corners, points, labels
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What the refiner sees beside the logits of the same prompt: pixels and drawn prompt, see
+        `sam_refiner`."""
+        cells = 4 * self.sam.prompt_encoder.image_embedding_size[0]
+        scale = cells / max(embedding.image_size)
+        drawing = sam_refiner.drawn(
+            None if corners is None else corners * scale,
+            None if points is None else points * scale,
+            labels,
+            cells,
+        )
+        return sam_refiner.shrunk(embedding.image, cells), drawing
 
     def _close_up(
         self, embedding: Embedding, view, corners, points, labels, which: range

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from xsyn_core.boxes import iou
-from xsyn_core.evaluation.extent import added_attenuation, silhouette, visible_box
 from xsyn_core.evaluation.held_out import case
+from xsyn_core.extent import added_attenuation, silhouette, visible_box
 
 GROUNDING = (20.0, 30.0, 90.0, 100.0)
 

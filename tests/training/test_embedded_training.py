@@ -1,12 +1,14 @@
 """A few steps of the embedded models' own training, on a shard of two scenes."""
 
+import pytest
 import torch
 from diffusers import AutoencoderKL
 from safetensors.torch import save_file
 
+from xsyn_core.errors import XsynError
 from xsyn_core.evaluation import classifier
-from xsyn_core.sam_checkpoint import load_sam
-from xsyn_core.training import architectures, autoencoder, segmenter
+from xsyn_core.sam_checkpoint import load_sam, save_sam
+from xsyn_core.training import architectures, autoencoder, refiner, segmenter
 
 SEED = 5
 BRIEFLY = {"seed": SEED, "shard_count": 1, "steps": 2, "device": "cpu"}
@@ -14,7 +16,11 @@ BRIEFLY = {"seed": SEED, "shard_count": 1, "steps": 2, "device": "cpu"}
 
 def changed(before: torch.nn.Module, after: torch.nn.Module) -> set[str]:
     old = before.half().float().state_dict()
-    return {name for name, value in after.state_dict().items() if not value.equal(old[name])}
+    return {
+        name
+        for name, value in after.state_dict().items()
+        if name not in old or not value.equal(old[name])
+    }
 
 
 def test_the_autoencoder_learns_and_scales_its_latents(rendered, tmp_path):
@@ -54,6 +60,29 @@ def test_the_segmenter_learns_and_loads(rendered, tmp_path):
     torch.manual_seed(SEED)
     parts = {name.split(".")[0] for name in changed(architectures.build_sam(), learnt)}
     assert parts == {"image_encoder", "mask_decoder", "prompt_encoder"}
+
+
+def test_the_refiner_learns_and_leaves_sam_alone(rendered, tmp_path):
+    torch.manual_seed(1)
+    base, out = tmp_path / "base.safetensors", tmp_path / "sam.safetensors"
+    save_sam(base, architectures.build_sam(), (0.4, 0.5), 1.4)
+    refiner.main(base, out, rendered, tmp_path / "run", batch=2, workers=1, **BRIEFLY)
+    before, after = load_sam(base), load_sam(out)
+    assert changed(before, after) >= {"refiner.leave.weight", "refiner.leave.bias"}
+    assert all(name.startswith("refiner.") for name in changed(before, after))
+    assert (after.thresholds, after.zoom) == ((0.4, 0.5), 1.4)
+    # and goes on from there
+    again = tmp_path / "again.safetensors"
+    refiner.main(out, again, rendered, tmp_path / "run2", batch=2, workers=1, **BRIEFLY)
+    moved = load_sam(again).state_dict()["refiner.enter.weight"]
+    assert not moved.equal(after.state_dict()["refiner.enter.weight"])
+    assert (moved - after.state_dict()["refiner.enter.weight"]).abs().max() < 1e-2
+
+
+def test_the_refiner_needs_a_segmenter_that_zooms(rendered, tmp_path):
+    save_sam(tmp_path / "base.safetensors", architectures.build_sam())
+    with pytest.raises(XsynError, match="does not look at windows"):
+        refiner.main(tmp_path / "base.safetensors", data=rendered, run=tmp_path, **BRIEFLY)
 
 
 def test_the_judge_learns_on_from_weights(rendered, tmp_path):

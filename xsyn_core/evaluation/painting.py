@@ -13,9 +13,9 @@ from xsyn_core.compositing import put_back
 from xsyn_core.concealment import to_pixels
 from xsyn_core.evaluation import classifier
 from xsyn_core.evaluation.batches import conditions, keep_masks, to_tensor, watching
-from xsyn_core.evaluation.extent import visible_box
 from xsyn_core.evaluation.held_out import Case, case
 from xsyn_core.evaluation.realism import frechet, spread
+from xsyn_core.extent import visible_box
 from xsyn_core.frames import Frame
 from xsyn_core.inpainting import Diffusion, denoise
 from xsyn_core.sample import Background
