@@ -32,6 +32,8 @@ from xsyn_core.weights import load_diffusion
 
 # Shares of the looks after a painter's attention: at the map itself, and with a box alone.
 MAPS, BOXES = 0.25, 0.2
+# Shares of n = 1 to 4 among those with points; share of median points, others are the most active.
+DIVIDED, MEDIAN = (0.15, 0.15, 0.2, 0.5), 0.8
 # Share of these in whose box everything but the item is a little darker or brighter, as it is
 # around painted items; how far, and how softly it ends, as a share of the picture's side.
 SHADED, SHADE, SOFT = 0.35, (0.8, 1.1), 0.02
@@ -133,8 +135,8 @@ def attended(
     if kind < MAPS + BOXES:
         return look(model, image, mask, np.array(box, np.float32))
     region, _ = refinement.active_region(model, attention, placed)
-    n = int(rng.integers(1, 5))
-    if rng.random() < 0.8:
+    n = 1 + int(rng.choice(len(DIVIDED), p=DIVIDED))
+    if rng.random() < MEDIAN:
         points, labels = refinement.median_points(attention, region, placed, n)
     else:
         points, labels = refinement.topk_points(attention, region, placed, 2**n - 1)
