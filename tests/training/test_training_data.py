@@ -9,15 +9,7 @@ from hypothesis import strategies as st
 from xsyn_core.boxes import of_mask
 from xsyn_core.simulation.scene import random_scene
 from xsyn_core.training import data, segmenter_data
-from xsyn_core.training.denoiser import (
-    CELL,
-    WINDOW,
-    chances,
-    keep_mask,
-    loosened,
-    timesteps,
-    window,
-)
+from xsyn_core.training.denoiser import CELL, WINDOW, keep_mask, loosened, timesteps, window
 
 
 @pytest.fixture(scope="module")
@@ -152,12 +144,3 @@ def test_a_loose_box_holds_the_item(seed):
     loose = loosened(box, rng)
     assert (loose[:2] <= box[:2]).all() and (loose[2:] >= box[2:]).all()
     assert loose.min() >= 0 and loose.max() <= 1
-
-
-def test_windows_of_rare_items_are_drawn_more_often():
-    categories = np.repeat([3, 0, 7], [100, 25, 4]).astype(np.int16)
-    chance = chances(categories)
-    assert chance.sum() == pytest.approx(1)
-    shares = [chance[categories == k].sum() for k in (3, 0, 7)]
-    assert np.allclose(shares, np.array([10, 5, 2]) / 17)
-    assert len(np.unique(chance.round(9))) == 3

@@ -152,17 +152,6 @@ def cache_latents(
     return Latents(**{name: np.concatenate([p[name] for p in parts]) for name in names})
 
 
-def chances(categories: np.ndarray) -> np.ndarray:
-    """How likely each window is drawn, float (N,) of sum 1: windows of rarer items more often, so
-    that each category comes as often as the root of its windows.
-
-    Args:
-        categories: int (N,), what each window was cut around.
-    """
-    chance = np.bincount(categories)[categories] ** -0.5
-    return chance / chance.sum()
-
-
 def timesteps(count: int, rng: np.random.Generator) -> np.ndarray:
     """Timesteps to learn from, int64 (count,) in 0..999.
 
@@ -232,10 +221,9 @@ def main(
     phrase_tokens = tokens([*phrases, ""])
     lengths = torch.tensor([len(ids) - 2 for ids in tokenizer(phrases).input_ids], device=where)
     attending = Attending(model.unet)
-    chance = chances(cached.categories[:, 0])
 
     def step(k: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        rows = np.sort(rng.choice(len(chance), batch, replace=False, p=chance))
+        rows = np.sort(rng.choice(len(cached.clean), batch, replace=False))
         z0 = torch.from_numpy(cached.clean[rows]).to(where).float()
         masked = torch.from_numpy(cached.masked[rows]).to(where).float()
         boxes = torch.from_numpy(cached.boxes[rows]).to(where)
