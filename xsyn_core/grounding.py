@@ -15,21 +15,30 @@ SAME_OBJECT = 0.5
 SEPARATOR = ", "
 
 
-def prompt(categories: Sequence[str]) -> str:
-    """Y: the phrases of the categories, in order, joined with a comma."""
-    return SEPARATOR.join(phrase(name) for name in categories)
+def phrases(categories: Sequence[str], attitudes: Sequence[str] = ()) -> tuple[str, ...]:
+    """e_i: how each object is described, its category's own phrase first.
+
+    Args:
+        attitudes: one a category (see `attitudes.Attitudes.choose`), or none at all.
+    """
+    told = attitudes or [""] * len(categories)
+    return tuple(f"{phrase(n)} {t}".strip() for n, t in zip(categories, told, strict=True))
 
 
-def spans(categories: Sequence[str]) -> list[tuple[int, int]]:
-    """Where each category's own phrase stands in `prompt(categories)`: (start, end) characters.
+def prompt(categories: Sequence[str], attitudes: Sequence[str] = ()) -> str:
+    """Y: the phrases of the objects, in order, joined with a comma."""
+    return SEPARATOR.join(phrases(categories, attitudes))
+
+
+def spans(categories: Sequence[str], attitudes: Sequence[str] = ()) -> list[tuple[int, int]]:
+    """Where each category's own phrase stands in the `prompt`: (start, end) characters.
 
     A category that comes twice has two places, one for each object.
     """
     places, at = [], 0
-    for name in categories:
-        length = len(phrase(name))
-        places.append((at, at + length))
-        at += length + len(SEPARATOR)
+    for name, described in zip(categories, phrases(categories, attitudes), strict=True):
+        places.append((at, at + len(phrase(name))))
+        at += len(described) + len(SEPARATOR)
     return places
 
 

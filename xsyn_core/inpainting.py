@@ -18,6 +18,7 @@ from torch.nn import functional
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from xsyn_core.attention import AttentionMaps, Inward, self_layers, swapped, watch
+from xsyn_core.attitudes import NONE, Attitudes
 from xsyn_core.boxes import Box
 from xsyn_core.compilation import Compiled
 from xsyn_core.errors import XsynError
@@ -37,7 +38,7 @@ class Condition:
 
     Attributes:
         prompt: Y.
-        phrases: e_i, the words of each object.
+        phrases: e_i, the words of each object (`grounding.phrases`).
         boxes: l_i as shares of the frame, 0 to 1.
     """
 
@@ -72,6 +73,7 @@ class Diffusion:
         device: where the parts work.
         autocast: the type of the UNet's arithmetic; float32 switches autocast off.
         name: as it was asked for.
+        attitudes: in which it can be told that items lie, if any.
         residence: brings the parts to the device where they do not stay there.
         compiled: the UNet behind `torch.compile`, or None.
     """
@@ -84,6 +86,7 @@ class Diffusion:
     device: torch.device
     autocast: torch.dtype
     name: str
+    attitudes: Attitudes = NONE
     residence: Residence = field(default_factory=Residence, repr=False)
     compiled: Compiled | None = field(default=None, repr=False)
     # Attention processors belong to the UNet, so that two runs must not call it at once.

@@ -13,7 +13,6 @@ from xsyn_core import boxes, grounding, refinement, regions
 from xsyn_core.attention import AttentionMaps
 from xsyn_core.cache import Cache
 from xsyn_core.categories import catalog as find_catalog
-from xsyn_core.categories import phrase
 from xsyn_core.checks import check_occlusion, check_points, checked_request, warnings
 from xsyn_core.compositing import composite, put_back, weight
 from xsyn_core.concealment import (
@@ -102,21 +101,23 @@ class Synthesizer:
             frames = windows(places, scan.size, model.side)
         images = torch.stack([to_tensor(frame.cut(scan.pixels)) for frame, _ in frames])
         masks = torch.ones(len(frames), 1, *(v // model.factor for v in frames[0][0].size))
+        rng = np.random.default_rng(request.seed)
+        attitudes = [model.attitudes.choose(n, b, rng) for n, b in zip(names, places, strict=True)]
         conditions, columns = [], []
         for row, (frame, members) in enumerate(frames):
             for i in members:
                 x1, y1, x2, y2 = frame.cells(places[i], model.factor)
                 masks[row, 0, y1:y2, x1:x2] = 0
-            here = [names[i] for i in members]
-            text = grounding.prompt(here)
+            here = [names[i] for i in members], [attitudes[i] for i in members]
+            text = grounding.prompt(*here)
             units = tuple(frame.unit(places[i]) for i in members)
-            conditions.append(Condition(text, tuple(map(phrase, here)), units))
-            columns.append(model.columns(text, grounding.spans(here)))
+            conditions.append(Condition(text, grounding.phrases(*here), units))
+            columns.append(model.columns(text, grounding.spans(*here)))
         maps = AttentionMaps(columns, tuple(masks.shape[-2:]))  # type: ignore[arg-type]
         draft = Painting(
             scan=scan,
             request=request,
-            prompt=grounding.prompt(names),
+            prompt=grounding.prompt(names, attitudes),
             windows=self._windows(scan, places, frames, kept),
             clear=scan.pixels,
             attention=(),

@@ -16,6 +16,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils.logging import set_tqdm_hook
 
 from xsyn_core import memory
+from xsyn_core.attitudes import Attitudes
 from xsyn_core.compilation import Compiled
 from xsyn_core.errors import XsynError
 from xsyn_core.gligen_checkpoint import (
@@ -226,7 +227,9 @@ def _unplaced(source: Path, device: torch.device, name: str) -> Diffusion:
             f"{name} was trained for generation, not for inpainting: it does not see what lies "
             "around a box, and paints accordingly. Fine-tune it, or take an inpainting model."
         )
-    return Diffusion(unet, vae, text, tokenizer, scheduler, device, _arithmetic(device), name)
+    attitudes = Attitudes.open(source / "tokenizer")
+    parts = unet, vae, text, tokenizer, scheduler
+    return Diffusion(*parts, device, _arithmetic(device), name, attitudes)
 
 
 def _load_folder(folder: Path, half: torch.dtype) -> Parts:

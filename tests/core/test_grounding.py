@@ -29,6 +29,15 @@ def test_prompt_and_spans_agree():
     assert len(set(grounding.spans(names))) == 4
 
 
+def test_attitudes_follow_their_phrases_and_are_no_part_of_the_spans():
+    names, told = ["Gun", "Utility_Knife", "Gun"], ["0 nne", "", "1 w mirrored"]
+    text = grounding.prompt(names, told)
+    assert text == "gun 0 nne, utility knife, gun 1 w mirrored"
+    assert grounding.phrases(names, told) == ("gun 0 nne", "utility knife", "gun 1 w mirrored")
+    places = grounding.spans(names, told)
+    assert [text[a:b] for a, b in places] == ["gun", "utility knife", "gun"]
+
+
 def test_addition_takes_a_category_of_the_area_group():
     rng = np.random.default_rng(0)
     regions = [region(10, 10, 60, 60), region(100, 100, 260, 260), region(300, 100, 430, 230)]

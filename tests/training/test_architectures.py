@@ -16,6 +16,10 @@ def test_every_word_of_every_phrase_is_one_token():
         for name in catalog.names:
             words = phrase(name).split()
             assert tokenizer.tokenize(phrase(name)) == [w + "</w>" for w in words]
+    told = "scissors 210 nebn mirrored"
+    assert tokenizer.tokenize(told) == [
+        f"{w}</w>" for w in ["scissors", "2", "1", "0", "nebn", "mirrored"]
+    ]
     assert tokenizer.tokenize("zebra") != ["zebra</w>"]
 
 

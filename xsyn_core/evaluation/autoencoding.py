@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from xsyn_core.evaluation.batches import to_images, to_tensor
 from xsyn_core.evaluation.held_out import Case
 from xsyn_core.evaluation.real import RealScans
 from xsyn_core.evaluation.tiles import grid
 from xsyn_core.frames import resample
 from xsyn_core.inpainting import Diffusion
+from xsyn_core.item_frames import to_tensor
 
 # Real scans are shrunk to this longer side, pixels, and their busiest window of that side taken.
 LONG_SIDE, WINDOW = 512, 256
@@ -55,12 +55,17 @@ def shrunk(image: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(resized), 0, 255).astype(np.uint8)
 
 
+def _to_images(tensor: torch.Tensor) -> np.ndarray:
+    """The inverse of `to_tensor`."""
+    return ((tensor.permute(0, 2, 3, 1) + 1) * 127.5).round().clamp(0, 255).byte().numpy()
+
+
 def _there_and_back(
     model: Diffusion, images: Sequence[np.ndarray], noise: float = 0.0
 ) -> np.ndarray:
     latents = model.encode(to_tensor(images))
     white = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
-    return to_images(model.decode(latents + noise * white.to(latents.device)))
+    return _to_images(model.decode(latents + noise * white.to(latents.device)))
 
 
 def autoencoder(model: Diffusion, cases: Sequence[Case]) -> tuple[dict, np.ndarray]:

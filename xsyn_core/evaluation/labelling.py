@@ -4,15 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from xsyn_core import refinement
 from xsyn_core.boxes import Box, area, iou
-from xsyn_core.evaluation.batches import conditions, keep_masks, to_tensor, watching
 from xsyn_core.evaluation.held_out import Case
 from xsyn_core.evaluation.painting import Painted
-from xsyn_core.inpainting import Diffusion, denoise
+from xsyn_core.inpainting import Diffusion
+from xsyn_core.item_frames import ItemFrames
 from xsyn_core.refinement import Refinement
 from xsyn_core.segmentation import Segmenter
 
@@ -60,26 +59,16 @@ def labels(
     """
     scores: dict[str, list[float]] = {"grounding box": []}
     scores.update({name: [] for name, *_ in SETTINGS})
-    side, cells = model.side, model.side // model.factor
     for k in tqdm(range(0, len(cases), 12), desc="labelling"):
         some = cases[k : k + 12]
-        asked = conditions(some, side)
-        maps = watching(model, asked, cells)
-        for _ in denoise(
+        frames = ItemFrames(
             model,
-            to_tensor([c.image for c in some]),
-            keep_masks(some, cells, model.factor),
-            asked,
-            steps=steps,
-            guidance=guidance,
-            sampler="ddim",
-            generator=torch.Generator().manual_seed(k),
-            maps=maps,
-            skip=steps // 2,
-        ):
-            pass
-        for row, one in enumerate(some):
-            attention = maps.maps(row, (side, side))[0]
+            [c.image for c in some],
+            [c.category for c in some],
+            [c.grounding for c in some],
+        )
+        frames.denoise(steps, guidance, k, steps // 2)
+        for one, attention in zip(some, frames.attention(), strict=True):
             embedding = sam.embed(one.image)
             scores["grounding box"].append(iou(one.grounding, one.box))
             for name, divisions, strategy in SETTINGS:

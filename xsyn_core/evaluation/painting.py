@@ -4,20 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from xsyn_core.boxes import Box
 from xsyn_core.categories import CATALOGS
-from xsyn_core.compositing import put_back
-from xsyn_core.concealment import to_pixels
 from xsyn_core.evaluation import classifier
-from xsyn_core.evaluation.batches import conditions, keep_masks, to_tensor, watching
 from xsyn_core.evaluation.held_out import Case, case
 from xsyn_core.evaluation.realism import frechet, spread
 from xsyn_core.extent import visible_box
-from xsyn_core.frames import Frame
-from xsyn_core.inpainting import Diffusion, denoise
+from xsyn_core.inpainting import Diffusion
+from xsyn_core.item_frames import ItemFrames
 from xsyn_core.sample import Background
 
 
@@ -52,36 +48,22 @@ def paint(
 ) -> list[Painted]:
     """Every case's category painted into its benign window at its grounding box.
 
-    Each is painted with noise of its own, so that a case given twice is painted with two seeds.
+    Each is painted with noise and an attitude of its own, so that a case given twice is painted
+    with two seeds.
     """
-    side, cells = model.side, model.side // model.factor
     done: list[Painted] = []
-    frame = Frame((0, 0, side, side), (side, side))
     for k in tqdm(range(0, len(cases), batch), desc="painting"):
         some = cases[k : k + batch]
-        masks, asked = keep_masks(some, cells, model.factor), conditions(some, side)
-        maps = watching(model, asked, cells)
-        noise = int(np.random.SeedSequence((seed, k)).generate_state(1)[0])
-        *_, last = denoise(
+        frames = ItemFrames(
             model,
-            to_tensor([c.benign for c in some]),
-            masks,
-            asked,
-            steps=steps,
-            guidance=guidance,
-            sampler="ddim",
-            generator=torch.Generator().manual_seed(noise),
-            maps=maps,
+            [c.benign for c in some],
+            [c.category for c in some],
+            [c.grounding for c in some],
+            np.random.default_rng((seed, k)),
         )
-        for row, decoded in enumerate(model.decode(last.latents)):
-            one = some[row]
-            image = one.benign.copy()
-            repainted = masks[row, 0].numpy() == 0
-            repainted = repainted.repeat(model.factor, 0).repeat(model.factor, 1)
-            seen = maps.maps(row, (side, side))
-            targets = [one.grounding]
-            put_back(image, frame, to_pixels(decoded), repainted, targets, seen, background)
-            done.append(Painted(one, image, seen[0]))
+        noise = int(np.random.SeedSequence((seed, k)).generate_state(1)[0])
+        images = frames.painted(frames.denoise(steps, guidance, noise), background)
+        done += map(Painted, some, images, frames.attention())
     return done
 
 

@@ -45,10 +45,16 @@ class Part:
 
 @dataclass(frozen=True)
 class Item:
-    """A named object: parts in drawing coordinates, centred near (0, 0)."""
+    """A named object: parts in drawing coordinates, centred near (0, 0).
+
+    Attributes:
+        kind: digits that tell its make and how far it is open among those of its name: what a
+            painter would otherwise have to guess.
+    """
 
     name: str
     parts: tuple[Part, ...]
+    kind: str = ""
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,14 @@ def transform(placement: Placement) -> tuple[np.ndarray, float]:
     return matrix, float(1 / squeeze)
 
 
+def attitude(placement: Placement) -> tuple[float, bool]:
+    """Where a placed item's own x axis points, degrees clockwise from the right, 0 to 360, and
+    whether it is mirrored."""
+    matrix, _ = transform(placement)
+    angle = np.rad2deg(np.arctan2(matrix[1, 0], matrix[0, 0])) % 360
+    return float(angle), bool(np.linalg.det(matrix[:, :2]) < 0)
+
+
 def bounds(placement: Placement) -> tuple[float, float, float, float]:
     """The smallest (x1, y1, x2, y2), mm, that holds the placed item."""
     matrix, _ = transform(placement)

@@ -15,6 +15,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from segment_anything.modeling import PromptEncoder, Sam, TwoWayTransformer
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from xsyn_core.attitudes import COMPASS, MIRRORED, Attitudes
 from xsyn_core.categories import CATALOGS, phrase
 from xsyn_core.sam_detail import STRIDE, DetailDecoder, DetailEncoder
 
@@ -32,8 +33,9 @@ GUIDANCE_RESCALE = 0.7
 
 
 def vocabulary() -> list[str]:
-    """Every word of every category phrase, sorted."""
-    return sorted({w for c in CATALOGS.values() for n in c.names for w in phrase(n).split()})
+    """Every word of every category phrase and attitude (digits are tokens anyway), sorted."""
+    words = {w for c in CATALOGS.values() for n in c.names for w in phrase(n).split()}
+    return sorted({*words, *COMPASS, MIRRORED})
 
 
 def build_tokenizer() -> CLIPTokenizer:
@@ -68,7 +70,7 @@ def build_tokenizer() -> CLIPTokenizer:
 
 def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
     """A two-layer CLIP text model of width `TEXT_WIDTH`."""
-    return CLIPTextModel(
+    model = CLIPTextModel(
         CLIPTextConfig(
             vocab_size=len(tokenizer),
             hidden_size=TEXT_WIDTH,
@@ -82,6 +84,14 @@ def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
             pad_token_id=tokenizer.pad_token_id,
         )
     ).eval()
+    # neighbours on the compass begin alike
+    weight = model.get_input_embeddings().weight
+    turn = 2 * torch.pi * torch.arange(len(COMPASS))[:, None] / len(COMPASS) * 2 ** torch.arange(3)
+    waves = torch.cat([turn.cos(), turn.sin()], 1)
+    points = tokenizer.convert_tokens_to_ids([point + "</w>" for point in COMPASS])
+    with torch.no_grad():
+        weight[points] = waves @ torch.randn(waves.shape[1], TEXT_WIDTH) * weight.std()
+    return model
 
 
 def build_autoencoder() -> AutoencoderKL:
@@ -192,10 +202,18 @@ def _halved(part: torch.nn.Module) -> Iterator[None]:
             tensor.data = original
 
 
-def save_diffusion(folder: Path, unet, vae, text_encoder, tokenizer, scheduler) -> None:
+def save_diffusion(
+    folder: Path,
+    unet,
+    vae,
+    text_encoder,
+    tokenizer,
+    scheduler,
+    attitudes: Attitudes | None = None,
+) -> None:
     """Write a diffusers folder (float16 safetensors, `model_index.json`) that
-    `StableDiffusionGLIGENPipeline.from_pretrained` opens too; the folder appears whole or not.
-    The parts themselves stay as they are."""
+    `StableDiffusionGLIGENPipeline.from_pretrained` opens too, with the attitudes that the model
+    knows, if any; the folder appears whole or not. The parts themselves stay as they are."""
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
@@ -204,6 +222,8 @@ def save_diffusion(folder: Path, unet, vae, text_encoder, tokenizer, scheduler) 
             with _halved(part):
                 part.save_pretrained(new / name, safe_serialization=True)
         tokenizer.save_pretrained(new / "tokenizer")
+        if attitudes is not None:
+            attitudes.save(new / "tokenizer")
         scheduler.save_pretrained(new / "scheduler")
         index = {
             "_class_name": "StableDiffusionGLIGENPipeline",

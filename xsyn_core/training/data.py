@@ -18,7 +18,7 @@ from tqdm import tqdm
 from xsyn_core.boxes import of_mask
 from xsyn_core.categories import CATALOGS
 from xsyn_core.simulation.looks import expose, random_look
-from xsyn_core.simulation.rendering import attenuation, silhouette
+from xsyn_core.simulation.rendering import attenuation, attitude, silhouette
 from xsyn_core.simulation.scene import Scene, item_window, random_scene
 
 SIDE = 256
@@ -54,6 +54,9 @@ class Shard:
         boxes: float32 (N, MAX_OBJECTS, 4), tight boxes in pixels; zeros past the last object.
         categories: int16 (N, MAX_OBJECTS), index into `NAMES`, -1 for benign objects and
             past the last object; prohibited items come first.
+        kinds: str (N, MAX_OBJECTS), `Item.kind` of prohibited items, else empty.
+        angles: float32 (N, MAX_OBJECTS), degrees, see `rendering.attitude`.
+        mirrored: bool (N, MAX_OBJECTS).
         whole: bool (N,), whether it is a whole scan.
         target: int16 (N,), which object a window was cut around; -1 for whole scans.
     """
@@ -66,6 +69,9 @@ class Shard:
     masks: np.ndarray
     boxes: np.ndarray
     categories: np.ndarray
+    kinds: np.ndarray
+    angles: np.ndarray
+    mirrored: np.ndarray
     whole: np.ndarray
     target: np.ndarray
 
@@ -149,6 +155,9 @@ def make_shard(task: tuple[Path, int, int]) -> None:
         masks = np.zeros((MAX_OBJECTS, MASK_SIDE, MASK_SIDE), bool)
         boxes = np.zeros((MAX_OBJECTS, 4), np.float32)
         categories = np.full(MAX_OBJECTS, -1, np.int16)
+        kinds = np.zeros(MAX_OBJECTS, "<U8")
+        angles = np.zeros(MAX_OBJECTS, np.float32)
+        mirrored = np.zeros(MAX_OBJECTS, bool)
         chosen = -1
         for k, (placement, box, mask) in enumerate(objects[:MAX_OBJECTS]):
             masks[k] = (
@@ -160,6 +169,8 @@ def make_shard(task: tuple[Path, int, int]) -> None:
             boxes[k] = box
             if placement.item.name in NAMES and any(placement is p for p in scene.prohibited):
                 categories[k] = NAMES.index(placement.item.name)
+                kinds[k] = placement.item.kind
+                angles[k], mirrored[k] = attitude(placement)
             if placement is target:
                 chosen = k
         plain = own + background(rest) if target else np.zeros_like(own)
@@ -169,6 +180,9 @@ def make_shard(task: tuple[Path, int, int]) -> None:
         rows["masks"].append(np.packbits(masks, axis=-1))
         rows["boxes"].append(boxes)
         rows["categories"].append(categories)
+        rows["kinds"].append(kinds)
+        rows["angles"].append(angles)
+        rows["mirrored"].append(mirrored)
         rows["whole"].append(target is None)
         rows["target"].append(chosen)
 

@@ -11,6 +11,8 @@ from diffusers.models.attention_processor import AttnProcessor
 from tqdm import tqdm
 from transformers import CLIPTextModel
 
+from xsyn_core import grounding
+from xsyn_core.attitudes import Attitudes, words
 from xsyn_core.categories import phrase
 from xsyn_core.training import architectures, objective
 from xsyn_core.training.attending import Attending, attention_loss
@@ -29,6 +31,10 @@ EVEN = 0.15
 # clutter in a box, and learning to draw it costs the item its outline. Added items are laid over
 # the scan's own clutter afterwards (see `compositing.absorption`).
 PLAIN = 0.85
+# Share of windows whose attitudes are not told: labels and fine-tuning know none.
+UNTOLD = 0.15
+# How many attitudes of each category the model is written with.
+LISTED = 240
 # Weight of `attention_loss`.
 ATTENDED = 0.5
 
@@ -42,6 +48,7 @@ class Latents:
         masked: float16 (N, c, g, g), of the windows with their grounding boxes greyed out.
         boxes: float32 (N, SLOTS, 4), grounding boxes in 0..1, zeros where unused.
         categories: int16 (N, SLOTS), index into `data.NAMES`, -1 where unused.
+        attitudes: str (N, SLOTS), see `attitudes.words`, "" where unused.
         items: uint8 (N, g, g), share of each cell covered by the items (0 to 255).
     """
 
@@ -49,7 +56,14 @@ class Latents:
     masked: np.ndarray
     boxes: np.ndarray
     categories: np.ndarray
+    attitudes: np.ndarray
     items: np.ndarray
+
+    def phrases(self, row: int, told: bool) -> tuple[str, ...]:
+        """How the objects of a window are described, with their attitudes or without."""
+        used = self.categories[row] >= 0
+        names = [NAMES[k] for k in self.categories[row][used]]
+        return grounding.phrases(names, self.attitudes[row][used].tolist() if told else ())
 
 
 def loosened(box: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -66,6 +80,13 @@ def keep_mask(boxes: np.ndarray, grid: int) -> np.ndarray:
         if x2 > x1:
             mask[int(np.floor(y1)) : int(np.ceil(y2)), int(np.floor(x1)) : int(np.ceil(x2))] = 0
     return mask
+
+
+def turned_pose(angle: float, mirrored: bool, turns: int, flip: bool) -> tuple[float, bool]:
+    """Where an item points (degrees clockwise) and whether it is mirrored, once its picture was
+    turned by `np.rot90` so often and then flipped left to right."""
+    angle = float(angle) - 90 * turns
+    return (180 - angle, not mirrored) if flip else (angle, bool(mirrored))
 
 
 def _encode(vae: AutoencoderKL, images: np.ndarray, where: torch.device) -> np.ndarray:
@@ -96,6 +117,7 @@ def window(shard: Shard, index: int, rng: np.random.Generator) -> dict[str, np.n
 
     boxes = np.zeros((SLOTS, 4), np.float32)
     categories = np.full(SLOTS, -1, np.int16)
+    attitudes = np.zeros(SLOTS, "<U24")
     for slot, k in enumerate(chosen):
         x1, y1, x2, y2 = shard.boxes[index][k] / SIDE
         for _ in range(turns):
@@ -104,6 +126,8 @@ def window(shard: Shard, index: int, rng: np.random.Generator) -> dict[str, np.n
             x1, x2 = 1 - x2, 1 - x1
         boxes[slot] = loosened(np.array([x1, y1, x2, y2]), rng)
         categories[slot] = shard.categories[index][k]
+        pose = turned_pose(shard.angles[index][k], shard.mirrored[index][k], turns, flip)
+        attitudes[slot] = words(str(shard.kinds[index][k]), *pose)
     keep = keep_mask(boxes, grid).repeat(CELL, 0).repeat(CELL, 1)[..., None]
     picture = turned(halved(shard.images[index]))
     inside_box = turned(halved(shard.plain[index])) if plain else picture
@@ -115,6 +139,7 @@ def window(shard: Shard, index: int, rng: np.random.Generator) -> dict[str, np.n
         "masked": np.where(keep, picture, 127.5).astype(np.uint8),
         "boxes": boxes,
         "categories": categories,
+        "attitudes": attitudes,
         "items": (cells * 255).astype(np.uint8),
     }
 
@@ -162,6 +187,18 @@ def timesteps(count: int, rng: np.random.Generator) -> np.ndarray:
     normal = torch.special.ndtri(torch.from_numpy(even))
     middle = torch.sigmoid(0.2 + 0.9 * normal).numpy()
     return (np.where(rng.random(count) < EVEN, even, middle) * 1000).astype(np.int64)
+
+
+def listed(cached: Latents, seed: int) -> Attitudes:
+    """`LISTED` attitudes of each category by chance, with the boxes around them."""
+    rng = np.random.default_rng(seed)
+    known: dict[str, list[tuple[str, float]]] = {}
+    for row in rng.permutation(len(cached.boxes)):
+        x1, y1, x2, y2 = cached.boxes[row, 0]
+        some = known.setdefault(NAMES[cached.categories[row, 0]], [])
+        if len(some) < LISTED:
+            some.append((str(cached.attitudes[row, 0]), round(float((x2 - x1) / (y2 - y1)), 2)))
+    return Attitudes({name: known[name] for name in NAMES if name in known})
 
 
 def _begin(base: Path | None) -> Denoiser:
@@ -213,14 +250,14 @@ def main(
     alphas = scheduler.alphas_cumprod
     phrases = [phrase(name) for name in NAMES]
 
-    def tokens(texts: list[str]) -> torch.Tensor:
+    def tokens(texts: list[str], padding: str = "max_length") -> torch.Tensor:
         return tokenizer(
-            texts, padding="max_length", max_length=77, truncation=True, return_tensors="pt"
+            texts, padding=padding, max_length=77, truncation=True, return_tensors="pt"
         ).input_ids.to(where)
 
-    phrase_tokens = tokens([*phrases, ""])
     lengths = torch.tensor([len(ids) - 2 for ids in tokenizer(phrases).input_ids], device=where)
     attending = Attending(model.unet)
+    attitudes = listed(cached, seed)
 
     def step(k: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         rows = np.sort(rng.choice(len(cached.clean), batch, replace=False))
@@ -232,10 +269,15 @@ def main(
         keep = torch.from_numpy(np.stack([keep_mask(b, grid) for b in cached.boxes[rows]]))
         keep = keep[:, None].to(where).float()
         dropped = torch.from_numpy(objective.drops(batch, rng)).to(where)
+        untold = rng.random(batch) < UNTOLD
+        described = [cached.phrases(row, not u) for row, u in zip(rows, untold, strict=True)]
         texts = [
-            "" if d else ", ".join(phrases[c] for c in row if c >= 0)
-            for d, row in zip(dropped.tolist(), categories.tolist(), strict=True)
+            "" if d else grounding.SEPARATOR.join(some)
+            for d, some in zip(dropped.tolist(), described, strict=True)
         ]
+        used = categories >= 0
+        # the text model is causal: what follows a phrase does not change it
+        every = tokens([text for some in described for text in some], "longest")
         t = torch.from_numpy(timesteps(batch, rng))
         t = t.to(where)
         noise = torch.from_numpy(rng.standard_normal(z0.shape, np.float32)).to(where)
@@ -244,22 +286,24 @@ def main(
         velocity = objective.target(z0, noise, a, "v_prediction")
         with autocast(where):
             text = model.text_encoder(tokens(texts)).last_hidden_state
-            pooled = model.text_encoder(phrase_tokens).pooler_output
-            grounding = {
+            pooled = model.text_encoder(every).pooler_output
+            embeddings = pooled.new_zeros(*used.shape, pooled.shape[1])
+            embeddings[used] = pooled
+            grounded = {
                 "boxes": boxes,
-                "positive_embeddings": pooled[categories],
-                "masks": ((categories >= 0) & ~dropped[:, None]).float(),
+                "positive_embeddings": embeddings,
+                "masks": (used & ~dropped[:, None]).float(),
             }
             output = model.unet(
                 objective.unet_input(noisy, masked, keep).to(memory_format=torch.channels_last),
                 t,
                 text,
-                cross_attention_kwargs={"gligen": grounding},
+                cross_attention_kwargs={"gligen": grounded},
             ).sample.float()
             # a phrase stands between the token of the beginning and that of the end
             place = torch.arange(text.shape[1], device=where)[None]
-            words = (place > 0) & (place <= lengths[categories[:, :1].clamp(min=0)])
-            lit = attending.map(text, words.float(), grid)
+            named = (place > 0) & (place <= lengths[categories[:, :1].clamp(min=0)])
+            lit = attending.map(text, named.float(), grid)
         items = torch.from_numpy(cached.items[rows]).to(where).float()[:, None] / 255
         error = (output - velocity).square()
         # at low noise the velocity is mostly scanner noise, which cannot be learnt
@@ -267,7 +311,7 @@ def main(
         share = objective.mean_error(balance * error, objective.weights(keep, items))
         inside = ((1 - keep) * error).sum() / ((1 - keep).sum() * z0.shape[1])
         # what covers the silhouettes of several items is no item's own
-        alone = (~dropped & ((categories >= 0).sum(1) == 1)).float()
+        alone = (~dropped & (used.sum(1) == 1)).float()
         attention = (alone * attention_loss(lit, items[:, 0])).sum() / alone.sum().clamp(min=1)
         return {
             "loss": 4 * share.mean() + ATTENDED * attention,
@@ -277,7 +321,8 @@ def main(
 
     def on_save(average: Denoiser, done: int) -> None:
         architectures.save_diffusion(
-            out, average.unet, autoencoder, average.text_encoder, tokenizer, scheduler
+            *(out, average.unet, autoencoder, average.text_encoder, tokenizer, scheduler),
+            attitudes,
         )
 
     train(model, step, Plan(steps=steps, rate=rate, seed=seed), run, on_save)  # type: ignore[arg-type]

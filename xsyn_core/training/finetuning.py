@@ -18,7 +18,6 @@ from diffusers.models.attention_processor import AttnProcessor
 from PIL import Image
 
 from xsyn_core import grounding
-from xsyn_core.categories import phrase
 from xsyn_core.concealment import to_pixels
 from xsyn_core.curation.files import writable
 from xsyn_core.curation.readers import read_dataset
@@ -98,7 +97,7 @@ class _Run:
             names = [recipe.names[k] for k in batch.categories[r, used[r]].tolist()]
             places = tuple(tuple(b) for b in batch.boxes[r, used[r]].tolist())
             conditions.append(
-                Condition(grounding.prompt(names), tuple(map(phrase, names)), places)  # type: ignore[arg-type]
+                Condition(grounding.prompt(names), grounding.phrases(names), places)  # type: ignore[arg-type]
             )
         *_, last = denoise(
             diffusion,
@@ -246,6 +245,7 @@ def main(
                 average.text_encoder,
                 diffusion.tokenizer,
                 scheduler,
+                diffusion.attitudes,
             )
 
         for stage, steps in zip(STAGES, (generation_steps, inpainting_steps), strict=True):

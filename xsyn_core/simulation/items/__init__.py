@@ -7,7 +7,7 @@ millimetres whose name is the category. The same generator state gives the same 
 import numpy as np
 
 from xsyn_core.simulation.items.ammunition import bullet
-from xsyn_core.simulation.items.assembly import Builder, renamed
+from xsyn_core.simulation.items.assembly import Builder, one_of, renamed
 from xsyn_core.simulation.items.blades import cleaver, straight_knife
 from xsyn_core.simulation.items.containers import cosmetic, sprayer, water
 from xsyn_core.simulation.items.electronics import (
@@ -25,12 +25,12 @@ from xsyn_core.simulation.items.lighters import disposable, lighter
 from xsyn_core.simulation.items.restraints import baton, handcuffs
 from xsyn_core.simulation.items.tools import hammer, wrench
 from xsyn_core.simulation.parts import Item
-from xsyn_core.simulation.shapes import pick
 
 
 def knife(rng: np.random.Generator) -> Item:
     """Any knife."""
-    kinds = (
+    return one_of(
+        rng,
         straight_knife,
         straight_knife,
         cleaver,
@@ -38,7 +38,6 @@ def knife(rng: np.random.Generator) -> Item:
         utility_knife,
         multi_tool_knife,
     )
-    return pick(rng, *kinds)(rng)
 
 
 def _as(category: str, build: Builder) -> Builder:

@@ -80,24 +80,26 @@ def bullet(rng: np.random.Generator) -> Item:
     blunt = rng.uniform(0, 1)
     if arrangement == "shell":
         parts, gap = [], rng.uniform(21, 26)
-        for k in range(int(rng.integers(1, 4))):
+        count = int(rng.integers(1, 4))
+        for k in range(count):
             parts += moved(
                 shotshell(rng), rng.uniform(-8, 8) + 180 * (rng.random() < 0.3), 0, k * gap
             )
-        return centred("Bullet", parts)
+        return centred("Bullet", parts, 5, count)
     calibre = pick(rng, *list(CALIBRES))
     base, total = CALIBRES[calibre][1], CALIBRES[calibre][2]
     one = cartridge(calibre, blunt)
     if arrangement == "one":
-        return centred("Bullet", one)
+        return centred("Bullet", one, 0, 1)
     count = int(rng.integers(2, 7))
     parts = []
     if arrangement == "loose":
         for _ in range(min(count, 4)):
             x, y = rng.uniform(-0.9, 0.9, 2) * total
             parts += moved(one, rng.uniform(0, 360), x, y)
-        return centred("Bullet", parts)
+        return centred("Bullet", parts, 1, min(count, 4))
     pitch = base * rng.uniform(1.0, 1.3) if arrangement == "row" else base * 1.02
+    form = 2
     lean = rng.uniform(-0.15, 0.15) * base
     for k in range(count):
         flip = 180 if arrangement == "row" and rng.random() < 0.15 else 0
@@ -109,8 +111,10 @@ def bullet(rng: np.random.Generator) -> Item:
                 5, (count + 0.6) * pitch, middle * lean - total / 2 + 2, middle * pitch
             )
             parts.append(Part(clip, "steel", 1.5))
+            form = 3
         else:
             x, y = middle * lean, middle * pitch
             box = rounded_rectangle(total + 5, (count + 1.5) * pitch, 2, x, y)
             parts.append(Part(box, "steel", 1.4, "shell", edge=1.0))
-    return centred("Bullet", parts)
+            form = 4
+    return centred("Bullet", parts, form, count)

@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from xsyn_core.simulation.parts import Item, Outline, Part
+from xsyn_core.simulation.shapes import pick
 
 Builder = Callable[[np.random.Generator], Item]
 
@@ -47,14 +48,33 @@ def _mapped(part: Part, change: Callable[[Outline], Outline]) -> Part:
     return replace(part, outline=change(part.outline), holes=tuple(map(change, part.holes)))
 
 
-def centred(name: str, parts: Iterable[Part]) -> Item:
-    """An item of these parts, its bounding box centred at the origin."""
+def reached(value: float, *limits: float) -> int:
+    """How many of the ascending `limits` a value reaches."""
+    return sum(value >= limit for limit in limits)
+
+
+def centred(name: str, parts: Iterable[Part], *kind: int) -> Item:
+    """An item of these parts, its bounding box centred at the origin.
+
+    Args:
+        kind: digits, see `Item.kind`.
+    """
     parts = list(parts)
     points = np.concatenate([p.outline for p in parts])
     middle = (points.min(0) + points.max(0)) / 2
-    return Item(name, tuple(_mapped(p, lambda q: q - middle) for p in parts))
+    digits = "".join(str(int(digit)) for digit in kind)
+    return Item(name, tuple(_mapped(p, lambda q: q - middle) for p in parts), digits)
 
 
 def renamed(item: Item, name: str) -> Item:
     """The same item under another category's name."""
     return replace(item, name=name)
+
+
+def one_of(rng: np.random.Generator, *builders: Builder) -> Item:
+    """An item of one of these builders, all equally likely; its kind begins with which of those
+    that differ."""
+    builder = pick(rng, *builders)
+    item = builder(rng)
+    number = list(dict.fromkeys(builders)).index(builder)
+    return replace(item, kind=f"{number}{item.kind}")

@@ -138,6 +138,7 @@ def straight_knife(rng: np.random.Generator) -> Item:
         "dagger": (rng.uniform(120, 190), rng.uniform(22, 32), "spear"),
         "santoku": (rng.uniform(150, 190), rng.uniform(40, 52), "sheepsfoot"),
     }[kind]
+    number = ("chef", "paring", "steak", "bread", "hunting", "dagger", "santoku").index(kind)
     heavy = kind in ("hunting", "dagger")
     thickness = rng.uniform(3, 5) if heavy else rng.uniform(1.5, 3)
     outline = blade_outline(shape, length, height)
@@ -163,7 +164,7 @@ def straight_knife(rng: np.random.Generator) -> Item:
         grip.append(Part(bolster, "steel", rng.uniform(6, 12)))
     for part in grip:
         part.outline[:, 1] += drop
-    return centred("Straight_Knife", parts + grip)
+    return centred("Straight_Knife", parts + grip, number)
 
 
 def cleaver(rng: np.random.Generator) -> Item:
@@ -192,4 +193,4 @@ def cleaver(rng: np.random.Generator) -> Item:
     neck = Part(tapered([(14, 16), (2, 13), (-14, 11)]), "steel", rng.uniform(4, 10))
     for part in [*grip, neck]:
         part.outline[:, 1] += top + 18
-    return centred("Straight_Knife", [*blade, *grip, neck])
+    return centred("Straight_Knife", [*blade, *grip, neck], 7)

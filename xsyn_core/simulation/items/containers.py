@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from xsyn_core.simulation.items.assembly import arc, centred, curve
+from xsyn_core.simulation.items.assembly import arc, centred, curve, reached
 from xsyn_core.simulation.parts import (
     Item,
     Outline,
@@ -59,12 +59,13 @@ def aerosol(rng: np.random.Generator) -> Item:
     ]
     if rng.random() < 0.3:
         parts.append(Part(ellipse(8, 8, rng.uniform(10, 40), r * 0.5, 14), "steel", 7.5, "round"))
-    if rng.random() < 0.65:
+    capped = rng.random() < 0.65
+    if capped:
         tall = rng.uniform(22, 45)
         width = d * rng.uniform(0.75, 0.98)
         cap = rounded_rectangle(tall, width, 5, straight + shoulder * 0.6 + tall / 2)
         parts.append(Part(cap, "plastic", 2.4, "shell", edge=1.6))
-    return centred("Sprayer", parts)
+    return centred("Sprayer", parts, capped)
 
 
 def pepper_spray(rng: np.random.Generator) -> Item:
@@ -102,7 +103,7 @@ def pepper_spray(rng: np.random.Generator) -> Item:
     else:
         clip = stroke(np.array([(length + 5, -r - 3), (length * 0.35, -r - 4)]), 3)
         parts.append(Part(clip, "steel", 6))
-    return centred("Sprayer", parts)
+    return centred("Sprayer", parts, 2)
 
 
 def sprayer(rng: np.random.Generator) -> Item:
@@ -114,7 +115,8 @@ def water(rng: np.random.Generator) -> Item:
     """A bottle of drink: thin plastic or glass, full or part full, with a cap."""
     d, length = rng.uniform(58, 85), rng.uniform(180, 270)
     r, neck = d / 2, rng.uniform(11, 15)
-    shape = pick(rng, "straight", "waist", "grooved", "square", "flask")
+    shapes = ("straight", "waist", "grooved", "square", "flask")
+    shape = pick(rng, *shapes)
     top = length * rng.uniform(0.66, 0.8)
     side: list[tuple[float, float]] = [(0, r * 0.85), (6, r)]
     if shape == "waist":
@@ -148,7 +150,7 @@ def water(rng: np.random.Generator) -> Item:
     if rng.random() < 0.6:
         label = rectangle(length * rng.uniform(0.15, 0.3), d, length * rng.uniform(0.35, 0.5))
         parts.append(Part(label, "plastic", 0.6))
-    return centred("Water", parts)
+    return centred("Water", parts, shapes.index(shape), reached(level, 0.55, 0.75, 1))
 
 
 def _jar(rng: np.random.Generator) -> list[Part]:
@@ -274,4 +276,5 @@ def _pump_bottle(rng: np.random.Generator) -> list[Part]:
 def cosmetic(rng: np.random.Generator) -> Item:
     """A jar, tube, lipstick, powder compact, nail polish, perfume or lotion."""
     kinds = [_jar, _jar_from_above, _tube, _lipstick, _compact, _polish, _perfume, _pump_bottle]
-    return centred("Cosmetic", pick(rng, *kinds)(rng))
+    number = int(rng.integers(len(kinds)))
+    return centred("Cosmetic", kinds[number](rng), number)

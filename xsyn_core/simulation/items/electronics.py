@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from xsyn_core.simulation.items.assembly import centred, moved
+from xsyn_core.simulation.items.assembly import centred, moved, one_of
 from xsyn_core.simulation.parts import (
     Item,
     Part,
@@ -91,7 +91,7 @@ def portable_charger_2(rng: np.random.Generator) -> Item:
         parts += [_port(width / 2 - 5, y, 8, 13) for y in (-height * 0.2, height * 0.05)]
     inductor = ellipse(9, 9, *parts[-3].outline.mean(0), points=16)  # type: ignore[misc]
     parts.append(Part(inductor, "steel", 4))
-    return centred("Portable_Charger_2", parts)
+    return centred("Portable_Charger_2", parts, cells, below)
 
 
 def portable_charger_1(rng: np.random.Generator) -> Item:
@@ -126,10 +126,11 @@ def portable_charger_1(rng: np.random.Generator) -> Item:
             ellipse(8, 8, rng.uniform(-0.3, 0.3) * width, height / 2 - board * 0.6, 14), "steel", 4
         )
     )
-    if rng.random() < 0.2:  # wireless coil
+    wireless = rng.random() < 0.2
+    if wireless:
         outer, inner = ellipse(44, 44, 0, y), ellipse(26, 26, 0, y)
         parts.append(Part(outer, "copper", 0.6, holes=(inner,)))
-    return centred("Portable_Charger_1", parts)
+    return centred("Portable_Charger_1", parts, split, wireless)
 
 
 def mobile_phone(rng: np.random.Generator) -> Item:
@@ -153,7 +154,8 @@ def mobile_phone(rng: np.random.Generator) -> Item:
     parts += circuit_board(rng, width * 0.85, height * 0.13, 0, -height * 0.4, 4)
     parts += circuit_board(rng, width * 0.8, height * 0.08, 0, height * 0.43, 3)
     lens = rng.uniform(9, 14)
-    for k in range(int(rng.integers(1, 4))):
+    cameras = int(rng.integers(1, 4))
+    for k in range(cameras):
         x, y = -side * (width / 2 - 12), -height / 2 + 13 + k * (lens + 3)
         parts.append(
             Part(
@@ -167,7 +169,7 @@ def mobile_phone(rng: np.random.Generator) -> Item:
         Part(rounded_rectangle(16, 9, 2, side * width * 0.22, height * 0.43), "steel", 1.5)
     )
     parts.append(_port(0, height / 2 - 4, 10, 7))
-    return centred("Mobile_Phone", parts)
+    return centred("Mobile_Phone", parts, side > 0, cameras)
 
 
 def tablet(rng: np.random.Generator) -> Item:
@@ -200,7 +202,7 @@ def tablet(rng: np.random.Generator) -> Item:
             Part(rounded_rectangle(width * 0.2, 12, 3, x * width, height * 0.44), "steel", 1.4)
         )
     parts.append(Part(ellipse(10, 10, -side * (width / 2 - 14), -height / 2 + 14, 16), "steel", 2))
-    return centred("Tablet", parts)
+    return centred("Tablet", parts, side > 0, count)
 
 
 def laptop(rng: np.random.Generator) -> Item:
@@ -244,7 +246,8 @@ def laptop(rng: np.random.Generator) -> Item:
         parts.append(Part(stroke(pipe, 7), "copper", 1.4))
         parts.append(Part(rectangle(d, 9, x, y - d * 0.55), "copper", 3, texture=0.6, grain=2))
     by, bh = height * 0.3, height * rng.uniform(0.24, 0.32)
-    if rng.random() < 0.35:  # older: round cells along the hinge
+    older = rng.random() < 0.35  # round cells along the hinge
+    if older:
         count = pick(rng, 4, 6)
         for k in range(count):
             cell = moved(
@@ -272,9 +275,9 @@ def laptop(rng: np.random.Generator) -> Item:
         parts.append(Part(ellipse(60, 60, -side * width * 0.3, height * 0.12), "aluminium", 3))
     for y in np.linspace(-0.2, 0.1, 3) * height:
         parts.append(_port(-width / 2 + 7, float(y), 13, 14))
-    return centred("Laptop", parts)
+    return centred("Laptop", parts, side > 0, len(fans), older)
 
 
 def power_bank(rng: np.random.Generator) -> Item:
     """Any power bank."""
-    return pick(rng, portable_charger_1, portable_charger_2)(rng)
+    return one_of(rng, portable_charger_1, portable_charger_2)

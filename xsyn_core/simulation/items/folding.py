@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from xsyn_core.simulation.items.assembly import arc, centred, curve, moved
+from xsyn_core.simulation.items.assembly import arc, centred, curve, moved, reached
 from xsyn_core.simulation.items.blades import blade_outline, ground_blade, serrate
 from xsyn_core.simulation.parts import (
     Item,
@@ -69,12 +69,13 @@ def folding_knife(rng: np.random.Generator) -> Item:
         x = length * 0.22
         stud = ellipse(pick(rng, 5, 9), 5, x, -tall * 0.2, 12)
         blade.append(Part(stud, "steel", rng.uniform(3, 7)))
-    parts += moved(blade, -_opening(rng))
+    opening = _opening(rng)
+    parts += moved(blade, -opening)
     parts.append(Part(ellipse(7, 7, 0, 0, 14), pick(rng, "steel", "brass"), rng.uniform(8, 13)))
     if rng.random() < 0.4:  # belt clip
         clip = rounded_rectangle(grip * 0.45, 6, 3, -grip * 0.7, back * 0.5)
         parts.append(Part(clip, "steel", rng.uniform(1, 2)))
-    return centred("Folding_Knife", parts)
+    return centred("Folding_Knife", parts, reached(opening, 20, 75, 110, 160))
 
 
 def _tool(rng: np.random.Generator, kind: str, length: float) -> list[Part]:
@@ -146,7 +147,7 @@ def multi_tool_knife(rng: np.random.Generator) -> Item:
         ring = ellipse(13, 13, length / 2 + 5, height * 0.2, 24)
         inner = ellipse(10.5, 10.5, length / 2 + 5, height * 0.2, 24)
         parts.append(Part(ring, "steel", 2.5, holes=(inner,)))
-    return centred("Multi-tool_Knife", parts)
+    return centred("Multi-tool_Knife", parts, len(tools), reached(tools[0][1], 10, 60, 100))
 
 
 def _snap_off(rng: np.random.Generator) -> list[Part]:
@@ -237,5 +238,6 @@ def _trapezoid(rng: np.random.Generator) -> list[Part]:
 
 def utility_knife(rng: np.random.Generator) -> Item:
     """A box cutter: snap-off or trapezoid blade in a slim body."""
-    parts = _snap_off(rng) if rng.random() < 0.7 else _trapezoid(rng)
-    return centred("Utility_Knife", parts)
+    if rng.random() < 0.7:
+        return centred("Utility_Knife", _snap_off(rng), 0)
+    return centred("Utility_Knife", _trapezoid(rng), 1)

@@ -255,4 +255,6 @@ def _revolver(rng: np.random.Generator) -> list[Part]:
 
 def gun(rng: np.random.Generator) -> Item:
     """A semi-automatic pistol or a revolver."""
-    return centred("Gun", _pistol(rng) if rng.random() < 0.68 else _revolver(rng))
+    if rng.random() < 0.68:
+        return centred("Gun", _pistol(rng), 0)
+    return centred("Gun", _revolver(rng), 1)

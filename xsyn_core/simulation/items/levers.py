@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from xsyn_core.simulation.items.assembly import centred, curve, moved
+from xsyn_core.simulation.items.assembly import centred, curve, moved, reached
 from xsyn_core.simulation.parts import Item, Part, ellipse, smooth, stroke
 from xsyn_core.simulation.shapes import pick
 
@@ -75,7 +75,8 @@ def scissors(rng: np.random.Generator) -> Item:
     parts += moved(_scissor_half(rng, spec, larger), opening / 2, flip=True)
     size = width * rng.uniform(0.35, 0.55)
     parts.append(Part(ellipse(size, size, points=14), "steel", rng.uniform(3, 6)))
-    return centred("Scissors", parts)
+    number = ("office", "kitchen", "tailor", "nail", "surgical", "child").index(kind)
+    return centred("Scissors", parts, number, reached(opening, 12, 28, 44), bool(spec["plastic"]))
 
 
 # The upper jaw (y < 0) of pliers, mm from the pivot outwards.
@@ -132,4 +133,4 @@ def pliers(rng: np.random.Generator) -> Item:
         turns = np.linspace(0, 1, 12)
         zigzag = np.stack([-22 * s - 10 * s * (np.arange(12) % 2), (turns - 0.5) * bow], 1)
         parts.append(Part(stroke(zigzag, 1.4), "steel", 2))
-    return centred("Pliers", parts)
+    return centred("Pliers", parts, list(JAWS).index(kind), reached(opening, 8, 21), bare)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from xsyn_core.simulation.items.assembly import centred, curve, moved
+from xsyn_core.simulation.items.assembly import centred, curve, moved, one_of, reached
 from xsyn_core.simulation.parts import (
     Item,
     Part,
@@ -64,7 +64,7 @@ def disposable(rng: np.random.Generator) -> Item:
             )
         )
         parts.append(Part(rectangle(3.4, rng.uniform(12, 20), h * 0.45, 4), "steel", 3.2, "round"))
-    return centred("Nonmetallic_Lighter", parts)
+    return centred("Nonmetallic_Lighter", parts, piezo)
 
 
 def refillable(rng: np.random.Generator) -> Item:
@@ -98,6 +98,7 @@ def refillable(rng: np.random.Generator) -> Item:
             Part(rectangle(3, 16, -w / 2, 0), "steel", 4),
             *moved(cover, angle, -w / 2, 0),
         ],
+        reached(-angle, 30, 95),
     )
 
 
@@ -130,4 +131,4 @@ def torch(rng: np.random.Generator) -> Item:
 
 def lighter(rng: np.random.Generator) -> Item:
     """Any lighter."""
-    return pick(rng, disposable, disposable, refillable, torch)(rng)
+    return one_of(rng, disposable, disposable, refillable, torch)

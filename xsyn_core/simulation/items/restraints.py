@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from xsyn_core.simulation.items.assembly import arc, centred, curve, moved
+from xsyn_core.simulation.items.assembly import arc, centred, curve, moved, reached
 from xsyn_core.simulation.parts import (
     Item,
     Part,
@@ -90,10 +90,11 @@ def handcuffs(rng: np.random.Generator) -> Item:
                 )
     end = gap / 2 + 1
     parts = moved(right, fold / 2, end) + moved(left, -fold / 2, -end) + joint
-    return centred("HandCuffs", parts)
+    swung = reached(fold, -90, -35, 0, 35, 90)
+    return centred("HandCuffs", parts, hinged, swung, *(angle < 0 for angle in opens))
 
 
-def _telescopic(rng: np.random.Generator) -> list[Part]:
+def _telescopic(rng: np.random.Generator) -> Item:
     grip = rng.uniform(140, 220)
     d = rng.uniform(24, 29)
     wall = rng.uniform(2.5, 4)
@@ -132,14 +133,14 @@ def _telescopic(rng: np.random.Generator) -> list[Part]:
         parts.append(Part(rectangle(grip * 0.85, d * 0.42), "steel", wall * 1.5, "shell", edge=1.4))
         tip = rounded_rectangle(12, d * 0.75, 4, x + 7)
     parts.append(Part(tip, "steel", rng.uniform(9, 14), "round"))
-    return parts
+    return centred("Baton", parts, extended)
 
 
 def baton(rng: np.random.Generator) -> Item:
     """A telescopic, solid, or side-handle baton."""
     kind = pick(rng, "telescopic", "telescopic", "telescopic", "telescopic", "solid", "side")
     if kind == "telescopic":
-        return centred("Baton", _telescopic(rng))
+        return _telescopic(rng)
     length, d = rng.uniform(400, 600), rng.uniform(28, 36)
     material = pick(rng, "rubber", "rubber", "wood", "plastic")
     ends = [
@@ -167,7 +168,9 @@ def baton(rng: np.random.Generator) -> Item:
     else:
         for x in np.linspace(-0.46, -0.26, 6) * length:
             parts.append(Part(rectangle(4, d * 1.02, x), material, 5, "round"))
-        if rng.random() < 0.5:  # wrist strap
+        strap = rng.random() < 0.5
+        if strap:
             loop = curve((0, 0), (-60, -90), (-120, 10), (0, 4), count=16) + (-length * 0.47, 0)
             parts.append(Part(stroke(loop, 6), "leather", 2))
-    return centred("Baton", parts)
+        return centred("Baton", parts, 2 + strap)
+    return centred("Baton", parts, 4)

@@ -89,13 +89,15 @@ def _hammer_head(rng: np.random.Generator, kind: str) -> list[Part]:
 
 def hammer(rng: np.random.Generator) -> Item:
     """A claw, ball-peen, cross-peen or sledge hammer or a mallet."""
-    kind = pick(rng, "claw", "claw", "claw", "claw", "ball", "sledge", "mallet", "peen")
+    kinds = ("claw", "claw", "claw", "claw", "ball", "sledge", "mallet", "peen")
+    kind = pick(rng, *kinds)
     length = rng.uniform(220, 330)
     w = rng.uniform(20, 26)
     parts = moved(_hammer_head(rng, kind), rng.uniform(-4, 4))
     size = rng.uniform(0.8, 1.2)
     parts = [replace(p, outline=p.outline * size, holes=()) for p in parts]
-    handle = pick(rng, "wood", "steel", "tube", "fibreglass")
+    handles = ("wood", "steel", "tube", "fibreglass")
+    handle = pick(rng, *handles)
     grip_from = length * rng.uniform(0.45, 0.65)
     if handle == "wood":
         shape = smooth(
@@ -133,7 +135,7 @@ def hammer(rng: np.random.Generator) -> Item:
             )
         )
         parts.append(Part(grip, "rubber", rng.uniform(18, 24), "round", texture=0.1))
-    return centred("Hammer", parts)
+    return centred("Hammer", parts, kinds.index(kind), handles.index(handle))
 
 
 def _open_jaw(size: float, turn: float) -> Outline:
@@ -250,9 +252,9 @@ def wrench(rng: np.random.Generator) -> Item:
         "pipe",
     )
     if kind == "adjustable":
-        return centred("Wrench", _adjustable(rng))
+        return centred("Wrench", _adjustable(rng), 3)
     if kind == "pipe":
-        return centred("Wrench", _pipe_wrench(rng))
+        return centred("Wrench", _pipe_wrench(rng), 4)
     size = rng.uniform(10, 26)
     length = size * rng.uniform(7, 9) + 50
     thick = 3 + size * rng.uniform(0.22, 0.32)
@@ -281,4 +283,4 @@ def wrench(rng: np.random.Generator) -> Item:
             else Part(_open_jaw(s, rng.choice([-15, 15])), "steel", thick, "bevel", 1.5)
         )
         heads += moved([head], 0 if end > 0 else 180, end * (half + s * 0.62))
-    return centred("Wrench", parts + heads)
+    return centred("Wrench", parts + heads, ("open", "combination", "box").index(kind))

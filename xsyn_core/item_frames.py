@@ -1,0 +1,87 @@
+"""One item asked for in each of several pictures: what training and evaluation give a painter."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from xsyn_core import grounding
+from xsyn_core.attention import AttentionMaps
+from xsyn_core.boxes import Box
+from xsyn_core.compositing import put_back
+from xsyn_core.concealment import to_pixels
+from xsyn_core.frames import Frame
+from xsyn_core.inpainting import Condition, Diffusion, denoise
+from xsyn_core.sample import Background
+
+
+def to_tensor(images: Sequence[np.ndarray]) -> torch.Tensor:
+    """uint8 (H, W, 3) images to float32 (B, 3, H, W) in [-1, 1]."""
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+class ItemFrames:
+    """Pictures of the model's own side, with one category and box each.
+
+    Args:
+        model: the painter.
+        images: uint8 (S, S, 3), S the model's side.
+        categories: of the items.
+        boxes: l_i, pixels.
+        rng: draws an attitude for each item, where the model knows any; None tells none, for
+            items that are there already lie as they do.
+    """
+
+    def __init__(
+        self,
+        model: Diffusion,
+        images: Sequence[np.ndarray],
+        categories: Sequence[str],
+        boxes: Sequence[Box],
+        rng: np.random.Generator | None = None,
+    ):
+        side, cells = model.side, model.side // model.factor
+        self.model, self.images, self.boxes = model, images, boxes
+        self.frame = Frame((0, 0, side, side), (side, side))
+        self.masks = torch.ones(len(images), 1, cells, cells)
+        self.conditions, columns = [], []
+        for mask, name, box in zip(self.masks, categories, boxes, strict=True):
+            x1, y1, x2, y2 = (v / model.factor for v in box)
+            mask[0, int(y1) : int(np.ceil(y2)), int(x1) : int(np.ceil(x2))] = 0
+            told = [model.attitudes.choose(name, box, rng)] if rng else []
+            text = grounding.prompt([name], told)
+            self.conditions.append(Condition(text, (text,), (self.frame.unit(box),)))
+            columns.append(model.columns(text, grounding.spans([name], told)))
+        self.maps = AttentionMaps(columns, (cells, cells))
+
+    def denoise(self, steps: int, guidance: float, seed: int, skip: int = 0) -> torch.Tensor:
+        """The latents z_0 after `inpainting.denoise`; attention is summed up."""
+        *_, last = denoise(
+            self.model,
+            to_tensor(self.images),
+            self.masks,
+            self.conditions,
+            steps=steps,
+            guidance=guidance,
+            sampler="ddim",
+            generator=torch.Generator().manual_seed(seed),
+            maps=self.maps,
+            skip=skip,
+        )
+        return last.latents
+
+    def attention(self) -> list[np.ndarray]:
+        """M_i of each picture, float32 (S, S)."""
+        return [self.maps.maps(row, self.frame.size)[0] for row in range(len(self.images))]
+
+    def painted(self, latents: torch.Tensor, background: Background = "keep") -> list[np.ndarray]:
+        """The pictures with what was painted put back into them: uint8 (S, S, 3)."""
+        found = []
+        rows = zip(self.images, self.boxes, self.masks, self.attention(), strict=True)
+        for (image, box, mask, seen), decoded in zip(rows, self.model.decode(latents), strict=True):
+            new = image.copy()
+            repainted = (mask[0].numpy() == 0).repeat(self.model.factor, 0)
+            repainted = repainted.repeat(self.model.factor, 1)
+            put_back(new, self.frame, to_pixels(decoded), repainted, [box], [seen], background)
+            found.append(new)
+        return found
