@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import numpy as np
 import torch
 from diffusers import (
     AutoencoderKL,
@@ -18,7 +19,7 @@ from torch.nn import functional
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from xsyn_core.attention import AttentionMaps, Inward, self_layers, swapped, watch
-from xsyn_core.attitudes import NONE, Attitudes
+from xsyn_core.attitudes import NONE, Attitudes, hint
 from xsyn_core.boxes import Box
 from xsyn_core.compilation import Compiled
 from xsyn_core.errors import XsynError
@@ -40,11 +41,13 @@ class Condition:
         prompt: Y.
         phrases: e_i, the words of each object (`grounding.phrases`).
         boxes: l_i as shares of the frame, 0 to 1.
+        attitudes: what the model is told of how each object lies, `attitudes.words`; may be none.
     """
 
     prompt: str
     phrases: tuple[str, ...]
     boxes: tuple[Box, ...]
+    attitudes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -350,6 +353,10 @@ def denoise(
     masks = masks.to(device, torch.float32)
     original = diffusion.encode(images)
     kept = diffusion.encode(masked_images(images.to(device), masks)) * masks
+    plain, told = (
+        torch.cat([kept + hints * (1 - masks), masks], 1)
+        for hints in (torch.zeros_like(kept), _hints(conditions, kept))
+    )
     text = diffusion.text_states([c.prompt for c in conditions])
     grounding = diffusion.grounding_tokens(conditions)
     # rows whose self-attention is perturbed, unconditional rows, conditional ones
@@ -360,6 +367,7 @@ def denoise(
         text = torch.cat([text[:inward], without, text])
         grounding = {name: torch.cat([value] * copies) for name, value in grounding.items()}
         grounding["masks"][inward : inward + count] = 0
+    context = torch.cat({1: [told], 2: [plain, told], 3: [told, plain, told]}[copies])
     noise = randn_tensor(original.shape, generator=generator, device=torch.device("cpu"))
     noise = noise.to(device)
     latents = noise
@@ -372,10 +380,8 @@ def denoise(
             share = signal[int(timestep)]
             noised = share**0.5 * original + (1 - share) ** 0.5 * noise
             latents = latents * (1 - masks) + noised * masks
-            inputs = torch.cat([latents, kept, masks], dim=1)
-            output = diffusion.predict(
-                torch.cat([inputs] * copies), timestep.to(device), text, grounding, maps, inward
-            )
+            inputs = torch.cat([latents.repeat(copies, 1, 1, 1), context], dim=1)
+            output = diffusion.predict(inputs, timestep.to(device), text, grounding, maps, inward)
             if guidance != 1:
                 output = guided(
                     output.chunk(copies),
@@ -392,6 +398,13 @@ def denoise(
                 yield Step(number, estimate)
             else:
                 yield Step(number, _outside(estimate, original, masks))
+
+
+def _hints(conditions: Sequence[Condition], like: torch.Tensor) -> torch.Tensor:
+    """What the UNet sees of the attitudes in each frame, shaped and placed as latents."""
+    shape = like.shape[1], like.shape[2], like.shape[3]
+    rows = [hint(c.attitudes, c.boxes[: len(c.attitudes)], shape) for c in conditions]
+    return torch.from_numpy(np.stack(rows)).to(like)
 
 
 def guided(

@@ -50,7 +50,7 @@ class ItemFrames:
             mask[0, int(y1) : int(np.ceil(y2)), int(x1) : int(np.ceil(x2))] = 0
             told = [model.attitudes.choose(name, box, rng)] if rng else []
             text = grounding.prompt([name], told)
-            self.conditions.append(Condition(text, (text,), (self.frame.unit(box),)))
+            self.conditions.append(Condition(text, (text,), (self.frame.unit(box),), tuple(told)))
             columns.append(model.columns(text, grounding.spans([name], told)))
         self.maps = AttentionMaps(columns, (cells, cells))
 

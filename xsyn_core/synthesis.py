@@ -108,10 +108,10 @@ class Synthesizer:
             for i in members:
                 x1, y1, x2, y2 = frame.cells(places[i], model.factor)
                 masks[row, 0, y1:y2, x1:x2] = 0
-            here = [names[i] for i in members], [attitudes[i] for i in members]
+            here = tuple(names[i] for i in members), tuple(attitudes[i] for i in members)
             text = grounding.prompt(*here)
             units = tuple(frame.unit(places[i]) for i in members)
-            conditions.append(Condition(text, grounding.phrases(*here), units))
+            conditions.append(Condition(text, grounding.phrases(*here), units, here[1]))
             columns.append(model.columns(text, grounding.spans(*here)))
         maps = AttentionMaps(columns, tuple(masks.shape[-2:]))  # type: ignore[arg-type]
         draft = Painting(

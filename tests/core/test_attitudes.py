@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xsyn_core.attitudes import COMPASS, FILE, MIRRORED, NEAREST, Attitudes, words
+from xsyn_core.attitudes import COMPASS, FILE, MIRRORED, NEAREST, Attitudes, hint, words
 from xsyn_core.errors import XsynError
 from xsyn_core.simulation.items import ITEMS
 from xsyn_core.simulation.parts import Placement
@@ -52,6 +52,54 @@ def test_an_item_can_be_laid_down_from_its_attitude(angle, mirror, turns, flip, 
     assert right > 0.5
     assert all(fit(turn, mirrored) < right for turn in (90, 180, 270))
     assert all(fit(turn, not mirrored) < right for turn in (0, 90, 180, 270))
+
+
+BOXES = st.tuples(*[st.floats(0, 0.6)] * 2, *[st.floats(0.1, 0.4)] * 2).map(
+    lambda b: (b[0], b[1], b[0] + b[2], b[1] + b[3])
+)
+
+
+@given(BOXES, st.sampled_from(COMPASS), st.booleans())
+def test_a_hint_tells_each_cell_its_place_in_the_item(box, point, mirrored):
+    cells = 12
+    found = hint([" ".join(["21", point] + [MIRRORED] * mirrored)], [box], (8, cells, cells))
+    angle = np.deg2rad(360 / len(COMPASS) * COMPASS.index(point))
+    x1, y1, x2, y2 = box
+    half = max(x2 - x1, y2 - y1) / 2
+    for row in range(cells):
+        for column in range(cells):
+            lies_in = x1 * cells < column + 1 and column < x2 * cells
+            if not (lies_in and y1 * cells < row + 1 and row < y2 * cells):
+                assert not found[:, row, column].any()
+                continue
+            away = complex((column + 0.5) / cells - (x1 + x2) / 2, (row + 0.5) / cells)
+            away = (away - 1j * (y1 + y2) / 2) / half * np.exp(-1j * angle)
+            u, v = np.pi * away.real, np.pi * (-away.imag if mirrored else away.imag)
+            wanted = [np.sin(u / 2), np.cos(u / 2), np.sin(v / 2), np.cos(v / 2)]
+            wanted += [np.sin(u), np.cos(u), np.sin(v), np.cos(v)]
+            assert np.allclose(found[:, row, column], wanted, atol=1e-4)
+
+
+@given(BOXES, st.floats(0, 360), st.booleans(), st.integers(0, 3), st.booleans())
+def test_the_hint_of_a_turned_picture_is_the_turned_hint(box, angle, mirrored, turns, flip):
+    # halves between two points of the compass may round either way
+    angle = round(angle / 360 * 32) * 360 / 32
+    x1, y1, x2, y2 = (round(v * 16) / 16 for v in box)
+    turned = np.rot90(
+        hint([words("0", angle, mirrored)], [(x1, y1, x2, y2)], (8, 16, 16)), turns, (1, 2)
+    )
+    turned = turned[:, :, ::-1] if flip else turned
+    for _ in range(turns):
+        x1, y1, x2, y2 = y1, 1 - x2, y2, 1 - x1
+    if flip:
+        x1, x2 = 1 - x2, 1 - x1
+    told = words("0", *turned_pose(angle, mirrored, turns, flip))
+    assert np.allclose(hint([told], [(x1, y1, x2, y2)], (8, 16, 16)), turned, atol=1e-5)
+
+
+def test_without_a_direction_there_is_no_hint():
+    assert not hint(["", "3"], [(0, 0, 1, 1)] * 2, (8, 4, 4)).any()
+    assert hint([], [], (4, 4, 4)).shape == (4, 4, 4)
 
 
 def test_a_tilted_item_still_points_where_its_axis_does():

@@ -1,6 +1,7 @@
 """The denoising loop against plain oracles."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from diffusers import DDIMScheduler
 
 from xsyn_core.attention import AttentionMaps
+from xsyn_core.attitudes import hint
 from xsyn_core.errors import XsynError
 from xsyn_core.inpainting import Condition, denoise, make_scheduler, masked_images
 
@@ -133,6 +135,23 @@ def test_a_model_that_asks_for_no_more_gets_classifier_free_guidance_alone(
 def test_without_guidance_the_unconditional_half_is_left_out(model, case, monkeypatch):
     calls, _ = recorded(model, monkeypatch, case, guidance=1.0)
     assert all(sample.shape[0] == 1 for sample, *_ in calls)
+
+
+@pytest.mark.parametrize("guidance", [1, 7.5])
+def test_attitudes_are_seen_where_the_phrase_is_told_and_only_in_the_box(
+    model, case, monkeypatch, guidance
+):
+    image, mask, condition = case
+    told = replace(condition, attitudes=("3 nne mirrored",))
+    calls, _ = recorded(model, monkeypatch, (image, mask, told), guidance=guidance)
+    plain = model.encode(masked_images(image, mask)) * mask
+    seen = torch.from_numpy(hint(told.attitudes, told.boxes, (8, 16, 16)))[None]
+    assert (seen * (1 - mask)).abs().sum() > 1
+    # perturbed, unconditional, conditional
+    wanted = [seen] if guidance == 1 else [seen, torch.zeros_like(seen), seen]
+    for sample, *_ in calls:
+        for row, own in zip(sample, wanted, strict=True):
+            assert torch.equal(row[8:16], (plain + own * (1 - mask))[0])
 
 
 def test_the_masked_image_hides_what_is_repainted(model, case):

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from transformers import CLIPTextModel
 
 from xsyn_core import grounding
-from xsyn_core.attitudes import Attitudes, words
+from xsyn_core.attitudes import Attitudes, hint, words
 from xsyn_core.categories import phrase
 from xsyn_core.training import architectures, objective
 from xsyn_core.training.attending import Attending, attention_loss
@@ -58,6 +58,11 @@ class Latents:
     categories: np.ndarray
     attitudes: np.ndarray
     items: np.ndarray
+
+    def hints(self, row: int, told: bool) -> np.ndarray:
+        """The `attitudes.hint` of a window's objects, with their attitudes or without."""
+        said = self.attitudes[row].tolist() if told else [""] * SLOTS
+        return hint(said, self.boxes[row].tolist(), self.clean.shape[1:])
 
     def phrases(self, row: int, told: bool) -> tuple[str, ...]:
         """How the objects of a window are described, with their attitudes or without."""
@@ -185,7 +190,7 @@ def timesteps(count: int, rng: np.random.Generator) -> np.ndarray:
     """
     even = objective.spread(count, rng)
     normal = torch.special.ndtri(torch.from_numpy(even))
-    middle = torch.sigmoid(0.2 + 0.9 * normal).numpy()
+    middle = torch.sigmoid(0.5 + 0.9 * normal).numpy()
     return (np.where(rng.random(count) < EVEN, even, middle) * 1000).astype(np.int64)
 
 
@@ -269,12 +274,14 @@ def main(
         keep = torch.from_numpy(np.stack([keep_mask(b, grid) for b in cached.boxes[rows]]))
         keep = keep[:, None].to(where).float()
         dropped = torch.from_numpy(objective.drops(batch, rng)).to(where)
-        untold = rng.random(batch) < UNTOLD
-        described = [cached.phrases(row, not u) for row, u in zip(rows, untold, strict=True)]
+        silent = (rng.random(batch) < UNTOLD) | dropped.cpu().numpy()
+        described = [cached.phrases(row, not u) for row, u in zip(rows, silent, strict=True)]
         texts = [
             "" if d else grounding.SEPARATOR.join(some)
             for d, some in zip(dropped.tolist(), described, strict=True)
         ]
+        seen = [cached.hints(row, not u) for row, u in zip(rows, silent, strict=True)]
+        hints = torch.from_numpy(np.stack(seen)).to(where)
         used = categories >= 0
         # the text model is causal: what follows a phrase does not change it
         every = tokens([text for some in described for text in some], "longest")
@@ -284,6 +291,7 @@ def main(
         a = alphas.to(where)[t].view(-1, 1, 1, 1)
         noisy = objective.noised(z0, noise, a)
         velocity = objective.target(z0, noise, a, "v_prediction")
+        inputs = objective.unet_input(noisy, masked, keep, hints)
         with autocast(where):
             text = model.text_encoder(tokens(texts)).last_hidden_state
             pooled = model.text_encoder(every).pooler_output
@@ -295,7 +303,7 @@ def main(
                 "masks": (used & ~dropped[:, None]).float(),
             }
             output = model.unet(
-                objective.unet_input(noisy, masked, keep).to(memory_format=torch.channels_last),
+                inputs.to(memory_format=torch.channels_last),
                 t,
                 text,
                 cross_attention_kwargs={"gligen": grounded},
