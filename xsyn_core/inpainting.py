@@ -326,8 +326,8 @@ def denoise(
 
     Before every UNet call Eq. 2 puts the noised original back outside the repainted cells. Its
     noise is the start noise, the same in all steps: outside the cells the state so runs along the
-    very path that ends in the original. Guidance is classifier-free: text and grounding are
-    dropped together in the unconditional rows (Section V-A); a model may ask for more (see
+    very path that ends in the original. Guidance is classifier-free: text, grounding and attitudes
+    are dropped together in the unconditional rows (Section V-A); a model may ask for more (see
     `guided`). Where guidance is 1 there is none. After the last step the original latent stands
     outside the cells.
 
