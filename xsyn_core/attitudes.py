@@ -55,7 +55,7 @@ def hint(told: Sequence[str], boxes: Sequence[Box], shape: tuple[int, int, int])
         shape: (c, h, w), of the latents.
 
     Returns:
-        float32 (c, h, w), 0 outside the cells that the boxes touch.
+        float32 (c, h, w), 0 outside the cells that the boxes touch, and from the 17th channel on.
     """
     count, height, width = shape
     result = np.zeros(shape, np.float32)
@@ -79,7 +79,7 @@ def hint(told: Sequence[str], boxes: Sequence[Box], shape: tuple[int, int, int])
             for place in places
             for wave in (np.sin, np.cos)
         ]
-        result[:, top:bottom, left:right] = waves[:count]
+        result[: len(waves), top:bottom, left:right] = waves[:count]
     return result
 
 

@@ -46,8 +46,8 @@ class ItemFrames:
         self.masks = torch.ones(len(images), 1, cells, cells)
         self.conditions, columns = [], []
         for mask, name, box in zip(self.masks, categories, boxes, strict=True):
-            x1, y1, x2, y2 = (v / model.factor for v in box)
-            mask[0, int(y1) : int(np.ceil(y2)), int(x1) : int(np.ceil(x2))] = 0
+            x1, y1, x2, y2 = self.frame.cells(box, model.factor)
+            mask[0, y1:y2, x1:x2] = 0
             told = [model.attitudes.choose(name, box, rng)] if rng else []
             text = grounding.prompt([name], told)
             self.conditions.append(Condition(text, (text,), (self.frame.unit(box),), tuple(told)))
@@ -74,10 +74,15 @@ class ItemFrames:
         """M_i of each picture, float32 (S, S)."""
         return [self.maps.maps(row, self.frame.size)[0] for row in range(len(self.images))]
 
-    def painted(self, latents: torch.Tensor, background: Background = "keep") -> list[np.ndarray]:
+    def painted(
+        self,
+        latents: torch.Tensor,
+        attention: Sequence[np.ndarray],
+        background: Background = "keep",
+    ) -> list[np.ndarray]:
         """The pictures with what was painted put back into them: uint8 (S, S, 3)."""
         found = []
-        rows = zip(self.images, self.boxes, self.masks, self.attention(), strict=True)
+        rows = zip(self.images, self.boxes, self.masks, attention, strict=True)
         for (image, box, mask, seen), decoded in zip(rows, self.model.decode(latents), strict=True):
             new = image.copy()
             repainted = (mask[0].numpy() == 0).repeat(self.model.factor, 0)

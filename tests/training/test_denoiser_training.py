@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from transformers import CLIPTextConfig, CLIPTextModel
 
 from xsyn_core.attitudes import COMPASS, MIRRORED
 from xsyn_core.categories import phrase
+from xsyn_core.errors import XsynError
 from xsyn_core.training import denoiser
 from xsyn_core.training.data import NAMES, Shard
 from xsyn_core.weights import load_models
@@ -48,6 +50,34 @@ def test_two_runs_of_one_step_make_two_steps(trained):
         losses = dict(cell.split("=") for cell in row.split(",")[1:])
         assert set(losses) == {"loss", "inside", "attention"}
         assert all(np.isfinite(float(value)) for value in losses.values())
+
+
+def test_a_base_that_reads_other_words_is_refused(trained, tiny_files, tmp_path):
+    base = tmp_path / "base"
+    other = CLIPTextConfig(vocab_size=9, hidden_size=8, num_attention_heads=1, num_hidden_layers=1)
+    CLIPTextModel(other).save_pretrained(base / "text_encoder")
+    with pytest.raises(XsynError, match="9 tokens where this recipe has"):
+        denoiser.main(
+            vae=tiny_files[0] / "vae",
+            base=base,
+            out=tmp_path / "out",
+            latents=trained / "latents",
+            run=tmp_path / "run",
+            steps=1,
+            batch=1,
+            shard_count=1,
+            looks=1,
+            device="cpu",
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_category_of_a_quarter_of_the_windows_is_drawn_half_as_often():
+    categories = np.array([3] * 16 + [7] * 4 + [3] * 16 + [0] * 8)
+    odds = denoiser.odds(categories)
+    assert odds.sum() == pytest.approx(1)
+    of = [odds[categories == k].sum() for k in (3, 0, 7)]
+    assert of[0] / of[1] == pytest.approx(2) and of[1] / of[2] == pytest.approx(2**0.5)
 
 
 def test_the_model_is_written_with_the_attitudes_that_it_saw(trained, tiny_files, latents):

@@ -62,8 +62,9 @@ def paint(
             np.random.default_rng((seed, k)),
         )
         noise = int(np.random.SeedSequence((seed, k)).generate_state(1)[0])
-        images = frames.painted(frames.denoise(steps, guidance, noise), background)
-        done += map(Painted, some, images, frames.attention())
+        latents = frames.denoise(steps, guidance, noise)
+        attention = frames.attention()
+        done += map(Painted, some, frames.painted(latents, attention, background), attention)
     return done
 
 

@@ -9,11 +9,12 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from tqdm import tqdm
-from transformers import CLIPTextModel
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from xsyn_core import grounding
 from xsyn_core.attitudes import Attitudes, hint, words
 from xsyn_core.categories import phrase
+from xsyn_core.errors import XsynError
 from xsyn_core.training import architectures, objective
 from xsyn_core.training.attending import Attending, attention_loss
 from xsyn_core.training.data import NAMES, SIDE, Shard, halved, shards
@@ -32,7 +33,7 @@ EVEN = 0.15
 # the scan's own clutter afterwards (see `compositing.absorption`).
 PLAIN = 0.85
 # Share of windows whose attitudes are not told: labels and fine-tuning know none.
-UNTOLD = 0.15
+UNTOLD = 0.25
 # How many attitudes of each category the model is written with.
 LISTED = 240
 # Weight of `attention_loss`.
@@ -206,19 +207,36 @@ def listed(cached: Latents, seed: int) -> Attitudes:
     return Attitudes({name: known[name] for name in NAMES if name in known})
 
 
-def _begin(base: Path | None) -> Denoiser:
-    """The models of a diffusers folder, or fresh ones."""
+def odds(categories: np.ndarray) -> np.ndarray:
+    """How often each window is drawn, float64 (N,), sum 1, from the category of its item (N,).
+
+    A category with a quarter of another's windows is drawn half as often: the catalogues share
+    the simulator's scans unevenly, and every category is asked for as often as any other.
+    """
+    rarity = 1 / np.sqrt(np.bincount(categories)[categories])
+    return rarity / rarity.sum()
+
+
+def _begin(base: Path | None, tokenizer: CLIPTokenizer) -> Denoiser:
+    """The models of a diffusers folder, or fresh ones.
+
+    Raises:
+        XsynError: the folder's text encoder reads other words.
+    """
     if base is not None:
-        return Denoiser(
-            UNet2DConditionModel.from_pretrained(base, subfolder="unet").float(),
-            CLIPTextModel.from_pretrained(base, subfolder="text_encoder").float(),
-        )
+        text = CLIPTextModel.from_pretrained(base, subfolder="text_encoder").float()
+        if text.config.vocab_size != len(tokenizer):
+            raise XsynError(
+                f"{base} knows {text.config.vocab_size} tokens where this recipe has "
+                f"{len(tokenizer)}. Go on from weights of this recipe, or without --base."
+            )
+        return Denoiser(UNet2DConditionModel.from_pretrained(base, subfolder="unet").float(), text)
     unet = architectures.build_unet(WINDOW // CELL)
     # zero gates would leave grounding without a gradient for long
     for name, parameter in unet.named_parameters():
         if name.endswith(("alpha_attn", "alpha_dense")):
             torch.nn.init.constant_(parameter, 0.5)
-    return Denoiser(unet, architectures.build_text_encoder(architectures.build_tokenizer()))
+    return Denoiser(unet, architectures.build_text_encoder(tokenizer))
 
 
 def main(
@@ -248,7 +266,7 @@ def main(
     )
     tokenizer = architectures.build_tokenizer()
     scheduler = architectures.build_scheduler()
-    model = _begin(base).to(where)
+    model = _begin(base, tokenizer).to(where)
     # the backward of fused attention is slow on a CPU
     if where.type == "cpu":
         model.unet.set_attn_processor(AttnProcessor())
@@ -263,9 +281,10 @@ def main(
     lengths = torch.tensor([len(ids) - 2 for ids in tokenizer(phrases).input_ids], device=where)
     attending = Attending(model.unet)
     attitudes = listed(cached, seed)
+    drawn = odds(cached.categories[:, 0])
 
     def step(k: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        rows = np.sort(rng.choice(len(cached.clean), batch, replace=False))
+        rows = np.sort(rng.choice(len(drawn), batch, replace=False, p=drawn))
         z0 = torch.from_numpy(cached.clean[rows]).to(where).float()
         masked = torch.from_numpy(cached.masked[rows]).to(where).float()
         boxes = torch.from_numpy(cached.boxes[rows]).to(where)

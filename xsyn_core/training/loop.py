@@ -6,8 +6,8 @@ so that all end with the same weights; the first one writes.
 
 import copy
 import time
-from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -254,7 +254,7 @@ def train(
     recent: dict[str, list[float]] = {}
     saved = time.monotonic()
     quiet = not processes.first()
-    with Scalars(folder, "loss.csv") as log:
+    with Scalars(folder, "loss.csv") as log, _without_subnormals():
         bar = tqdm(
             range(start, plan.steps), initial=start, total=plan.steps, mininterval=5, disable=quiet
         )
@@ -285,6 +285,16 @@ def train(
         save(plan.steps)
         processes.wait()
     return average.eval()
+
+
+@contextmanager
+def _without_subnormals() -> Iterator[None]:
+    """Gradients of sharp softmaxes underflow, and subnormal numbers are slow on a CPU."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def _learnt(model: torch.nn.Module, frozen: set[str]) -> dict[str, torch.Tensor]:

@@ -55,8 +55,10 @@ def paint(
         of the light (`extent.silhouette`); and M_i, float32 (S, S).
     """
     frames = ItemFrames(model, images, categories, boxes, rng)
-    made = frames.painted(frames.denoise(PAINTING, GUIDANCE, int(rng.integers(2**31))))
+    latents = frames.denoise(PAINTING, GUIDANCE, int(rng.integers(2**31)))
+    seen = frames.attention()
+    made = frames.painted(latents, seen)
     return [
-        (image, silhouette(image, before), seen)
-        for image, before, seen in zip(made, images, frames.attention(), strict=True)
+        (image, silhouette(image, before), one)
+        for image, before, one in zip(made, images, seen, strict=True)
     ]
