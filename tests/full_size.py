@@ -30,8 +30,9 @@ from original_mobile_sam import published_shapes, random_weights
 from segment_anything import sam_model_registry
 from transformers import CLIPTokenizer
 
+from xsyn_core.diffusion import Condition, Diffusion
 from xsyn_core.gligen_checkpoint import Parts
-from xsyn_core.inpainting import Condition, Diffusion, denoise
+from xsyn_core.inpainting import denoise
 from xsyn_core.sam_checkpoint import load_sam, save_sam
 from xsyn_core.segmentation import Segmenter
 from xsyn_core.training.architectures import save_diffusion

@@ -12,8 +12,8 @@ import torch
 
 from xsyn_core.boxes import Box, area, clip, outward
 from xsyn_core.compositing import composite, weight
+from xsyn_core.diffusion import Diffusion
 from xsyn_core.frames import Frame
-from xsyn_core.inpainting import Diffusion
 from xsyn_core.occlusion import IntBox, beside, blend, occluded_boxes
 
 # Latent cells around a crop, for the receptive field of encoder and decoder.

@@ -10,8 +10,9 @@ from xsyn_core.attention import AttentionMaps
 from xsyn_core.boxes import Box
 from xsyn_core.compositing import put_back
 from xsyn_core.concealment import to_pixels
+from xsyn_core.diffusion import Condition, Diffusion
 from xsyn_core.frames import Frame
-from xsyn_core.inpainting import Condition, Diffusion, denoise
+from xsyn_core.inpainting import denoise
 from xsyn_core.sample import Background
 
 

@@ -25,9 +25,10 @@ from xsyn_core.concealment import (
     to_pixels,
     to_tensor,
 )
+from xsyn_core.diffusion import Condition
 from xsyn_core.errors import XsynError
 from xsyn_core.frames import Frame, whole, windows
-from xsyn_core.inpainting import Condition, denoise
+from xsyn_core.inpainting import denoise
 from xsyn_core.painting import Painting, Progress, Window
 from xsyn_core.sample import Grounding, Occlusion, OcclusionMode, PaintedObject, Request, Sample
 from xsyn_core.scan import Annotation, Scan

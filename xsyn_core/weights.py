@@ -18,6 +18,7 @@ from transformers.utils.logging import set_tqdm_hook
 from xsyn_core import memory
 from xsyn_core.attitudes import Attitudes
 from xsyn_core.compilation import Compiled
+from xsyn_core.diffusion import ENTRIES, Diffusion
 from xsyn_core.errors import XsynError
 from xsyn_core.gligen_checkpoint import (
     NEEDED,
@@ -27,7 +28,6 @@ from xsyn_core.gligen_checkpoint import (
     find_tokenizer,
     load_gligen,
 )
-from xsyn_core.inpainting import ENTRIES, Diffusion
 from xsyn_core.memory import Need, Residence
 from xsyn_core.segmentation import Segmenter, load_sam, prompts_at_once
 

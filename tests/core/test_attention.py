@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from xsyn_core.attention import AttentionMaps, watch
+from xsyn_core.diffusion import Condition
 from xsyn_core.errors import XsynError
-from xsyn_core.inpainting import Condition, denoise
+from xsyn_core.inpainting import denoise
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,7 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel
 
 from xsyn_core import weights
+from xsyn_core.diffusion import Condition
 from xsyn_core.errors import XsynError
 from xsyn_core.gligen_checkpoint import (
     NEEDED,
@@ -34,7 +35,7 @@ from xsyn_core.gligen_checkpoint import (
     convert_unet,
     load_gligen,
 )
-from xsyn_core.inpainting import Condition, denoise
+from xsyn_core.inpainting import denoise
 from xsyn_core.training import architectures
 
 CPU = torch.device("cpu")

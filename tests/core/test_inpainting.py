@@ -10,8 +10,9 @@ from diffusers import DDIMScheduler
 
 from xsyn_core.attention import AttentionMaps
 from xsyn_core.attitudes import hint
+from xsyn_core.diffusion import Condition
 from xsyn_core.errors import XsynError
-from xsyn_core.inpainting import Condition, denoise, make_scheduler, masked_images
+from xsyn_core.inpainting import denoise, make_scheduler, masked_images
 
 
 @pytest.fixture(scope="module")

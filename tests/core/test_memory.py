@@ -18,8 +18,9 @@ from torch.utils._pytree import tree_leaves
 
 from xsyn_core import memory, weights
 from xsyn_core.attention import AttentionMaps
+from xsyn_core.diffusion import Condition
 from xsyn_core.errors import XsynError
-from xsyn_core.inpainting import Condition, denoise
+from xsyn_core.inpainting import denoise
 from xsyn_core.memory import MARGIN, Need, Residence
 from xsyn_core.sam_decoder import Decoder
 from xsyn_core.segmentation import prompts_at_once

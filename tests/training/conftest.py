@@ -8,7 +8,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from made_bags import put_dataset
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from xsyn_core.inpainting import Diffusion
+from xsyn_core.diffusion import Diffusion
 from xsyn_core.training import architectures, data, segmenter_data
 from xsyn_core.weights import load_models
 

@@ -13,9 +13,10 @@ from PIL import Image
 from xsyn_core import boxes
 from xsyn_core.curation.coco import PROVENANCE
 from xsyn_core.curation.readers import read_dataset
+from xsyn_core.diffusion import Condition
 from xsyn_core.errors import XsynError
 from xsyn_core.frames import window_around
-from xsyn_core.inpainting import Condition, masked_images
+from xsyn_core.inpainting import masked_images
 from xsyn_core.scan import Annotation
 from xsyn_core.training import architectures, finetuning, objective
 from xsyn_core.training.finetuning_data import held_out, select, sources

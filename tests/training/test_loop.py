@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from xsyn_core.training.loop import Optimiser, Plan, orthogonal, train
+from xsyn_core.training.loop import Plan, train
+from xsyn_core.training.optimiser import Optimiser, orthogonal
 
 
 def model():

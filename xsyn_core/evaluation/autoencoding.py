@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from xsyn_core.diffusion import Diffusion
 from xsyn_core.evaluation.held_out import Case
 from xsyn_core.evaluation.real import RealScans
 from xsyn_core.evaluation.tiles import grid
 from xsyn_core.frames import resample
-from xsyn_core.inpainting import Diffusion
 from xsyn_core.item_frames import to_tensor
 
 # Real scans are shrunk to this longer side, pixels, and their busiest window of that side taken.

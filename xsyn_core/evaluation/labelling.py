@@ -8,9 +8,9 @@ from tqdm import tqdm
 
 from xsyn_core import refinement
 from xsyn_core.boxes import Box, area, iou
+from xsyn_core.diffusion import Diffusion
 from xsyn_core.evaluation.held_out import Case
 from xsyn_core.evaluation.painting import Painted
-from xsyn_core.inpainting import Diffusion
 from xsyn_core.item_frames import ItemFrames
 from xsyn_core.refinement import Refinement
 from xsyn_core.segmentation import Segmenter

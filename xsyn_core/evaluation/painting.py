@@ -8,11 +8,11 @@ from tqdm import tqdm
 
 from xsyn_core.boxes import Box
 from xsyn_core.categories import CATALOGS
+from xsyn_core.diffusion import Diffusion
 from xsyn_core.evaluation import classifier
 from xsyn_core.evaluation.held_out import Case, case
 from xsyn_core.evaluation.realism import frechet, spread
 from xsyn_core.extent import visible_box
-from xsyn_core.inpainting import Diffusion
 from xsyn_core.item_frames import ItemFrames
 from xsyn_core.sample import Background
 

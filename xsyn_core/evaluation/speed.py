@@ -34,9 +34,10 @@ from xsyn_core import segmentation
 from xsyn_core.attention import AttentionMaps
 from xsyn_core.categories import phrase
 from xsyn_core.concealment import to_tensor
+from xsyn_core.diffusion import Condition
 from xsyn_core.errors import XsynError
 from xsyn_core.frames import window_around
-from xsyn_core.inpainting import Condition, Step, denoise
+from xsyn_core.inpainting import Step, denoise
 from xsyn_core.sample import Grounding, Request
 from xsyn_core.scan import Scan, make_scan, read_scan
 from xsyn_core.segmentation import Segmenter

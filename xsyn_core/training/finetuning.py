@@ -21,8 +21,9 @@ from xsyn_core import grounding
 from xsyn_core.concealment import to_pixels
 from xsyn_core.curation.files import writable
 from xsyn_core.curation.readers import read_dataset
+from xsyn_core.diffusion import Condition, Diffusion
 from xsyn_core.errors import XsynError
-from xsyn_core.inpainting import Condition, Diffusion, denoise
+from xsyn_core.inpainting import denoise
 from xsyn_core.sample import FrameMode
 from xsyn_core.training import objective, processes
 from xsyn_core.training.architectures import save_diffusion

@@ -12,9 +12,10 @@ from tqdm import tqdm
 from xsyn_core import boxes as box_math
 from xsyn_core.boxes import Box
 from xsyn_core.concealment import to_tensor
+from xsyn_core.diffusion import Diffusion
 from xsyn_core.errors import XsynError
 from xsyn_core.frames import Frame, whole, window_around
-from xsyn_core.inpainting import Diffusion, masked_images
+from xsyn_core.inpainting import masked_images
 from xsyn_core.sample import FrameMode
 from xsyn_core.scan import Annotation
 from xsyn_core.training import processes

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from xsyn_core.boxes import Box
+from xsyn_core.diffusion import Diffusion
 from xsyn_core.extent import silhouette
-from xsyn_core.inpainting import Diffusion
 from xsyn_core.item_frames import ItemFrames
 
 # Known items are noised to what the first steps of so many leave, and denoised by the others.
