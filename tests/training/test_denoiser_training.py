@@ -90,6 +90,14 @@ def test_the_model_is_written_with_the_attitudes_that_it_saw(trained, tiny_files
     assert {name: set(some) for name, some in model.attitudes.known.items()} == seen
 
 
+def test_the_tokenizer_is_written_as_it_was_built(trained, tiny_files):
+    written, built = (
+        (folder / "tokenizer" / "tokenizer.json").read_text()
+        for folder in (trained / "out", tiny_files[0])
+    )
+    assert written == built
+
+
 def test_windows_are_described_with_their_items_attitudes(rendered, latents):
     shard = Shard.open(rendered / "seed5" / "00000", 0)
     windows = np.flatnonzero(~shard.whole)

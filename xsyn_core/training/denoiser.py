@@ -347,9 +347,10 @@ def main(
         }
 
     def on_save(average: Denoiser, done: int) -> None:
+        # the tokenizer in use would write down how it padded last
+        fresh = architectures.build_tokenizer()
         architectures.save_diffusion(
-            *(out, average.unet, autoencoder, average.text_encoder, tokenizer, scheduler),
-            attitudes,
+            *(out, average.unet, autoencoder, average.text_encoder, fresh, scheduler), attitudes
         )
 
     train(model, step, Plan(steps=steps, rate=rate, seed=seed), run, on_save)  # type: ignore[arg-type]
