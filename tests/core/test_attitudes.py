@@ -102,6 +102,12 @@ def test_without_a_direction_there_is_no_hint():
     assert hint([], [], (4, 4, 4)).shape == (4, 4, 4)
 
 
+def test_channels_beyond_the_features_stay_empty():
+    found = hint(["3 nne"], [(0, 0, 1, 1)], (20, 4, 4))
+    assert found[:16].any((1, 2)).all() and not found[16:].any()
+    assert (found[:8] == hint(["3 nne"], [(0, 0, 1, 1)], (8, 4, 4))).all()
+
+
 def test_a_tilted_item_still_points_where_its_axis_does():
     item = ITEMS["Gun"](np.random.default_rng(0))
     angle, mirrored = attitude(Placement(item, angle=40.0, tilt=50.0, tilt_axis=0.0))

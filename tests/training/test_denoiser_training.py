@@ -52,7 +52,7 @@ def test_two_runs_of_one_step_make_two_steps(trained):
         assert all(np.isfinite(float(value)) for value in losses.values())
 
 
-def test_a_base_that_reads_other_words_is_refused(trained, tiny_files, tmp_path):
+def test_a_base_that_reads_other_words_is_refused(tiny_files, tmp_path):
     base = tmp_path / "base"
     other = CLIPTextConfig(vocab_size=9, hidden_size=8, num_attention_heads=1, num_hidden_layers=1)
     CLIPTextModel(other).save_pretrained(base / "text_encoder")
@@ -61,7 +61,8 @@ def test_a_base_that_reads_other_words_is_refused(trained, tiny_files, tmp_path)
             vae=tiny_files[0] / "vae",
             base=base,
             out=tmp_path / "out",
-            latents=trained / "latents",
+            data=tmp_path / "data",
+            latents=tmp_path / "latents",
             run=tmp_path / "run",
             steps=1,
             batch=1,
@@ -69,14 +70,15 @@ def test_a_base_that_reads_other_words_is_refused(trained, tiny_files, tmp_path)
             looks=1,
             device="cpu",
         )
-    assert not (tmp_path / "out").exists()
+    # before any picture is rendered or encoded
+    assert sorted(tmp_path.iterdir()) == [base]
 
 
 def test_a_category_of_a_quarter_of_the_windows_is_drawn_half_as_often():
     categories = np.array([3] * 16 + [7] * 4 + [3] * 16 + [0] * 8)
-    odds = denoiser.odds(categories)
-    assert odds.sum() == pytest.approx(1)
-    of = [odds[categories == k].sum() for k in (3, 0, 7)]
+    chances = denoiser.chances(categories)
+    assert chances.sum() == pytest.approx(1)
+    of = [chances[categories == k].sum() for k in (3, 0, 7)]
     assert of[0] / of[1] == pytest.approx(2) and of[1] / of[2] == pytest.approx(2**0.5)
 
 

@@ -48,6 +48,19 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, model):
         assert torch.equal(a, b)
 
 
+def test_subnormal_numbers_are_zero_while_training_alone(tmp_path):
+    net = model()
+    learn, kept = make_step(net), []
+
+    def step(k, rng):
+        kept.append(bool((torch.tensor([1e-39]) * 0.5).any()))
+        return learn(k, rng)
+
+    train(net, step, Plan(steps=2, rate=0.05), tmp_path)
+    assert kept == [False, False]
+    assert (torch.tensor([1e-39]) * 0.5).any()
+
+
 def test_it_learns_and_the_average_lags_behind(tmp_path):
     net = model()
     seen = []

@@ -207,8 +207,8 @@ def listed(cached: Latents, seed: int) -> Attitudes:
     return Attitudes({name: known[name] for name in NAMES if name in known})
 
 
-def odds(categories: np.ndarray) -> np.ndarray:
-    """How often each window is drawn, float64 (N,), sum 1, from the category of its item (N,).
+def chances(categories: np.ndarray) -> np.ndarray:
+    """The chance of each window to be drawn, float64 (N,), by the category of its item (N,).
 
     A category with a quarter of another's windows is drawn half as often: the catalogues share
     the simulator's scans unevenly, and every category is asked for as often as any other.
@@ -260,13 +260,13 @@ def main(
     diffusers folder BASE, else starts anew; writes a diffusers folder to OUT."""
     torch.manual_seed(seed)
     where = pick_device(device)
+    tokenizer = architectures.build_tokenizer()
+    model = _begin(base, tokenizer).to(where)
     autoencoder = AutoencoderKL.from_pretrained(vae).float().eval().to(where)
     cached = cache_latents(
         autoencoder, data, latents, seed, shard_count, looks, copies, workers, where
     )
-    tokenizer = architectures.build_tokenizer()
     scheduler = architectures.build_scheduler()
-    model = _begin(base, tokenizer).to(where)
     # the backward of fused attention is slow on a CPU
     if where.type == "cpu":
         model.unet.set_attn_processor(AttnProcessor())
@@ -281,10 +281,10 @@ def main(
     lengths = torch.tensor([len(ids) - 2 for ids in tokenizer(phrases).input_ids], device=where)
     attending = Attending(model.unet)
     attitudes = listed(cached, seed)
-    drawn = odds(cached.categories[:, 0])
+    chance = chances(cached.categories[:, 0])
 
     def step(k: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        rows = np.sort(rng.choice(len(drawn), batch, replace=False, p=drawn))
+        rows = np.sort(rng.choice(len(chance), batch, replace=False, p=chance))
         z0 = torch.from_numpy(cached.clean[rows]).to(where).float()
         masked = torch.from_numpy(cached.masked[rows]).to(where).float()
         boxes = torch.from_numpy(cached.boxes[rows]).to(where)
