@@ -199,7 +199,7 @@ def during_denoising(
 
 
 def to_tensor(values: np.ndarray) -> torch.Tensor:
-    """Frame values float32 (h, w, 3), 0..255, to the model's (3, h, w), -1..1."""
+    """Frame values float32 or uint8 (h, w, 3), 0..255, to the model's (3, h, w), -1..1."""
     return torch.from_numpy(np.ascontiguousarray(values)).permute(2, 0, 1) / 127.5 - 1
 
 

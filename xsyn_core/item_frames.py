@@ -9,16 +9,11 @@ from xsyn_core import grounding
 from xsyn_core.attention import AttentionMaps
 from xsyn_core.boxes import Box
 from xsyn_core.compositing import put_back
-from xsyn_core.concealment import to_pixels
+from xsyn_core.concealment import to_pixels, to_tensor
 from xsyn_core.diffusion import Condition, Diffusion
 from xsyn_core.frames import Frame
 from xsyn_core.inpainting import denoise
 from xsyn_core.sample import Background
-
-
-def to_tensor(images: Sequence[np.ndarray]) -> torch.Tensor:
-    """uint8 (H, W, 3) images to float32 (B, 3, H, W) in [-1, 1]."""
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 class ItemFrames:
@@ -59,7 +54,7 @@ class ItemFrames:
         """The latents z_0 after `inpainting.denoise`; attention is summed up."""
         *_, last = denoise(
             self.model,
-            to_tensor(self.images),
+            torch.stack([to_tensor(image) for image in self.images]),
             self.masks,
             self.conditions,
             steps=steps,

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from xsyn_core.concealment import to_tensor
 from xsyn_core.diffusion import Diffusion
 from xsyn_core.evaluation.held_out import Case
 from xsyn_core.evaluation.real import RealScans
 from xsyn_core.evaluation.tiles import grid
 from xsyn_core.frames import resample
-from xsyn_core.item_frames import to_tensor
 
 # Real scans are shrunk to this longer side, pixels, and their busiest window of that side taken.
 LONG_SIDE, WINDOW = 512, 256
@@ -56,14 +56,14 @@ def shrunk(image: np.ndarray) -> np.ndarray:
 
 
 def _to_images(tensor: torch.Tensor) -> np.ndarray:
-    """The inverse of `to_tensor`."""
+    """Decoded (B, 3, H, W), -1 to 1, to uint8 (B, H, W, 3)."""
     return ((tensor.permute(0, 2, 3, 1) + 1) * 127.5).round().clamp(0, 255).byte().numpy()
 
 
 def _there_and_back(
     model: Diffusion, images: Sequence[np.ndarray], noise: float = 0.0
 ) -> np.ndarray:
-    latents = model.encode(to_tensor(images))
+    latents = model.encode(torch.stack([to_tensor(image) for image in images]))
     white = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
     return _to_images(model.decode(latents + noise * white.to(latents.device)))
 
