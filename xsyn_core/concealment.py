@@ -13,11 +13,15 @@ import torch
 from xsyn_core.boxes import Box, area, clip, outward
 from xsyn_core.compositing import composite, weight
 from xsyn_core.diffusion import Diffusion
-from xsyn_core.frames import Frame
+from xsyn_core.frames import Frame, resample
 from xsyn_core.occlusion import IntBox, beside, blend, occluded_boxes
 
 # Latent cells around a crop, for the receptive field of encoder and decoder.
 MARGIN = 4
+# How often Eq. 8 and 9 are drawn for each foreground; the draw over the least air counts.
+DRAWS = 8
+# Luminances of 255 below the brightest of a scan that are still air.
+AIR = 8
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,7 @@ class Concealment:
 def place(
     diffusion: Diffusion,
     frame: Frame,
+    pixels: np.ndarray,
     occluder: Box,
     foregrounds: Sequence[Box],
     patch: torch.Tensor | None,
@@ -83,9 +88,14 @@ def place(
 ) -> Concealment:
     """Let an occluder fall over the foregrounds of a frame (Eq. 8 and 9).
 
+    Drawn once, it often hangs out of the bag as a pale rectangle that nobody would take for
+    clutter. So it is drawn `DRAWS` times for each foreground, and the first of those that cover
+    the least air is taken.
+
     Args:
         diffusion: whose cells count.
         frame: the frame.
+        pixels: of the scan, uint8 (H, W, 3).
         occluder: l_o, pixels of the scan.
         foregrounds: the l_j, pixels of the scan.
         patch: from `encode_patch`, or None to crop the occluder from the frame itself.
@@ -96,9 +106,21 @@ def place(
     cells = frame.cells(occluder, factor)
     if patch is not None:
         cells = (0, 0, patch.shape[-1], patch.shape[-2])
-    fronts = [frame.cells(box, factor) for box in foregrounds]
-    occluded = tuple(occluded_boxes(fronts, cells, size, rng))
-    return Concealment(frame, factor, occluder, patch, cells, occluded)
+    air = _air(frame, pixels, size)
+    occluded = []
+    for box in foregrounds:
+        front = frame.cells(box, factor)
+        draws = [occluded_boxes([front], cells, size, rng)[0] for _ in range(DRAWS)]
+        covered = [np.count_nonzero(air[y1:y2, x1:x2]) for x1, y1, x2, y2 in draws]
+        occluded.append(draws[int(np.argmin(covered))])
+    return Concealment(frame, factor, occluder, patch, cells, tuple(occluded))
+
+
+def _air(frame: Frame, pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Which cells of a frame show what surrounds the bag: bool, of the given size."""
+    # a few pixels tell how bright a scan is, and the slider of alpha waits for this
+    brightest = np.percentile(pixels[::8, ::8].mean(-1), 99)
+    return resample(frame.cut(pixels), size).mean(-1) >= brightest - AIR
 
 
 def encode_patch(

@@ -360,7 +360,9 @@ class Synthesizer:
                     lambda frame=window.frame: encode_patch(model, scan.pixels, box, frame),  # type: ignore[misc]
                 )
             rng = np.random.default_rng((placement, number))
-            result.append(place(model, window.frame, box, window.foregrounds, patch, rng))
+            result.append(
+                place(model, window.frame, scan.pixels, box, window.foregrounds, patch, rng)
+            )
         return tuple(result)
 
     def _paste(

@@ -1,0 +1,77 @@
+"""Where occluders fall, against all draws of Eq. 8 and 9."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xsyn_core.concealment import DRAWS, place
+from xsyn_core.frames import Frame
+from xsyn_core.occlusion import occluded_boxes
+
+FACTOR, CELLS = 8, 16
+MODEL = SimpleNamespace(factor=FACTOR)
+FRAME = Frame((40, 20, 40 + 2 * CELLS * FACTOR, 20 + 2 * CELLS * FACTOR), (CELLS * FACTOR,) * 2)
+OCCLUDER = (60.0, 40.0, 140.0, 120.0)
+
+
+def bag(edge, air=(250, 246, 220)):
+    """A scan whose bag ends at a column."""
+    pixels = np.full((400, 500, 3), air, np.uint8)
+    pixels[:, :edge] = np.random.default_rng(0).integers(60, 200, (400, edge, 3))
+    return pixels
+
+
+def inside(box, edge):
+    """The share of a box of cells that lies over the bag, loops and all."""
+    x1, y1, x2, y2 = box
+    columns = [40 + 2 * FACTOR * (x + 0.5) < edge for x in range(x1, x2) for _ in range(y1, y2)]
+    return sum(columns) / len(columns)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 3))
+def test_of_several_draws_the_one_over_least_air_is_taken(seed, count):
+    edge = 40 + 2 * FACTOR * 10  # ten of sixteen columns of cells
+    pixels = bag(edge)
+    rng = np.random.default_rng((seed, 1))
+    fronts = [(int(x), int(y), int(x) + 3, int(y) + 2) for x, y in rng.integers(0, 12, (count, 2))]
+    boxes = [
+        tuple(float(40 * (k % 2 == 0) + 20 * (k % 2) + 16 * v) for k, v in enumerate(b))
+        for b in fronts
+    ]
+    got = place(MODEL, FRAME, pixels, OCCLUDER, boxes, None, np.random.default_rng(seed))
+    again = np.random.default_rng(seed)
+    assert len(got.occluded) == count
+    for found, front in zip(got.occluded, fronts, strict=True):
+        size = (CELLS, CELLS)
+        draws = [occluded_boxes([front], got.occluder, size, again)[0] for _ in range(DRAWS)]
+        over_air = [sum((x >= 10) for x in range(b[0], b[2])) * (b[3] - b[1]) for b in draws]
+        assert found == draws[over_air.index(min(over_air))]
+
+
+def test_an_item_at_the_edge_of_a_bag_is_hidden_by_what_lies_in_the_bag():
+    edge = 40 + 2 * FACTOR * 10
+    box = (edge - 80.0, 150.0, edge - 20.0, 200.0)
+    shares = {}
+    for name, pixels in (("bag", bag(edge)), ("all bag", bag(500))):
+        places = [
+            place(MODEL, FRAME, pixels, OCCLUDER, [box], None, np.random.default_rng(k))
+            for k in range(60)
+        ]
+        shares[name] = np.mean([inside(p.occluded[0], edge) for p in places])
+        assert len({p.occluded for p in places}) > 20
+    assert shares["bag"] > 0.99 > 0.9 > shares["all bag"]
+
+
+@pytest.mark.parametrize("grey", [0, 128, 255])
+def test_a_scan_of_one_grey_takes_the_first_draw(grey):
+    pixels, box = np.full((400, 500, 3), grey, np.uint8), (90.0, 90.0, 150.0, 160.0)
+    for seed in range(5):
+        got = place(MODEL, FRAME, pixels, OCCLUDER, [box], None, np.random.default_rng(seed))
+        front = FRAME.cells(box, FACTOR)
+        rng = np.random.default_rng(seed)
+        first = occluded_boxes([front], got.occluder, (CELLS, CELLS), rng)
+        assert list(got.occluded) == first
