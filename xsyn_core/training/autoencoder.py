@@ -19,7 +19,7 @@ CROP = 128
 NOISE = 0.5
 # Weight of the squared distance, in standard deviations, of latents from those of the base: a
 # painter that learnt on the base's finds new detail in small differences, not in another language.
-NEAR = 0.2
+NEAR = 1.0
 
 
 def crops(data: list[Shard], batch: int, rng: np.random.Generator) -> torch.Tensor:
@@ -49,7 +49,7 @@ def reconstruction_loss(output: torch.Tensor, target: torch.Tensor) -> torch.Ten
     keeps thin edges that a plain mean would blur away."""
     error = output - target
     dx, dy = error[..., 1:] - error[..., :-1], error[..., 1:, :] - error[..., :-1, :]
-    return 12 * error.square().mean() + error.abs().mean() + dx.abs().mean() + dy.abs().mean()
+    return 20 * error.square().mean() + error.abs().mean() + dx.abs().mean() + dy.abs().mean()
 
 
 def main(
