@@ -63,6 +63,20 @@ def test_the_refiner_looks_where_the_segmenter_does(segmenter, side, pointed):
     assert prompts[1:].any((1, 2)).tolist() == [pointed] * 2
 
 
+def test_anything_in_scans_and_windows_is_asked_for(segmenter, shard, monkeypatch):
+    monkeypatch.setattr(refiner, "SCANS", 2)
+    scans = refiner.in_scans(segmenter, np.random.default_rng(0))
+    assert 2 < len(scans) <= 2 * refiner.ASKED
+    windows = refiner.in_windows(segmenter, shard, np.random.default_rng(0))
+    assert len(windows) == (shard.target >= 0).sum()
+    for rows in (scans, windows):
+        for pixels, _, prompts, truth in rows:
+            assert pixels.std() > 5 and not prompts[1:].any()
+            boxed, there = prompts[0] > 127, truth > 127
+            assert 0.02 < boxed.mean() < 1
+            assert (truth > 0).any() and (there & boxed).sum() >= 0.6 * there.sum()
+
+
 def test_labels_are_made_from_all_their_prompts(segmenter, windows):
     rng = np.random.default_rng(0)
     image, _, mask, box = max(windows, key=lambda w: w[2].sum())
@@ -159,7 +173,7 @@ def test_loss_of_the_refiner_against_a_loop():
             overlap, total = overlap + p * share, total + p + share
             both += x > 0 and share > 0.5
             either += x > 0 or share > 0.5
-        losses.append(2 * entropy + 1 - (2 * overlap + 1) / (total + 1))
+        losses.append(entropy + 2 * (1 - (overlap + 1) / (total - overlap + 1)))
         ious.append(both / either)
     assert float(loss) == pytest.approx(np.mean(losses), rel=1e-5)
     assert float(iou) == pytest.approx(np.mean(ious), rel=1e-5)

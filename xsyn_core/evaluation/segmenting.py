@@ -9,8 +9,8 @@ from xsyn_core.categories import CATALOGS
 from xsyn_core.evaluation.real import RealScans
 from xsyn_core.regions import idle_regions
 from xsyn_core.segmentation import Segmenter
-from xsyn_core.simulation.looks import expose, random_look
-from xsyn_core.simulation.rendering import attenuation, silhouette
+from xsyn_core.simulation.dataset import photograph
+from xsyn_core.simulation.rendering import silhouette
 from xsyn_core.simulation.scene import random_scene
 from xsyn_core.simulation.visibility import VISIBLE, edge_contrast
 
@@ -36,10 +36,7 @@ def segmenter(model: Segmenter, count: int) -> dict:
         rng = np.random.default_rng((2_000_000, index))
         scene = random_scene(rng, categories=[str(rng.choice(NAMES))])
         everything_there = [*scene.prohibited, *scene.contents]
-        basis = attenuation([*scene.bag.parts, *everything_there], scene.view, (SIDE, SIDE), rng)
-        image = expose(
-            basis, random_look(rng), rng, mm_per_px=(scene.view[2] - scene.view[0]) / SIDE
-        )
+        image = photograph([*scene.bag.parts, *everything_there], scene.view, (SIDE, SIDE), rng)
         masks = [silhouette(p, scene.view, (SIDE, SIDE)) for p in everything_there]
         masks = [m for m in masks if m.mean() >= LEAST]
         visible = edge_contrast(image, masks) >= VISIBLE

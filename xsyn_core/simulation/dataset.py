@@ -2,7 +2,7 @@
 
 import json
 import multiprocessing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from xsyn_core.curation.files import replacing, writable
 from xsyn_core.curation.masks import encode
 from xsyn_core.errors import XsynError
 from xsyn_core.simulation.looks import LOOKS, expose, random_look
+from xsyn_core.simulation.parts import Part, Placement
 from xsyn_core.simulation.rendering import View, attenuation, silhouette
 from xsyn_core.simulation.scene import random_scene
 
@@ -46,6 +47,24 @@ def _fitted(view: View, size: tuple[int, int]) -> View:
     return (x - w, y - h, x + w, y + h)
 
 
+def photograph(
+    objects: Iterable[Part | Placement],
+    view: View,
+    size: tuple[int, int],
+    rng: np.random.Generator,
+    look: str | None = None,
+) -> np.ndarray:
+    """What a scanner shows of objects: uint8 (H, W, 3) RGB.
+
+    Args:
+        view: the part of the plane that is seen, mm, of the picture's proportions.
+        size: height and width, pixels.
+        look: a key of `LOOKS`; any if not given.
+    """
+    maps = attenuation(objects, view, size, rng)
+    return expose(maps, random_look(rng, look), rng, (view[2] - view[0]) / size[1])
+
+
 def simulate_scan(
     rng: np.random.Generator, size: tuple[int, int] = (256, 256), look: str | None = None
 ) -> SimulatedScan:
@@ -58,8 +77,7 @@ def simulate_scan(
     wanted = rng.choice(_NAMES, int(rng.choice(MAX_ITEMS + 1, p=(0.1, 0.5, 0.25, 0.15))))
     scene = random_scene(rng, [str(name) for name in wanted])
     view = _fitted(scene.view, size)
-    maps = attenuation(scene.objects, view, size, rng)
-    pixels = expose(maps, random_look(rng, look), rng, (view[2] - view[0]) / size[1])
+    pixels = photograph(scene.objects, view, size, rng, look)
     masks = [(p.item.name, silhouette(p, view, size)) for p in scene.prohibited]
     masks = [(name, mask) for name, mask in masks if np.count_nonzero(mask) >= _MIN_PIXELS]
     names = tuple(name for name, _ in masks)

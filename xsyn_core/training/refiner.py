@@ -17,17 +17,20 @@ import torch
 import torch.nn.functional as F
 
 from xsyn_core import refinement
-from xsyn_core.boxes import Box
+from xsyn_core.boxes import Box, of_mask
+from xsyn_core.diffusion import Diffusion
 from xsyn_core.errors import XsynError
 from xsyn_core.prompt_windows import extent, moved
 from xsyn_core.sam_checkpoint import load_sam, save_sam
 from xsyn_core.sam_refiner import Refiner, tensors
 from xsyn_core.segmentation import Segmenter
-from xsyn_core.simulation.visibility import VISIBLE, edge_contrast
+from xsyn_core.simulation.dataset import photograph
+from xsyn_core.simulation.rendering import silhouette
+from xsyn_core.simulation.scene import random_scene
 from xsyn_core.training import painter_items, processes
 from xsyn_core.training.data import NAMES, SIDE, Shard, halved, in_parallel, shards
 from xsyn_core.training.loop import Plan, autocast, pick_device, train
-from xsyn_core.training.segmenter import KINDS, UNSEEN, prompt
+from xsyn_core.training.segmenter import KINDS, prompt
 from xsyn_core.weights import load_diffusion
 
 # Shares of the looks after a painter's attention: at the map itself, and with a box alone.
@@ -39,6 +42,9 @@ DIVIDED, MEDIAN = (0.15, 0.15, 0.2, 0.5), 0.8
 SHADED, SHADE, SOFT = 0.35, (0.8, 1.1), 0.02
 # Share of pictures as coarse as they are painted.
 HALVED = 0.5
+# Whole scans to a shard, how many objects of each are asked for, and the least share of it that
+# they fill.
+SCANS, ASKED, LEAST = 80, 5, 0.003
 # Windows whose attention is asked for at once, and the share of those in which another item is
 # painted into another box.
 TOGETHER, PAINTED = 16, 0.4
@@ -157,30 +163,41 @@ def shaded(image: np.ndarray, mask: np.ndarray, box: Box, rng: np.random.Generat
     return np.clip(image * (1 + share * (factor - 1)), 0, 255).astype(np.uint8)
 
 
-def make_looks(task: tuple[Path, Path, Path, Path, int, int]) -> None:
-    """Look at every picture of one shard: at anything in it, and at a window's own item after the
-    painter's attention."""
-    base, painter, source, folder, seed, index = task
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
-    model, shard = Segmenter(load_sam(base)), Shard.open(source, 0)
-    diffusion = load_diffusion(painter, torch.device("cpu"), painter.name)
-    rng = np.random.default_rng((seed, index))
-    rows: list[tuple[np.ndarray, ...]] = []
+def in_scans(model: Segmenter, rng: np.random.Generator) -> list[tuple[np.ndarray, ...]]:
+    """Looks at objects of whole scans, as "box around anything" asks for them: rendered here, for
+    a shard's masks are too coarse for what is thin in a whole scan."""
+    rows = []
+    for _ in range(SCANS):
+        scene = random_scene(rng, [str(rng.choice(NAMES))])
+        things = [*scene.prohibited, *scene.contents]
+        image = photograph([*scene.bag.parts, *things], scene.view, (SIDE, SIDE), rng)
+        masks = [silhouette(thing, scene.view, (SIDE, SIDE)) for thing in things]
+        masks = [mask for mask in masks if mask.mean() >= LEAST]
+        for k in rng.permutation(len(masks))[:ASKED]:
+            rows.append(_boxed(model, image, masks[k], np.array(of_mask(masks[k])), rng))
+    return rows
 
-    def picture(k: int) -> tuple[np.ndarray, int]:
-        some = halved(shard.images[k]) if rng.random() < HALVED else np.array(shard.images[k])
-        return some, SIDE // len(some)
 
-    for k in range(len(shard.images)):
+def in_windows(
+    model: Segmenter, shard: Shard, rng: np.random.Generator
+) -> list[tuple[np.ndarray, ...]]:
+    """Looks at anything in the windows of a shard, one for each."""
+    rows = []
+    for k in np.flatnonzero(shard.target >= 0).tolist():
         masks = shard.silhouettes(k)
-        present = np.flatnonzero(masks.any((1, 2)))
-        contrast = edge_contrast(shard.images[k], masks[present])
-        present = present[(contrast >= VISIBLE) | (rng.random(len(present)) < UNSEEN)]
-        if len(present):
-            chosen, (image, shrink) = rng.choice(present), picture(k)
-            asked = prompt(masks[chosen], np.array(shard.boxes[k][chosen]), KINDS[0], rng)[0]
-            rows.append(look(model, image, masks[chosen], asked / shrink))
+        chosen = rng.choice(np.flatnonzero(masks.any((1, 2))))
+        image = _picture(shard, k, rng)
+        box = shard.boxes[k][chosen] * (len(image) / SIDE)
+        rows.append(_boxed(model, image, masks[chosen], box, rng))
+    return rows
+
+
+def after_attention(
+    model: Segmenter, diffusion: Diffusion, shard: Shard, rng: np.random.Generator
+) -> list[tuple[np.ndarray, ...]]:
+    """Looks at the own items of a shard's windows, and at painted ones, after the attention that
+    the painter pays to them."""
+    rows = []
     windows = rng.permutation(np.flatnonzero(shard.target >= 0))
     for some in np.array_split(windows, len(windows) // TOGETHER + 1):
         items = [shard.silhouettes(k)[shard.target[k]] for k in some]
@@ -198,10 +215,38 @@ def make_looks(task: tuple[Path, Path, Path, Path, int, int]) -> None:
             continue
         maps = painter_items.attention(diffusion, images, names, boxes, rng)
         for k, mask, (x1, y1, x2, y2), attention in zip(some, items, boxes, maps, strict=True):
-            image, shrink = picture(k)
-            s = 2 / shrink
+            image = _picture(shard, k, rng)
+            s = 2 * len(image) / SIDE
             place = x1 * s, y1 * s, x2 * s, y2 * s
             rows.append(attended(model, image, mask, place, attention, rng))
+    return rows
+
+
+def _boxed(model: Segmenter, image, mask, tight, rng: np.random.Generator):
+    """A look at what lies in a box (4,) about as tight as `tight`."""
+    box = prompt(mask, tight, KINDS[0], rng, len(image))[0]
+    return look(model, image, mask, box)
+
+
+def _picture(shard: Shard, index: int, rng: np.random.Generator) -> np.ndarray:
+    """One of a shard, by chance as coarse as it is painted."""
+    image = np.array(shard.images[index])
+    return halved(image) if rng.random() < HALVED else image
+
+
+def make_looks(task: tuple[Path, Path, Path, Path, int, int]) -> None:
+    """All looks of one shard."""
+    base, painter, source, folder, seed, index = task
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    model, shard = Segmenter(load_sam(base)), Shard.open(source, 0)
+    diffusion = load_diffusion(painter, torch.device("cpu"), painter.name)
+    rng = np.random.default_rng((seed, index))
+    rows = [
+        *in_scans(model, rng),
+        *in_windows(model, shard, rng),
+        *after_attention(model, diffusion, shard, rng),
+    ]
     temporary = folder.with_name(folder.name + ".new")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -234,14 +279,18 @@ def sample(
 
 
 def loss_of(logits: torch.Tensor, truth: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cross-entropy and dice loss of logits (B, 1, s, s), and their mean IoU with the truth."""
+    """Cross-entropy and Jaccard loss of logits (B, 1, s, s), and their mean IoU with the truth.
+
+    What is measured is the IoU, so its soft form weighs most: of what cannot be seen more is drawn
+    than is as likely as not there.
+    """
     probability = logits.sigmoid()
     overlap = (probability * truth).sum((1, 2, 3))
-    dice = 1 - (2 * overlap + 1) / ((probability + truth).sum((1, 2, 3)) + 1)
+    jaccard = 1 - (overlap + 1) / ((probability + truth).sum((1, 2, 3)) - overlap + 1)
     entropy = F.binary_cross_entropy_with_logits(logits, truth)
     on, there = logits > 0, truth > 0.5
     both, either = (x.sum((1, 2, 3)) for x in (on & there, on | there))
-    return 2 * entropy + dice.mean(), (both / either.clamp(min=1)).mean().detach()
+    return entropy + 2 * jaccard.mean(), (both / either.clamp(min=1)).mean().detach()
 
 
 def main(
