@@ -33,8 +33,13 @@ from xsyn_core.training.loop import Plan, autocast, pick_device, train
 from xsyn_core.training.segmenter import KINDS, prompt
 from xsyn_core.weights import load_diffusion
 
-# Shares of the looks after a painter's attention: at the map itself, and with a box alone.
-MAPS, BOXES = 0.25, 0.2
+# A box alone is tight, as a known label is: its ends err by about this share of its sides. What
+# lies in a box that is tight reaches each of its sides, which tells of an outline that cannot be
+# seen (Lempitsky et al., "Image Segmentation with a Bounding Box Prior", ICCV 2009). A grounding
+# box is loose; it always comes with points, or with a map.
+SPREAD = 0.03
+# Share of the looks after a painter's attention that are at the map itself.
+MAPS = 0.25
 # Shares of n = 1 to 4 among those with points; share of median points, others are the most active.
 DIVIDED, MEDIAN = (0.15, 0.15, 0.2, 0.5), 0.8
 # Share of these in whose box everything but the item is a little darker or brighter, as it is
@@ -132,14 +137,11 @@ def attended(
     scale = len(attention) / len(image)
     x1, y1, x2, y2 = box
     placed = x1 * scale, y1 * scale, x2 * scale, y2 * scale
-    kind = rng.random()
-    if kind < MAPS:
+    if rng.random() < MAPS:
         grey = refinement.picture_of(attention)
         return look(model, grey, mask, np.array(placed, np.float32))
     if rng.random() < SHADED:
         image = shaded(image, mask, box, rng)
-    if kind < MAPS + BOXES:
-        return look(model, image, mask, np.array(box, np.float32))
     region, _ = refinement.active_region(model, attention, placed)
     n = 1 + int(rng.choice(len(DIVIDED), p=DIVIDED))
     if rng.random() < MEDIAN:
@@ -222,10 +224,12 @@ def after_attention(
     return rows
 
 
-def _boxed(model: Segmenter, image, mask, tight, rng: np.random.Generator):
-    """A look at what lies in a box (4,) about as tight as `tight`."""
-    box = prompt(mask, tight, KINDS[0], rng, len(image))[0]
-    return look(model, image, mask, box)
+def _boxed(model: Segmenter, image, mask, tight: np.ndarray, rng: np.random.Generator):
+    """A look at what lies in a box (4,), pixels of the image."""
+    x1, y1, x2, y2 = tight
+    sides = np.array([x2 - x1, y2 - y1] * 2)
+    box = tight + rng.normal(0, SPREAD, 4).clip(-2 * SPREAD, 2 * SPREAD) * sides
+    return look(model, image, mask, box.clip(0, len(image)).astype(np.float32))
 
 
 def _picture(shard: Shard, index: int, rng: np.random.Generator) -> np.ndarray:
