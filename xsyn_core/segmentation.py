@@ -130,7 +130,7 @@ class Segmenter:
 
         Args:
             embedding: from `embed`.
-            box: (x1, y1, x2, y2).
+            box: (x1, y1, x2, y2); alone as tight as it can be drawn, with points it may be loose.
             points: (k, 2) pixels as x, y; None or k = 0 for none.
             labels: (k,), 1 foreground, 0 background.
 

@@ -25,7 +25,7 @@ def bag(edge, air=(250, 246, 220)):
 
 
 def inside(box, edge):
-    """The share of a box of cells that lies over the bag, loops and all."""
+    """The share of a box of cells that lies over the bag."""
     x1, y1, x2, y2 = box
     columns = [40 + 2 * FACTOR * (x + 0.5) < edge for x in range(x1, x2) for _ in range(y1, y2)]
     return sum(columns) / len(columns)
@@ -38,10 +38,8 @@ def test_of_several_draws_the_one_over_least_air_is_taken(seed, count):
     pixels = bag(edge)
     rng = np.random.default_rng((seed, 1))
     fronts = [(int(x), int(y), int(x) + 3, int(y) + 2) for x, y in rng.integers(0, 12, (count, 2))]
-    boxes = [
-        tuple(float(40 * (k % 2 == 0) + 20 * (k % 2) + 16 * v) for k, v in enumerate(b))
-        for b in fronts
-    ]
+    # FRAME starts at (40, 20), and a cell is 16 pixels of the scan
+    boxes = [tuple(16.0 * np.array(b) + (40, 20, 40, 20)) for b in fronts]
     got = place(MODEL, FRAME, pixels, OCCLUDER, boxes, None, np.random.default_rng(seed))
     again = np.random.default_rng(seed)
     assert len(got.occluded) == count

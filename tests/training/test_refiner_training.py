@@ -1,5 +1,7 @@
 """What the refiner learns from, against pictures that tell where they come from and loops."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -69,6 +71,8 @@ def test_anything_in_scans_and_windows_is_asked_for(segmenter, shard, monkeypatc
     assert 2 < len(scans) <= 2 * refiner.ASKED
     windows = refiner.in_windows(segmenter, shard, np.random.default_rng(0))
     assert len(windows) == (shard.target >= 0).sum()
+    bare = replace(shard, masks=np.zeros_like(shard.masks))
+    assert refiner.in_windows(segmenter, bare, np.random.default_rng(0)) == []
     for rows in (scans, windows):
         for pixels, _, prompts, truth in rows:
             assert pixels.std() > 5 and not prompts[1:].any()

@@ -1,7 +1,7 @@
 """Train the embedded segmenter's `Refiner`: it corrects SAM's masks with the prompt in sight.
 
 It learns from what it meets in use: the windows in which `Segmenter` looks for what it is asked
-for, and the logits that SAM, which stays as it is, gives there. Half of the prompts are boxes of
+for, and the logits that SAM, which stays as it is, gives there. Most of the prompts are boxes of
 anything in a bag, the others what labels are made of: boxes and points of prohibited items after
 the attention that the painter pays to them, and the maps of that attention themselves. Some of
 these items are painted, for what a painter draws is not always of one piece.
@@ -166,8 +166,8 @@ def shaded(image: np.ndarray, mask: np.ndarray, box: Box, rng: np.random.Generat
 
 
 def in_scans(model: Segmenter, rng: np.random.Generator) -> list[tuple[np.ndarray, ...]]:
-    """Looks at objects of whole scans, as "box around anything" asks for them: rendered here, for
-    a shard's masks are too coarse for what is thin in a whole scan."""
+    """Looks at anything in whole scans, rendered here: a shard's masks are too coarse for what is
+    thin in them."""
     rows = []
     for _ in range(SCANS):
         scene = random_scene(rng, [str(rng.choice(NAMES))])
@@ -183,11 +183,15 @@ def in_scans(model: Segmenter, rng: np.random.Generator) -> list[tuple[np.ndarra
 def in_windows(
     model: Segmenter, shard: Shard, rng: np.random.Generator
 ) -> list[tuple[np.ndarray, ...]]:
-    """Looks at anything in the windows of a shard, one for each."""
+    """Looks at anything in the windows of a shard, one for each that has a mask."""
     rows = []
     for k in np.flatnonzero(shard.target >= 0).tolist():
         masks = shard.silhouettes(k)
-        chosen = rng.choice(np.flatnonzero(masks.any((1, 2))))
+        # what is thin may be lost in a coarse mask
+        present = np.flatnonzero(masks.any((1, 2)))
+        if not len(present):
+            continue
+        chosen = rng.choice(present)
         image = _picture(shard, k, rng)
         box = shard.boxes[k][chosen] * (len(image) / SIDE)
         rows.append(_boxed(model, image, masks[chosen], box, rng))

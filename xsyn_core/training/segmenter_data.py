@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 
 from xsyn_core.boxes import of_mask
-from xsyn_core.simulation.looks import expose, random_look
-from xsyn_core.simulation.rendering import attenuation, silhouette
+from xsyn_core.simulation.dataset import photograph
+from xsyn_core.simulation.rendering import silhouette
 from xsyn_core.simulation.scene import item_window, random_scene
 from xsyn_core.training.data import MASK_SIDE, MAX_OBJECTS, MIN_SHARE, NAMES, SIDE, in_parallel
 
@@ -68,8 +68,7 @@ def make_pictures(task: tuple[Path, int, int]) -> None:
             found = [silhouette(things[k], view, size) for k in order]
             if target is not None and found[0].mean() < MIN_SHARE:
                 continue
-            maps = attenuation([*scene.bag.parts, *things], view, size, rng)
-            pitch = (view[2] - view[0]) / SIDE
+            image = photograph([*scene.bag.parts, *things], view, size, rng)
             masks = np.zeros((MAX_OBJECTS, MASK_SIDE, MASK_SIDE), bool)
             boxes = np.zeros((MAX_OBJECTS, 4), np.float32)
             large = [mask for mask in found if mask.mean() >= MIN_SHARE]
@@ -78,7 +77,7 @@ def make_pictures(task: tuple[Path, int, int]) -> None:
                     mask.astype(np.float32), (MASK_SIDE,) * 2, interpolation=cv2.INTER_AREA
                 )
                 masks[k], boxes[k] = share > 0.499, of_mask(mask)
-            rows["images"].append(expose(maps, random_look(rng), rng, mm_per_px=pitch))
+            rows["images"].append(image)
             rows["masks"].append(np.packbits(masks, axis=-1))
             rows["boxes"].append(boxes)
             rows["whole"].append(target is None)
