@@ -25,6 +25,10 @@ ASIDE = 0.4
 UNATTENDED, ATTENDED = 0.05, 0.3
 # What is painted all over the rim darker than this share of the scan is no background.
 DARKEST = 0.6
+# Where an item is by more than the first share, and as far around it as the second share of the
+# side, its background is carried inwards from all around, from afar where nothing nearer is known.
+LIKELY, MARGIN = 0.25, 0.025
+CARRIED_IN = (0.19, 0.09, 0.05, 0.023)
 
 
 def put_back(
@@ -143,34 +147,57 @@ def absorption(
     h, w = painted.shape[:2]
     scale = min(1.0, BACKGROUND_SIDE / max(h, w))
     size = max(1, round(h * scale)), max(1, round(w * scale))
-    inside = cv2.resize(repainted.astype(np.uint8), size[::-1], interpolation=cv2.INTER_AREA) > 0
-    behind = _background(resample(painted, size), resample(source, size), inside)
-    behind = cv2.resize(behind, (w, h), interpolation=cv2.INTER_LINEAR)
+
+    def coarse(where: np.ndarray) -> np.ndarray:
+        return cv2.resize(where.astype(np.uint8), size[::-1], interpolation=cv2.INTER_AREA) > 0
+
+    def fine(values: np.ndarray) -> np.ndarray:
+        return cv2.resize(values, (w, h), interpolation=cv2.INTER_LINEAR)
+
+    def item(behind: np.ndarray) -> np.ndarray:
+        # by the light altogether: where a colour is all but missing, its share means nothing
+        dark, light = (cv2.cvtColor(np.float32(x), cv2.COLOR_RGB2GRAY) for x in (painted, behind))
+        lost = np.where(repainted, 1 - dark / np.maximum(light, 1), 0).astype(np.float32)
+        attended = np.clip((np.float32(attention) - UNATTENDED) / (ATTENDED - UNATTENDED), 0, 1)
+        faint = FAINT + ASIDE * (1 - attended)
+        sure = (cv2.GaussianBlur(lost, (0, 0), 0.7 / scale) - faint) / (SOLID - FAINT)
+        return np.clip(sure, 0, 1)
+
+    small, inside = resample(painted, size), coarse(repainted)
+    rough = _background(small, resample(source, size), inside)
+    around = cv2.dilate(np.uint8(item(fine(rough)) > LIKELY), _disc(2 * MARGIN * max(h, w)))
+    carried = fine(_carried_in(small, rough, inside & ~coarse(around)))
+    behind = np.where(around[..., None] > 0, carried, painted)
     taken = 1 - np.clip(painted / np.maximum(behind, 1), 0, 1)
-    taken *= repainted[..., None]
-    # by the light altogether: where a colour is all but missing, its share means nothing
-    dark, light = (cv2.cvtColor(np.float32(x), cv2.COLOR_RGB2GRAY) for x in (painted, behind))
-    lost = np.where(repainted, 1 - dark / np.maximum(light, 1), 0).astype(np.float32)
-    attended = np.clip((np.float32(attention) - UNATTENDED) / (ATTENDED - UNATTENDED), 0, 1)
-    faint = FAINT + ASIDE * (1 - attended)
-    sure = (cv2.GaussianBlur(lost, (0, 0), 0.7 / scale) - faint) / (SOLID - FAINT)
-    return taken * np.clip(sure, 0, 1)[..., None]
+    return taken * repainted[..., None] * item(behind)[..., None]
 
 
 def _disc(width: float) -> np.ndarray:
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (max(1, round(width)),) * 2)
 
 
+def _spread(values: np.ndarray, where: np.ndarray, sigma: float) -> tuple[np.ndarray, np.ndarray]:
+    """Values (h, w, 3) of the places `where`, carried to all others; and how much of what lies
+    around each is known, (h, w, 1)."""
+    share = cv2.GaussianBlur(where.astype(np.float32), (0, 0), sigma)[..., None]
+    sums = cv2.GaussianBlur(values * where[..., None], (0, 0), sigma)
+    return sums / np.maximum(share, 1e-6), share
+
+
+def _carried_in(painted: np.ndarray, rough: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """A rough background (h, w, 3) replaced by what is painted around the items, where that is
+    `known`: the nearer the better."""
+    behind = rough
+    for reach in CARRIED_IN:
+        nearer, share = _spread(painted, known, reach * max(known.shape))
+        behind = behind + np.minimum(4 * share, 1) * (nearer - behind)
+    return behind.astype(np.float32)
+
+
 def _background(painted: np.ndarray, source: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """What is painted behind an item, (h, w, 3), from what is painted inside the repainted cells
     alone: a background is painted smoother than the scan, and not always as bright."""
     side = max(inside.shape)
-
-    def spread(values: np.ndarray, where: np.ndarray, sigma: float) -> np.ndarray:
-        share = where.astype(np.float32)
-        sums = cv2.GaussianBlur(values * share[..., None], (0, 0), sigma)
-        return sums / np.maximum(cv2.GaussianBlur(share, (0, 0), sigma), 1e-6)[..., None]
-
     there = inside[..., None]
     brightest = cv2.dilate(np.where(there, painted, 0), _disc(REACH * side))
     closed = cv2.erode(np.where(there, brightest, 255), _disc(REACH * side))
@@ -180,7 +207,7 @@ def _background(painted: np.ndarray, source: np.ndarray, inside: np.ndarray) -> 
     rim = inside & (cv2.dilate(outside, _disc(2 * RIM * side))[1:-1, 1:-1] > 0)
     if not rim.any():
         return closed
-    carried = spread(closed, rim, CARRIED * side)
+    carried, _ = _spread(closed, rim, CARRIED * side)
     least = DARKEST * np.quantile(source[rim], 0.5, axis=0)
     behind = np.maximum(np.maximum(closed, carried), least.astype(np.float32))
-    return spread(behind, inside, 6)
+    return _spread(behind, inside, 6)[0]

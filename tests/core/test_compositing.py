@@ -120,6 +120,20 @@ def test_the_scans_own_texture_is_no_item():
 
 
 @pytest.mark.parametrize("side", [64, 128, 512])
+def test_an_item_takes_no_more_where_the_background_is_rough(side):
+    # measured against the brightest around it, all that is rough would make it darker
+    rng = np.random.default_rng(0)
+    item, colours = bar(side), np.float32([0.2, 0.5, 0.8])
+    source = np.full((side, side, 3), 200, np.float32)
+    rough = cv2.GaussianBlur(rng.normal(0, 1, (side, side)), (0, 0), side / 64)
+    painted = source + np.float32(10 * rough / rough.std())[..., None]
+    painted[item] = 200 * colours
+    taken = absorption(painted, source, boxed(side), glow(item))
+    assert np.allclose(taken[inner(item)].mean(0), 1 - colours, atol=0.02)
+    assert np.allclose(taken[cv2.dilate(np.uint8(item), np.ones((3, 3))) == 0].mean(), 0, atol=0.01)
+
+
+@pytest.mark.parametrize("side", [64, 128, 512])
 def test_a_background_painted_too_dark_is_no_item(side):
     # on a bright belt: the whole box came out darker, the item with it
     item, colours = bar(side), np.float32([0.2, 0.5, 0.8])
@@ -157,7 +171,8 @@ def test_a_shade_far_from_the_attention_is_background_and_metal_there_an_item(si
     painted[shade] *= 0.7
     painted[limb] *= 0.2
     taken = absorption(painted, source, boxed(side), glow(item))
-    assert np.allclose(taken[inner(item)], 0.6, atol=0.02)
+    # what is that near to an item is taken for a part of what lies behind it
+    assert np.allclose(taken[inner(item)], 0.6, atol=0.05)
     assert (taken[shade] == 0).all()
     assert np.allclose(taken[inner(limb)], 0.8, atol=0.02)
 
