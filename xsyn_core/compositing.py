@@ -132,8 +132,9 @@ def absorption(
     In transmission layers multiply. So the painted item is divided by its own painted background,
     and what is left of the light goes onto the source. The source's own texture, and whatever
     crosses the item, stays visible through it, and no repainted background shows, even where it
-    came out darker than the scan. Where the painter attended to the item tells shades of the
-    background from faint parts of the item.
+    came out darker than the scan. The background behind an item is carried inwards from what is
+    painted next to it. Where the painter attended to the item tells shades of the background from
+    faint parts of the item.
 
     Args:
         painted: float32 (h, w, 3), 0..255, the decoded frame.
