@@ -167,7 +167,9 @@ def absorption(
     small, inside = resample(painted, size), coarse(repainted)
     rough = _background(small, resample(source, size), inside)
     around = cv2.dilate(np.uint8(item(fine(rough)) > LIKELY), _disc(2 * MARGIN * max(h, w)))
-    carried = fine(_carried_in(small, rough, inside & ~coarse(around)))
+    # what is darker is a shade beside the item, not what lies behind it
+    lit = small.mean(-1) > (1 - SOLID) * rough.mean(-1)
+    carried = fine(_carried_in(small, rough, inside & lit & ~coarse(around)))
     behind = np.where(around[..., None] > 0, carried, painted)
     taken = 1 - np.clip(painted / np.maximum(behind, 1), 0, 1)
     return taken * repainted[..., None] * item(behind)[..., None]

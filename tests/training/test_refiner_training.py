@@ -207,5 +207,5 @@ def test_painted_items_show_where_they_are_said_to(windows, monkeypatch):
         darker = before.astype(int).sum(-1) - image.astype(int).sum(-1)
         # an outline is smoothed over three pixels, so that it encloses a little more than the item
         assert cv2.dilate(np.uint8(darker > 0), np.ones((7, 7)))[mask].all()
-        assert (darker[mask] > 0).mean() > 0.8
+        assert (darker[mask] > 0).mean() > 0.9
     assert any(mask.any() for _, mask, _ in found)

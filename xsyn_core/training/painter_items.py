@@ -59,6 +59,7 @@ def paint(
     seen = frames.attention()
     made = frames.painted(latents, seen)
     return [
-        (image, silhouette(image, before), one)
+        # an outline is smoothed, and so reaches past what was painted
+        (image, silhouette(image, before) & (image != before).any(-1), one)
         for image, before, one in zip(made, images, seen, strict=True)
     ]
