@@ -25,6 +25,10 @@ ASIDE = 0.4
 UNATTENDED, ATTENDED = 0.05, 0.3
 # What is painted all over the rim darker than this share of the scan is no background.
 DARKEST = 0.6
+# Scan and guessed background whose logarithms differ by less than the first are one background, on
+# which the item keeps the colour that it was painted in: painters seldom get an item wrong along
+# with its background. From the second on something else crosses the item.
+ALIKE, OTHER = 0.2, 0.4
 # Where an item is by more than the first share, and as far around it as the second share of the
 # side, its background is carried inwards from all around, from afar where nothing nearer is known.
 LIKELY, MARGIN = 0.25, 0.025
@@ -130,11 +134,11 @@ def absorption(
     """The share of each colour that a painted item takes from what lies behind and above it.
 
     In transmission layers multiply. So the painted item is divided by its own painted background,
-    and what is left of the light goes onto the source. The source's own texture, and whatever
-    crosses the item, stays visible through it, and no repainted background shows, even where it
-    came out darker than the scan. The background behind an item is carried inwards from what is
-    painted next to it. Where the painter attended to the item tells shades of the background from
-    faint parts of the item.
+    and what is left of the light goes onto the source. Whatever crosses the item stays visible
+    through it, and no repainted background shows, even where it came out darker than the scan. The
+    background behind an item is carried inwards from what is painted next to it; where the scan is
+    like it, the item stays as it was painted. Where the painter attended to the item tells shades
+    of the background from faint parts of the item.
 
     Args:
         painted: float32 (h, w, 3), 0..255, the decoded frame.
@@ -171,8 +175,18 @@ def absorption(
     lit = small.mean(-1) > (1 - SOLID) * rough.mean(-1)
     carried = fine(_carried_in(small, rough, inside & lit & ~coarse(around)))
     behind = np.where(around[..., None] > 0, carried, painted)
-    taken = 1 - np.clip(painted / np.maximum(behind, 1), 0, 1)
+    own = 1 - np.clip(painted / np.maximum(behind, 1), 0, 1)
+    kept = 1 - np.clip(painted * _crossing(source, behind) / np.maximum(source, 1), 0, 1)
+    # a background that came out darker keeps nothing
+    taken = own + np.clip(own.max(-1, keepdims=True) / SOLID, 0, 1) * (kept - own)
     return taken * repainted[..., None] * item(behind)[..., None]
+
+
+def _crossing(source: np.ndarray, behind: np.ndarray) -> np.ndarray:
+    """The share of the light that crosses what is painted besides its background, (h, w, 3)."""
+    other = np.maximum(source, 1) / np.maximum(behind, 1)
+    trust = np.clip((np.abs(np.log(other)) - ALIKE) / (OTHER - ALIKE), 0, 1)
+    return 1 + (other - 1) * trust * trust * (3 - 2 * trust)
 
 
 def _disc(width: float) -> np.ndarray:
