@@ -8,8 +8,6 @@ Window = tuple[int, int, int, int]
 
 # A window of more than this share of the image shows nothing that the image does not.
 LARGE = 0.8
-# Windows around points alone, as shares of the image's long side.
-SCALES = (0.66, 0.44, 0.28, 0.18)
 
 
 def window(
@@ -33,22 +31,6 @@ def window(
     x1, x2 = _span(left, right, side, width)
     y1, y2 = _span(top, bottom, side, height)
     return x1, y1, x2, y2
-
-
-def at_every_scale(points: np.ndarray, image_size: tuple[int, int]) -> list[Window]:
-    """Ever smaller windows around points (k, 2), at least twice as large as what they span, for
-    points do not tell how large a thing they mean."""
-    height, width = image_size
-    found = []
-    if len(points):
-        (left, top), (right, bottom) = points.min(0), points.max(0)
-        for share in SCALES:
-            side = share * max(height, width)
-            if max(right - left, bottom - top) < side / 2:
-                x1, x2 = _span(left, right, side, width)
-                y1, y2 = _span(top, bottom, side, height)
-                found.append((x1, y1, x2, y2))
-    return found
 
 
 def extent(corners: np.ndarray, points: np.ndarray | None, labels: np.ndarray | None) -> np.ndarray:

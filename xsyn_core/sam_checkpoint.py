@@ -228,9 +228,10 @@ def _build(tensors: Mapping[str, torch.Tensor], layout: Mapping[str, Any]) -> Sa
         )
         sam = Sam(encoder, prompts, decoder)
         if any(name.startswith(REFINER) for name in tensors):
-            levels = range(_count(tensors, REFINER + "down."))
+            levels = [f"{REFINER}down.{k}." for k in range(_count(tensors, REFINER + "down."))]
             sam.refiner = Refiner(
-                tuple(shape(f"{REFINER}down.{k}.norm1.weight")[0] for k in levels)
+                tuple(shape(level + "0.norm1.weight")[0] for level in levels),
+                tuple(_count(tensors, level) for level in levels),
             )
     for name, default in (("pixel_mean", PIXEL_MEAN), ("pixel_std", PIXEL_STD)):
         values = torch.tensor(layout.get(name, default), dtype=torch.float32)

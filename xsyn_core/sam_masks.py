@@ -1,6 +1,5 @@
 """From SAM's low-resolution logits to masks of an image."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -12,8 +11,6 @@ from xsyn_core.boxes import Box
 
 # SAM's stability compares the mask at thresholds this far above and below 0.
 STABILITY_OFFSET = 1.0
-# Masks are compared with each other on about as many pixels a side.
-AGREEMENT_SIDE = 256
 
 
 @dataclass(frozen=True)
@@ -76,19 +73,6 @@ def positive_part(logits: np.ndarray, resampling: tuple[np.ndarray, np.ndarray])
     inner = np.count_nonzero(values > STABILITY_OFFSET)
     outer = np.count_nonzero(values > -STABILITY_OFFSET)
     return Part(y, x, positive, box, inner / outer)
-
-
-def agreed(segments: Sequence[Segment]) -> Segment:
-    """The segment with the largest expected IoU, if each of them is the truth with a probability
-    in proportion to its predicted IoU: the model is surer of what it draws again and again than of
-    its own guesses at how good a mask is."""
-    stride = max(1, max(segments[0].mask.shape) // AGREEMENT_SIDE)
-    flat = np.stack([s.mask[::stride, ::stride].ravel() for s in segments]).astype(np.float32)
-    area = flat.sum(1)
-    shared = flat @ flat.T
-    iou = shared / np.maximum(area[:, None] + area - shared, 1)
-    trust = np.maximum([s.predicted_iou for s in segments], 0)
-    return segments[int((iou @ trust).argmax())]
 
 
 def at_full_size(

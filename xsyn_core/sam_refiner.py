@@ -26,6 +26,7 @@ PROMPTS = 3
 # Deviation of a drawn point, cells.
 POINT = 1.5
 WIDTHS = (24, 48, 96, 96)
+DEPTHS = (2, 3, 3, 2)
 
 
 class Refiner(nn.Module):
@@ -33,12 +34,16 @@ class Refiner(nn.Module):
 
     Args:
         widths: channels at strides 1, 2, 4, ... of the logits, multiples of 8.
+        depths: blocks at each of them on the way down; one on the way up.
     """
 
-    def __init__(self, widths: tuple[int, ...] = WIDTHS):
+    def __init__(self, widths: tuple[int, ...] = WIDTHS, depths: tuple[int, ...] = DEPTHS):
         super().__init__()
         self.enter = nn.Conv2d(3 * SHRINK**2 + 1 + PROMPTS, widths[0], 3, padding=1)
-        self.down = nn.ModuleList(Block(width) for width in widths)
+        self.down = nn.ModuleList(
+            nn.Sequential(*(Block(width) for _ in range(depth)))
+            for width, depth in zip(widths, depths, strict=True)
+        )
         pairs = list(pairwise(widths))
         self.shrink = nn.ModuleList(nn.Conv2d(fine, coarse, 2, 2) for fine, coarse in pairs)
         self.grow = nn.ModuleList(nn.ConvTranspose2d(coarse, fine, 2, 2) for fine, coarse in pairs)

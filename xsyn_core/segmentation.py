@@ -17,13 +17,12 @@ from xsyn_core import sam_refiner
 from xsyn_core.boxes import Box
 from xsyn_core.errors import XsynError
 from xsyn_core.memory import Residence
-from xsyn_core.prompt_windows import at_every_scale, extent, moved, window
+from xsyn_core.prompt_windows import extent, moved, window
 from xsyn_core.sam_checkpoint import THRESHOLDS, load_sam, save_sam
 from xsyn_core.sam_decoder import Decoder
 from xsyn_core.sam_masks import (
     STABILITY_OFFSET,
     Segment,
-    agreed,
     at_full_size,
     matrix,
     positive_part,
@@ -147,20 +146,15 @@ class Segmenter:
         if self.zoom is None:
             return self._segment(embedding, corners, points, labels)
         if corners is None:
-            return self._at_every_scale(embedding, points, labels)
+            found = self._segment(embedding, None, points, labels)
+            if not found.area:
+                return found
+            # what points mean is looked at again, closely
+            corners = np.array(found.box, np.float32)
         view = self.view(extent(corners, points, labels), embedding.image_size)
         if view is None:
             return self._segment(embedding, corners, points, labels)
-        return self._close_up(embedding, view, corners, points, labels, range(1))[0]
-
-    def _at_every_scale(self, embedding: Embedding, points, labels) -> Segment:
-        """As `_segment`: of all masks for points alone, in the image and in ever smaller windows
-        around them, the most `agreed` one counts."""
-        every = range(self.sam.mask_decoder.num_mask_tokens)
-        found = self._segments(embedding, None, points, labels, every)
-        for view in at_every_scale(points[labels == 1], embedding.image_size):
-            found += self._close_up(embedding, view, None, points, labels, every)
-        return agreed(found)
+        return self._close_up(embedding, view, corners, points, labels)
 
     def view(
         self, around: Sequence[float] | np.ndarray, image_size: tuple[int, int]
@@ -177,38 +171,27 @@ class Segmenter:
         return None if self.zoom is None else window(around, image_size, self.zoom)
 
     def _segment(self, embedding: Embedding, corners, points, labels) -> Segment:
-        """The mask for a box (4,), points (k, 2) with labels (k,), or both."""
-        return self._segments(embedding, corners, points, labels, range(1))[0]
-
-    def _segments(
-        self, embedding: Embedding, corners, points, labels, which: range
-    ) -> list[Segment]:
-        """SAM's masks `which` for a prompt: 0 is the single one, the others are its guesses at
-        whole, part and subpart. The single one is refined where the model can."""
-        logits, quality = self.logits(embedding, corners, points, labels, which)
-        if self.refiner is not None and which == range(1):
+        """The mask for a box (4,), points (k, 2) with labels (k,), or both, refined where the model
+        can."""
+        logits, quality = self.logits(embedding, corners, points, labels)
+        if self.refiner is not None:
             pixels, drawing = self.second_look(embedding, corners, points, labels)
             seen, prompts = sam_refiner.tensors(pixels[None], drawing[None])
-            logits = self.refiner(seen.to(self.device), logits[None], prompts.to(self.device))[0]
+            seen, prompts = seen.to(self.device), prompts.to(self.device)
+            logits = self.refiner(seen, logits[None, None], prompts)[0, 0]
         full = self._resampling(embedding, max(embedding.image_size))
-        return [
-            at_full_size(some, float(score), full)
-            for some, score in zip(logits.float().cpu().numpy(), quality, strict=True)
-        ]
+        return at_full_size(logits.float().cpu().numpy(), quality, full)
 
     @torch.inference_mode()
-    def logits(
-        self, embedding: Embedding, corners, points, labels, which: range
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def logits(self, embedding: Embedding, corners, points, labels) -> tuple[torch.Tensor, float]:
         """SAM's own answer to one prompt, on the whole of the image that was embedded.
 
         Args:
             embedding: from `embed`.
             corners: (4,), a box, or None. points, labels: (k, 2), (k,), or None; pixels.
-            which: of the masks; 0 is the single one.
 
         Returns:
-            logits float (len(which), 4 g, 4 g), predicted IoU (len(which),).
+            logits float (4 g, 4 g) of the single mask, its predicted IoU.
         """
         prompts = self._prompts(
             embedding,
@@ -217,8 +200,8 @@ class Segmenter:
             None if corners is None else corners.reshape(1, 2, 2),
         )
         image, tokens, quality = self.decoder.attend(embedding.features, prompts)
-        logits = self.decoder.masks(embedding.features, image, tokens, which)[0]
-        return logits.float(), quality[0, which.start : which.stop]
+        logits = self.decoder.masks(embedding.features, image, tokens, range(1))[0, 0]
+        return logits.float(), float(quality[0, 0])
 
     def second_look(
         self, embedding: Embedding, corners, points, labels
@@ -235,22 +218,16 @@ class Segmenter:
         )
         return sam_refiner.shrunk(embedding.image, cells), drawing
 
-    def _close_up(
-        self, embedding: Embedding, view, corners, points, labels, which: range
-    ) -> list[Segment]:
-        """As `_segments`, from a window of the image."""
+    def _close_up(self, embedding: Embedding, view, corners, points, labels) -> Segment:
+        """As `_segment`, from a window of the image."""
         x1, y1, x2, y2 = view
-        corner = np.array([x1, y1], np.float32)
         corners, points, labels = moved(view, corners, points, labels)
-        close = self.embed(embedding.image[y1:y2, x1:x2])
-        found = []
-        for near in self._segments(close, corners, points, labels, which):
-            mask = np.zeros(embedding.image_size, bool)
-            mask[y1:y2, x1:x2] = near.mask
-            ends = [float(end) for end in np.add(near.box, np.tile(corner, 2))]
-            box: Box = (ends[0], ends[1], ends[2], ends[3]) if near.area else near.box
-            found.append(Segment(mask, box, near.area, near.predicted_iou, near.stability))
-        return found
+        near = self._segment(self.embed(embedding.image[y1:y2, x1:x2]), corners, points, labels)
+        mask = np.zeros(embedding.image_size, bool)
+        mask[y1:y2, x1:x2] = near.mask
+        left, top, right, bottom = near.box
+        box = (left + x1, top + y1, right + x1, bottom + y1) if near.area else near.box
+        return Segment(mask, box, near.area, near.predicted_iou, near.stability)
 
     @torch.inference_mode()
     def everything(

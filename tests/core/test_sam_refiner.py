@@ -30,7 +30,7 @@ def sam():
 @pytest.fixture
 def refined(sam):
     """The same with an untrained refiner, which leaves masks as they are."""
-    sam.refiner = Refiner((8, 16)).requires_grad_(False).eval()
+    sam.refiner = Refiner((8, 16), (2, 1)).requires_grad_(False).eval()
     yield sam
     del sam.refiner
 
@@ -98,6 +98,7 @@ def test_untrained_it_leaves_masks_as_they_are(refined, image):
         {"box": BOX},
         {"box": (2, 2, 178, 140)},
         {"box": BOX, "points": np.array([[60, 60], [80, 100]]), "labels": np.array([1, 0])},
+        {"points": np.array([[60, 60]]), "labels": np.array([1])},
     ):
         got, expected = (m.segment(m.embed(image), **prompt) for m in (both, plain))
         assert got.area and np.array_equal(got.mask, expected.mask)

@@ -69,7 +69,8 @@ def test_the_refiner_looks_where_the_segmenter_does(segmenter, side, pointed):
 def test_anything_in_scans_and_windows_is_asked_for(segmenter, shard, monkeypatch):
     monkeypatch.setattr(refiner, "SCANS", 2)
     scans = refiner.in_scans(segmenter, np.random.default_rng(0))
-    assert 2 < len(scans) <= 2 * refiner.ASKED
+    assert 6 < len(scans) <= 3 * 2 * refiner.ASKED and len(scans) % 3 == 0
+    scans, clicked, again = scans[::3], scans[1::3], scans[2::3]
     windows = refiner.in_windows(segmenter, shard, np.random.default_rng(0))
     assert len(windows) == (shard.target >= 0).sum()
     bare = replace(shard, masks=np.zeros_like(shard.masks))
@@ -88,6 +89,12 @@ def test_anything_in_scans_and_windows_is_asked_for(segmenter, shard, monkeypatc
                     allowed = 2 + 0.08 * len(asked)
                     assert abs(found[0] - asked[0]) <= allowed
                     assert abs(found[-1] - asked[-1]) <= allowed
+    # a click lies on what is meant, and is looked at again with a box that errs
+    for rows, boxed in ((clicked, False), (again, True)):
+        for _, _, prompts, truth in rows:
+            assert (prompts[0] > 127).any() == boxed and not prompts[2].any()
+            place = np.unravel_index(prompts[1].argmax(), truth.shape)
+            assert truth[place] > 0
 
 
 def test_labels_are_made_from_all_their_prompts(segmenter, windows):

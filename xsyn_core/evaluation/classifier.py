@@ -15,6 +15,8 @@ from xsyn_core.training.data import NAMES, Shard, shards
 from xsyn_core.training.loop import Plan, autocast, pick_device, train
 
 CROP = 64
+# The most channels between the two convolutions of a block: more would not judge better.
+NARROW = 96
 # The other catalogues' words for things that look like one of PIDray's.
 SAME = {
     "Folding_Knife": "Knife",
@@ -64,7 +66,7 @@ class Classifier(torch.nn.Module):
         before = widths[0]
         for width in widths:
             for stride in (2, 1):
-                self.blocks.append(_Block(before, width, stride))
+                self.blocks.append(_Block(before, min(width, NARROW), width, stride))
                 before = width
         self.head = torch.nn.Linear(before, classes)
 
@@ -80,12 +82,12 @@ class Classifier(torch.nn.Module):
 
 
 class _Block(torch.nn.Module):
-    def __init__(self, before: int, width: int, stride: int):
+    def __init__(self, before: int, between: int, width: int, stride: int):
         super().__init__()
         self.norm1 = torch.nn.GroupNorm(8, before)
-        self.conv1 = torch.nn.Conv2d(before, width, 3, stride, 1)
-        self.norm2 = torch.nn.GroupNorm(8, width)
-        self.conv2 = torch.nn.Conv2d(width, width, 3, padding=1)
+        self.conv1 = torch.nn.Conv2d(before, between, 3, stride, 1)
+        self.norm2 = torch.nn.GroupNorm(8, between)
+        self.conv2 = torch.nn.Conv2d(between, width, 3, padding=1)
         self.skip = torch.nn.Conv2d(before, width, 1, stride)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

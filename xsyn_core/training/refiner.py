@@ -1,10 +1,11 @@
 """Train the embedded segmenter's `Refiner`: it corrects SAM's masks with the prompt in sight.
 
 It learns from what it meets in use: the windows in which `Segmenter` looks for what it is asked
-for, and the logits that SAM, which stays as it is, gives there. Most of the prompts are boxes of
-anything in a bag, the others what labels are made of: boxes and points of prohibited items after
-the attention that the painter pays to them, and the maps of that attention themselves. Some of
-these items are painted, for what a painter draws is not always of one piece.
+for, and the logits that SAM, which stays as it is, gives there. Most of the prompts ask for
+anything in a bag, by its box, by a click, or by both; the others are what labels are made of: boxes
+and points of prohibited items after the attention that the painter pays to them, and the maps of
+that attention themselves. Some of these items are painted, for what a painter draws is not always
+of one piece.
 """
 
 import shutil
@@ -38,6 +39,10 @@ from xsyn_core.weights import load_diffusion
 # seen (Lempitsky et al., "Image Segmentation with a Bounding Box Prior", ICCV 2009). A grounding
 # box is loose; it always comes with points, or with a map.
 SPREAD = 0.03
+# So do those of the box of a mask that a click gave, which is looked at again with the click.
+ASTRAY = 0.15
+# Share of clicks in the middle of what is meant, as people click.
+CENTRAL = 0.5
 # Share of the looks after a painter's attention that are at the map itself.
 MAPS = 0.25
 # Shares of n = 1 to 4 among those with points; share of median points, others are the most active.
@@ -49,10 +54,10 @@ SHADED, SHADE, SOFT = 0.35, (0.8, 1.1), 0.02
 HALVED = 0.5
 # Whole scans to a shard, how many objects of each are asked for, and the least share of it that
 # they fill.
-SCANS, ASKED, LEAST = 80, 5, 0.003
-# Windows whose attention is asked for at once, and the share of those in which another item is
-# painted into another box.
-TOGETHER, PAINTED = 16, 0.4
+SCANS, ASKED, LEAST = 80, 4, 0.003
+# Windows whose attention is asked for at once, the share of those in which another item is painted
+# into another box, and the prompts that are made of each attention.
+TOGETHER, PAINTED, PROMPTS = 16, 0.4, 2
 
 
 @dataclass(frozen=True)
@@ -82,26 +87,26 @@ def look(
     model: Segmenter,
     image: np.ndarray,
     mask: np.ndarray,
-    box: np.ndarray,
+    box: np.ndarray | None,
     points: np.ndarray | None = None,
     labels: np.ndarray | None = None,
 ) -> tuple[np.ndarray, ...]:
-    """A prompt as `Segmenter.segment` answers it, before its mask is refined.
+    """A prompt as `Segmenter.segment` answers it, points alone first, before its mask is refined.
 
     Args:
         image: uint8 (H, H, 3).
         mask: bool (S, S) of the same square, the truth.
-        box: (4,). points, labels: (k, 2), (k,) or None. All in pixels of the image.
+        box: (4,) or None. points, labels: (k, 2), (k,) or None. All in pixels of the image.
 
     Returns:
         pixels, logits, prompts and truth of one row of `Looks`.
     """
     size = image.shape[:2]
-    view = model.view(extent(box, points, labels), size) or (0, 0, *size[::-1])
-    x1, y1, x2, y2 = view
+    view = None if box is None else model.view(extent(box, points, labels), size)
+    x1, y1, x2, y2 = view = view or (0, 0, *size[::-1])
     corners, points, labels = moved(view, box, points, labels)
     embedding = model.embed(np.ascontiguousarray(image[y1:y2, x1:x2]))
-    logits = model.logits(embedding, corners, points, labels, range(1))[0][0]
+    logits = model.logits(embedding, corners, points, labels)[0]
     pixels, drawing = model.second_look(embedding, corners, points, labels)
     # cells of the mask a cell of the window, which is square as the image is
     step = (x2 - x1) / len(logits) * len(mask) / size[0]
@@ -176,7 +181,7 @@ def in_scans(model: Segmenter, rng: np.random.Generator) -> list[tuple[np.ndarra
         masks = [silhouette(thing, scene.view, (SIDE, SIDE)) for thing in things]
         masks = [mask for mask in masks if mask.mean() >= LEAST]
         for k in rng.permutation(len(masks))[:ASKED]:
-            rows.append(_boxed(model, image, masks[k], np.array(of_mask(masks[k])), rng))
+            rows += _asked(model, image, masks[k], np.array(of_mask(masks[k])), rng)
     return rows
 
 
@@ -217,23 +222,48 @@ def after_attention(
             painted = painter_items.paint(diffusion, images[1:] + images[:1], names, boxes, rng)
             for box, (image, mask, attention) in zip(boxes, painted, strict=True):
                 if mask.any():
-                    rows.append(attended(model, image, mask, box, attention, rng))
+                    rows += [
+                        attended(model, image, mask, box, attention, rng) for _ in range(PROMPTS)
+                    ]
             continue
         maps = painter_items.attention(diffusion, images, names, boxes, rng)
         for k, mask, (x1, y1, x2, y2), attention in zip(some, items, boxes, maps, strict=True):
             image = _picture(shard, k, rng)
             s = 2 * len(image) / SIDE
             place = x1 * s, y1 * s, x2 * s, y2 * s
-            rows.append(attended(model, image, mask, place, attention, rng))
+            rows += [attended(model, image, mask, place, attention, rng) for _ in range(PROMPTS)]
     return rows
 
 
 def _boxed(model: Segmenter, image, mask, tight: np.ndarray, rng: np.random.Generator):
     """A look at what lies in a box (4,), pixels of the image."""
+    return look(model, image, mask, _astray(tight, SPREAD, len(image), rng))
+
+
+def _asked(model: Segmenter, image, mask, tight: np.ndarray, rng: np.random.Generator):
+    """Looks at one thing: by its box, by a click, and by the click and the box of what the click
+    may have found. The mask bool (H, H) has the image's pixels."""
+    depth = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
+    if rng.random() < CENTRAL:
+        place = depth.argmax()
+    else:
+        place = rng.choice(depth.size, p=depth.ravel().astype(float) / depth.sum(dtype=float))
+    y, x = np.unravel_index(place, depth.shape)
+    click, inside = np.array([[x + 0.5, y + 0.5]], np.float32), np.ones(1, np.float32)
+    found = _astray(tight, ASTRAY, len(image), rng)
+    return [
+        _boxed(model, image, mask, tight, rng),
+        look(model, image, mask, None, click, inside),
+        look(model, image, mask, found, click, inside),
+    ]
+
+
+def _astray(tight: np.ndarray, spread: float, side: int, rng: np.random.Generator) -> np.ndarray:
+    """A box (4,) whose ends err by about this share of its sides, within 0 to `side`."""
     x1, y1, x2, y2 = tight
-    sides = np.array([x2 - x1, y2 - y1] * 2)
-    box = tight + rng.normal(0, SPREAD, 4).clip(-2 * SPREAD, 2 * SPREAD) * sides
-    return look(model, image, mask, box.clip(0, len(image)).astype(np.float32))
+    ends = np.array([x2 - x1, y2 - y1] * 2)
+    box = tight + rng.normal(0, spread, 4).clip(-2 * spread, 2 * spread) * ends
+    return box.clip(0, side).astype(np.float32)
 
 
 def _picture(shard: Shard, index: int, rng: np.random.Generator) -> np.ndarray:
