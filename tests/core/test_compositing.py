@@ -127,6 +127,20 @@ def test_the_scans_own_texture_is_no_item():
         assert np.allclose(taken[chosen], np.clip(expected, 0, 1)[chosen], atol=0.02)
 
 
+def test_a_rod_across_an_item_stays_as_dark_as_it_is():
+    item, colours = bar(), np.float32([0.2, 0.5, 0.8])
+    source = np.full((128, 128, 3), 220, np.float32)
+    source[:, 60:66] *= 0.4
+    painted = np.full((128, 128, 3), 220, np.float32)
+    painted[item] *= colours
+    seen = source * (1 - absorption(painted, source, boxed(128), glow(item)))
+    rod = np.zeros((128, 128), bool)
+    rod[:, 60:66] = True
+    assert (rod & inner(item)).any()
+    assert np.allclose(seen[rod & inner(item)], 0.4 * 220 * colours, atol=2)
+    assert np.allclose(seen[~rod & inner(item)], 220 * colours, atol=2)
+
+
 @pytest.mark.parametrize("side", [64, 128, 512])
 def test_an_item_takes_no_more_where_the_background_is_rough(side):
     # measured against the brightest around it, all that is rough would make it darker
