@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -5,7 +6,7 @@ from hypothesis import strategies as st
 
 from xsyn_core.simulation.parts import Item, Part, Placement, ellipse, rectangle
 from xsyn_core.simulation.physics import coefficients
-from xsyn_core.simulation.rendering import attenuation, bounds, silhouette
+from xsyn_core.simulation.rendering import attenuation, bounds, middle, silhouette
 
 VIEW = (-50.0, -50.0, 50.0, 50.0)
 SIZE = (200, 200)  # 2 px a mm
@@ -183,3 +184,14 @@ def test_silhouette_out_of_sight_is_empty():
     assert not silhouette(Placement(item, 500, 0), VIEW, SIZE).any()
     assert not attenuation([Placement(item, 500, 0)], VIEW, SIZE, rng()).any()
     assert not attenuation([], VIEW, SIZE, rng()).any()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_middle_of_a_mask_is_as_deep_as_any_pixel(seed):
+    mask = cv2.GaussianBlur(rng(seed).normal(0, 1, (24, 30)), (0, 0), 3) > 0
+    x, y = middle(mask)
+    assert x % 1 == y % 1 == 0.5
+    outside = np.argwhere(~np.pad(mask, 1)) - 1
+    depth = {(i, j): np.hypot(*(outside - (i, j)).T).min() for i, j in np.argwhere(mask)}
+    # OpenCV's distances are right to within a few hundredths
+    assert depth[int(y), int(x)] > 0.95 * max(depth.values())

@@ -66,6 +66,18 @@ def test_the_refiner_looks_where_the_segmenter_does(segmenter, side, pointed):
     assert prompts[1:].any((1, 2)).tolist() == [pointed] * 2
 
 
+def astray(rows):
+    """By how much of a side the boxes of looks miss what is asked for, at the median."""
+    found = []
+    for _, _, prompts, truth in rows:
+        for axis in (0, 1):
+            there, asked = (np.flatnonzero(p.any(axis)) for p in (truth > 127, prompts[0] > 127))
+            if len(there):
+                ends = np.abs(np.subtract(there[[0, -1]], asked[[0, -1]]))
+                found += (ends / len(there)).tolist()
+    return np.median(found)
+
+
 def test_anything_in_scans_and_windows_is_asked_for(segmenter, shard, monkeypatch):
     monkeypatch.setattr(refiner, "SCANS", 2)
     scans = refiner.in_scans(segmenter, np.random.default_rng(0))
@@ -95,6 +107,7 @@ def test_anything_in_scans_and_windows_is_asked_for(segmenter, shard, monkeypatc
             assert (prompts[0] > 127).any() == boxed and not prompts[2].any()
             place = np.unravel_index(prompts[1].argmax(), truth.shape)
             assert truth[place] > 0
+    assert astray(again) > 0.05 > astray(scans)
 
 
 def test_labels_are_made_from_all_their_prompts(segmenter, windows):

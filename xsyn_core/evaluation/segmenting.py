@@ -1,6 +1,5 @@
 """How well the segmenter finds objects, on simulated and on real scans."""
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
@@ -10,7 +9,7 @@ from xsyn_core.evaluation.real import RealScans
 from xsyn_core.regions import idle_regions
 from xsyn_core.segmentation import Segmenter
 from xsyn_core.simulation.dataset import photograph
-from xsyn_core.simulation.rendering import silhouette
+from xsyn_core.simulation.rendering import middle, silhouette
 from xsyn_core.simulation.scene import random_scene
 from xsyn_core.simulation.visibility import VISIBLE, edge_contrast
 
@@ -46,11 +45,7 @@ def segmenter(model: Segmenter, count: int) -> dict:
             box = of_mask(mask)
             assert box is not None
             from_box.append(mask_iou(model.segment(embedding, box=box).mask, mask))
-            depth = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 5)
-            y, x = np.unravel_index(depth.argmax(), depth.shape)
-            guess = model.segment(
-                embedding, points=np.array([[x - 0.5, y - 0.5]]), labels=np.array([1])
-            ).mask
+            guess = model.segment(embedding, points=middle(mask)[None], labels=np.ones(1)).mask
             from_point.append(mask_iou(guess, mask))
             if seen:
                 sought += 1

@@ -312,3 +312,11 @@ def silhouette(placement: Placement, view: View, size: tuple[int, int]) -> np.nd
     mask = cv2.resize(mask, (x1 - x0, y1 - y0), interpolation=cv2.INTER_AREA)
     out[y0:y1, x0:x1] = mask >= 128
     return out
+
+
+def middle(mask: np.ndarray) -> np.ndarray:
+    """The centre of the pixel that lies deepest in a mask bool (H, W), not empty, where one would
+    click on the object: float32 (2,) as x, y."""
+    depth = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 5)
+    y, x = np.unravel_index(depth.argmax(), depth.shape)
+    return np.array([x - 0.5, y - 0.5], np.float32)

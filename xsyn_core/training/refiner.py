@@ -26,7 +26,7 @@ from xsyn_core.sam_checkpoint import load_sam, save_sam
 from xsyn_core.sam_refiner import Refiner, tensors
 from xsyn_core.segmentation import Segmenter
 from xsyn_core.simulation.dataset import photograph
-from xsyn_core.simulation.rendering import silhouette
+from xsyn_core.simulation.rendering import middle, silhouette
 from xsyn_core.simulation.scene import random_scene
 from xsyn_core.training import painter_items, processes
 from xsyn_core.training.data import NAMES, SIDE, Shard, halved, in_parallel, shards
@@ -243,16 +243,14 @@ def _boxed(model: Segmenter, image, mask, tight: np.ndarray, rng: np.random.Gene
 def _asked(model: Segmenter, image, mask, tight: np.ndarray, rng: np.random.Generator):
     """Looks at one thing: by its box, by a click, and by the click and the box of what the click
     may have found. The mask bool (H, H) has the image's pixels."""
-    depth = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
-    if rng.random() < CENTRAL:
-        place = depth.argmax()
-    else:
-        place = rng.choice(depth.size, p=depth.ravel().astype(float) / depth.sum(dtype=float))
-    y, x = np.unravel_index(place, depth.shape)
-    click, inside = np.array([[x + 0.5, y + 0.5]], np.float32), np.ones(1, np.float32)
+    by_box = _boxed(model, image, mask, tight, rng)
     found = _astray(tight, ASTRAY, len(image), rng)
+    if rng.random() < CENTRAL:
+        click, inside = middle(mask)[None], np.ones(1, np.float32)
+    else:
+        _, click, inside = prompt(mask, tight, KINDS[1], rng, len(image))
     return [
-        _boxed(model, image, mask, tight, rng),
+        by_box,
         look(model, image, mask, None, click, inside),
         look(model, image, mask, found, click, inside),
     ]
