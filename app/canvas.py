@@ -11,8 +11,8 @@ props:
 - live: progress of a painting with its preview, or the newest occluded crop; {} when idle.
 - shelf, records, models, dialog: example scans, decided samples, state of the models, a dialog.
 
-It triggers open, shelf, annotate, failed, inspect and export with the data that the handler of the
-same purpose reads.
+It triggers open, shelf, annotate, failed, choose, exchange, inspect and export with the data that
+the handler of the same purpose reads.
 """
 
 from pathlib import Path

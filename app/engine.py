@@ -1,9 +1,12 @@
-"""The models behind the page: loaded once in the background, used by one handler at a time."""
+"""The models behind the page: loaded in the background, used by one handler at a time."""
 
+import gc
 import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from xsyn_core.errors import XsynError
@@ -16,17 +19,42 @@ log = logging.getLogger(__name__)
 State = Literal["loading", "ready", "failed"]
 
 
+EMBEDDED = "embedded"  # as in `weights`, without importing torch
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which models, as `weights.load_models` takes them."""
+
+    diffusion: str = EMBEDDED
+    sam: str = EMBEDDED
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        if self == Choice():
+            return "embedded models"
+        parts = (self.diffusion,) if self.sam == EMBEDDED else (self.diffusion, self.sam)
+        return " + ".join(Path(part).name for part in parts)
+
+
 class Engine:
     """Holds one `Synthesizer` for every browser.
 
     Args:
-        load: builds the synthesizer; called once, in a background thread.
-        name: how the models are called in the page's top bar.
+        load: builds the synthesizer of a choice; never called twice at once.
+        choice: which models come first.
+        fixed: pages cannot choose others.
     """
 
-    def __init__(self, load: "Callable[[], Synthesizer]", name: str = "embedded"):
+    def __init__(
+        self,
+        load: "Callable[[Choice], Synthesizer]",
+        choice: Choice = Choice(),
+        fixed: bool = False,
+    ):
+        self.choice, self.fixed = choice, fixed
         self._load = load
-        self._name = name
         self._synthesizer: Synthesizer | None = None
         self._problem = ""
         self._started = False
@@ -44,7 +72,7 @@ class Engine:
 
     def _run(self) -> None:
         try:
-            self._synthesizer = self._load()
+            self._synthesizer, self._problem = self._load(self.choice), ""
         except XsynError as error:
             self._problem = str(error)
         except Exception:
@@ -52,6 +80,35 @@ class Engine:
             self._problem = "The models could not be loaded; the server's log says why."
         finally:
             self._done.set()
+
+    def exchange(self, choice: Choice) -> None:
+        """Load other models and use them from now on, for every browser; waits until it is done.
+
+        The present ones go first, for there may not be memory for both, and come back where the
+        others cannot be loaded.
+
+        Raises:
+            XsynError: pages cannot choose, or the models could not be loaded.
+        """
+        if self.fixed:
+            raise XsynError(
+                "Other machines can reach this page, so its models are chosen where it is "
+                "started: python app.py --diffusion X --sam Y."
+            )
+        self.start()
+        self._done.wait()
+        with self._one:
+            before, had_models = self.choice, self._synthesizer is not None
+            self._done.clear()
+            self._synthesizer, self.choice = None, choice
+            gc.collect()
+            self._run()
+            problem = self._problem
+            if problem and had_models:
+                self.choice = before
+                self._run()
+        if problem:
+            raise XsynError(problem)
 
     @property
     def state(self) -> State:
@@ -64,7 +121,7 @@ class Engine:
         """State, the state in a few words, and why loading failed, for the top bar."""
         text = {
             "loading": "Loading models",
-            "ready": f"Ready · {self._name}",
+            "ready": f"Ready · {self.choice.name}",
             "failed": "No models",
         }[self.state]
         return {"state": self.state, "text": text, "why": self._problem}
@@ -82,7 +139,7 @@ class Engine:
         """
         self.start()
         self._done.wait()
-        if self._synthesizer is None:
-            raise XsynError(self._problem)
         with self._one:
+            if self._synthesizer is None:
+                raise XsynError(self._problem)
             yield self._synthesizer

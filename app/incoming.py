@@ -1,6 +1,7 @@
 """Checks of everything a browser sends: it arrives unvalidated."""
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -23,6 +24,7 @@ from xsyn_core.scan import Scan
 MAX_BOXES = 30
 MAX_SEED = 2**31 - 1
 MAX_FILES = 100
+MAX_PATH = 1000
 # Fields of `Request` that can change after painting, with a control each.
 REVIEW = ("points", "divisions", "occlude", "alpha", "occlusion")
 
@@ -104,6 +106,17 @@ def choice(value: Any, allowed: tuple[str, ...], what: str) -> Any:
     if value not in allowed:
         raise XsynError(f"{what} needs one of {', '.join(allowed)}.")
     return value
+
+
+def source(value: Any, what: str) -> str:
+    """Where weights come from: a name, a path or a hub id; nothing is the embedded ones.
+
+    Raises:
+        XsynError: it is no text, or too long a one.
+    """
+    if not isinstance(value, str) or len(value) > MAX_PATH or not value.isprintable():
+        raise XsynError(f"{what} needs a path of at most {MAX_PATH} characters in one line.")
+    return os.path.expanduser(value.strip().strip("\"'")) or "embedded"
 
 
 def request(

@@ -3,6 +3,7 @@
 import gradio as gr
 
 from app.canvas import STYLES, make_canvas
+from app.choosing import Choosing
 from app.deciding import Deciding
 from app.incoming import REVIEW
 from app.painting import SETTINGS, Painter
@@ -164,7 +165,7 @@ def _wire(
     canvas: gr.HTML,
     c: dict[str, gr.components.Component],
 ) -> None:
-    placing, painter = Placing(studio), Painter(studio)
+    choosing, placing, painter = Choosing(studio), Placing(studio), Painter(studio)
     deciding = Deciding(studio, painter)
     review = [c[name] for name in REVIEW]
     settings = [c[name] for name in SETTINGS]
@@ -174,7 +175,9 @@ def _wire(
         event.success(placing.find_regions, key, canvas, **AGAIN, **GPU)
 
     page.load(placing.load, None, [key, canvas], **QUIET)
-    timer.tick(placing.tick, None, [canvas, timer], **QUIET)
+    timer.tick(choosing.tick, None, [canvas, timer], **QUIET)
+    canvas.choose(choosing.choose, None, canvas, **FAST)
+    regions_after(canvas.exchange(choosing.exchange, key, canvas, **GPU))
 
     regions_after(canvas.open(placing.open_upload, [key, c["variant"]], canvas, **FAST))
     regions_after(canvas.shelf(placing.open_shelf, [key, c["variant"]], canvas, **FAST))

@@ -24,6 +24,8 @@ SETTINGS = (
     *incoming.REVIEW,
 )
 
+OTHERS = "Painted by other models. To change its label or occlusion, generate it again."
+
 
 class Painter:
     """Paint (F of Eq. 4), refine (CAR), occlude (BOM)."""
@@ -142,7 +144,7 @@ class Painter:
         Returns:
             "label" where CAR ran again (Section IV-B), "occlusion" where only BOM did (Section
             IV-C), None where nothing had to change or nothing can: a sample from the workspace
-            comes without its latents.
+            comes without its latents, and one of other models is "label" once, to say so.
 
         Raises:
             XsynError: a value out of range.
@@ -161,6 +163,10 @@ class Painter:
                 return None
             label = bool(differs & {"points", "divisions"})
             with self.studio.engine.use() as synthesizer:
+                if not synthesizer.made(painting):
+                    session.painting, session.result = None, result(session, sample)
+                    session.result["notes"].append(OTHERS)
+                    return "label"
                 if label:
                     painting = synthesizer.refine(painting, wanted["divisions"], wanted["points"])
                 sample = occluded(synthesizer, painting, wanted)

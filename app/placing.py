@@ -42,11 +42,6 @@ class Placing:
             models=self.studio.engine.report(),
         )
 
-    def tick(self) -> tuple[Any, Any]:
-        """While models load: (canvas, timer)."""
-        engine = self.studio.engine
-        return canvas(models=engine.report()), gr.Timer(active=engine.state == "loading")
-
     def shelf(self, session: Session) -> list[dict[str, str]]:
         """What this browser sent, then the example scans, with thumbnails."""
         examples = [
@@ -132,7 +127,9 @@ class Placing:
     def find_regions(self, key: str) -> Any:
         """Idle regions of the open scan (Eq. 3)."""
         session = self.studio.sessions.get(key)
-        scan, wanted = session.need_scan(), (session.scan_id, session.catalog)
+        if session.scan is None:
+            return gr.skip()
+        scan, wanted = session.scan, (session.scan_id, session.catalog)
         try:
             with self.studio.engine.use() as synthesizer:
                 found = synthesizer.idle(scan, session.catalog)

@@ -6,13 +6,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.engine import Engine
+from app.engine import EMBEDDED, Choice, Engine
 from app.studio import Studio, make_studio
 from xsyn_core.curation.workspace import Workspace
 
 if TYPE_CHECKING:
     from xsyn_core.synthesis import Synthesizer
 
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 EXAMPLES = Path(__file__).resolve().parents[1] / "assets" / "examples"
 
 
@@ -44,13 +45,13 @@ def options(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--diffusion",
-        default="embedded",
+        default=EMBEDDED,
         help="embedded, a diffusers folder, an original GLIGEN file, or a hub id "
         "(default: %(default)s)",
     )
     parser.add_argument(
         "--sam",
-        default="embedded",
+        default=EMBEDDED,
         help="embedded, or a file of SAM weights (default: %(default)s)",
     )
     parser.add_argument(
@@ -72,13 +73,12 @@ def open_studio(chosen: argparse.Namespace) -> Studio:
         XsynError: the workspace cannot be used.
     """
 
-    def load() -> "Synthesizer":
+    def load(models: Choice) -> "Synthesizer":
         # Torch takes seconds to import; the page is up before.
         from xsyn_core.synthesis import Synthesizer
         from xsyn_core.weights import load_models
 
-        return Synthesizer(load_models(chosen.diffusion, chosen.sam, chosen.device, chosen.compile))
+        return Synthesizer(load_models(models.diffusion, models.sam, chosen.device, chosen.compile))
 
-    embedded = chosen.diffusion == "embedded"
-    name = "embedded models" if embedded else Path(chosen.diffusion).name
-    return make_studio(Engine(load, name), Workspace(chosen.workspace), EXAMPLES)
+    engine = Engine(load, Choice(chosen.diffusion, chosen.sam), fixed=chosen.host not in LOOPBACK)
+    return make_studio(engine, Workspace(chosen.workspace), EXAMPLES)

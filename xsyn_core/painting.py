@@ -36,6 +36,7 @@ class Painting:
         scan: the source.
         request: what was asked for, checked.
         prompt: Y.
+        weights: fingerprint of the models that painted it.
         windows: the painted ones first.
         clear: uint8 (H, W, 3), I* without occlusion.
         attention: M_i float32, one an object, over the part of its window inside the scan.
@@ -48,6 +49,7 @@ class Painting:
     scan: Scan
     request: Request
     prompt: str
+    weights: str
     windows: tuple[Window, ...] = field(compare=False)
     clear: np.ndarray = field(compare=False)
     attention: tuple[np.ndarray, ...] = field(compare=False)

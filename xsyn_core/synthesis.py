@@ -119,6 +119,7 @@ class Synthesizer:
             scan=scan,
             request=request,
             prompt=grounding.prompt(names, attitudes),
+            weights=self.models.fingerprint,
             windows=self._windows(scan, places, frames, kept),
             clear=scan.pixels,
             attention=(),
@@ -163,6 +164,10 @@ class Synthesizer:
         if during:
             painting = self._keep_every_step(painting, during, len(frames))
         yield Progress(request.steps, request.steps, painting.clear, painting)
+
+    def made(self, painting: Painting) -> bool:
+        """Whether these models painted it; others cannot read its latents."""
+        return painting.weights == self.models.fingerprint
 
     def refine(
         self, painting: Painting, divisions: int | None = None, points: str | None = None
@@ -427,7 +432,7 @@ class Synthesizer:
             kept=painting.kept,
             occlusion=occlusion,
             prompt=painting.prompt,
-            weights=self.models.fingerprint,
+            weights=painting.weights,
             notes=notes,
         )
 

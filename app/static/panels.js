@@ -231,10 +231,19 @@ function showDialog() {
   else closeSheet();
 }
 
+function exchange() {
+  const named = Object.fromEntries([...$("sheet").querySelectorAll("input")].map((field) => [field.name, field.value]));
+  openSheet('<div class="busy">Loading the models …</div>');
+  trigger("exchange", named);
+}
+$("sheet").addEventListener("keydown", (e) => {
+  if (e.key === "Enter" && e.target.tagName === "INPUT") exchange();
+});
+
 // ---- actions ----
 const ACTIONS = {
   browse: () => $("file").click(),
-  export: () => trigger("export", {}), help, close: closeSheet,
+  export: () => trigger("export", {}), choose: () => trigger("choose", {}), exchange, help, close: closeSheet,
   compare: toggleCompare, fit, "zoom-in": () => zoom(1.25), "zoom-out": () => zoom(0.8),
   menu: () => ($("menu").hidden ? openMenu() : closeMenu()), remove: () => removeBox(S.selected),
 };
@@ -368,7 +377,8 @@ function onModels() {
   const models = props.models || {};
   $("models").dataset.state = models.state || "loading";
   $("models-text").textContent = models.text || "Loading models";
-  if (models.why) say(models.why);
+  if (models.why) say((S.why = models.why));
+  else if (spoken && spoken === S.why) say(null);
 }
 watch("scene", onScene);
 watch("live", () => { showStatus(); listFindings(); listLayers(); draw(); });

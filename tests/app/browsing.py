@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from app.engine import Engine
+from app.engine import Choice, Engine
 from app.layout import build, launch_options
 from app.studio import make_studio
 from xsyn_core.curation.workspace import Workspace
@@ -39,11 +39,17 @@ def draw_scan(path: Path, seed: int = 0, size: tuple[int, int] = (420, 320)) -> 
 
 
 @contextmanager
-def serving(synthesizer, workspace: Path, examples: Path) -> Iterator[str]:
-    """The page over a synthesizer; its address."""
+def serving(
+    synthesizer, workspace: Path, examples: Path, others=None, fixed: bool = False
+) -> Iterator[str]:
+    """The page over a synthesizer; `others` loads those of other choices. Its address."""
+
+    def load(choice: Choice):
+        return synthesizer if choice == Choice() else others(choice)
+
     os.environ["HF_HUB_OFFLINE"] = "1"
     with Workspace(workspace) as kept:
-        page = build(make_studio(Engine(lambda: synthesizer), kept, examples))
+        page = build(make_studio(Engine(load, fixed=fixed), kept, examples))
         _, address, _ = page.launch(prevent_thread_lock=True, quiet=True, **launch_options())
         try:
             yield address

@@ -27,6 +27,7 @@ class FakePainting:
     scan: Scan
     request: Request
     clear: np.ndarray
+    weights: str
     objects: tuple[PaintedObject, ...] = ()
 
 
@@ -41,8 +42,8 @@ class FakeProgress:
 class FakeSynthesizer:
     """Paints a steel-blue bar into each box; `pause` seconds a step."""
 
-    def __init__(self, pause: float = 0.02):
-        self.pause = pause
+    def __init__(self, pause: float = 0.02, weights: str = 64 * "0"):
+        self.pause, self.weights = pause, weights
         self._found: dict[str, list[FakeSegment]] = {}
 
     def segments(self, scan: Scan) -> list[FakeSegment]:
@@ -111,8 +112,11 @@ class FakeSynthesizer:
                     crop = np.s_[y1:y2, x1:x2]
                     preview[crop] = np.clip(clear[crop] + noise[crop], 0, 255)
             yield FakeProgress(step, request.steps, preview)
-        painting = FakePainting(scan, request, clear)
+        painting = FakePainting(scan, request, clear, self.weights)
         yield FakeProgress(request.steps, request.steps, clear, painting)
+
+    def made(self, painting: FakePainting) -> bool:
+        return painting.weights == self.weights
 
     def refine(self, painting: FakePainting, divisions=None, points=None) -> FakePainting:
         request = replace(
@@ -194,5 +198,5 @@ class FakeSynthesizer:
             kept=painting.scan.annotations if request.variant == "add" else (),
             occlusion=done,
             prompt=", ".join(g.category for g in request.groundings),
-            weights="0" * 64,
+            weights=painting.weights,
         )

@@ -1,10 +1,11 @@
 import threading
+import time
 
 import numpy as np
 import pytest
 from fakes import FakeSynthesizer
 
-from app.engine import Engine
+from app.engine import Choice, Engine
 from app.records import Records
 from app.serving import open_studio, options
 from app.session import MAX_SESSIONS, Sessions
@@ -63,7 +64,7 @@ def test_sessions_are_bounded_and_clean_up():
 def test_engine_loads_once_and_serves_one_at_a_time():
     loads, inside, most = [], [], []
 
-    def load():
+    def load(choice):
         loads.append(1)
         return object()
 
@@ -97,10 +98,78 @@ def test_the_command_lines_models_are_those_loaded(tmp_path, monkeypatch):
     ("error", "said"), [(XsynError("No weights here."), "No weights"), (OSError("boom"), "log")]
 )
 def test_engine_says_why_it_has_no_models(error, said):
-    def load():
+    def load(choice):
         raise error
 
     engine = Engine(load)
     with pytest.raises(XsynError, match=said), engine.use():
         pass
     assert engine.report()["state"] == "failed"
+
+
+def test_exchanged_models_serve_from_then_on():
+    inside = threading.Event()
+    loads = []
+
+    def load(choice):
+        assert not inside.is_set()
+        loads.append(choice)
+        return choice
+
+    engine, others = Engine(load), Choice("folder", "s.pth")
+
+    def work():
+        with engine.use():
+            inside.set()
+            time.sleep(0.2)
+            inside.clear()
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    inside.wait(5)
+    engine.exchange(others)
+    worker.join()
+    with engine.use() as found:
+        assert found == others
+    assert loads == [Choice(), others]
+    assert engine.report() == {"state": "ready", "text": "Ready · folder + s.pth", "why": ""}
+
+
+def test_models_come_back_where_others_cannot_be_loaded():
+    good = {"embedded", "folder"}
+
+    def load(choice):
+        if choice.diffusion not in good:
+            raise XsynError(f"There is no {choice.diffusion}.")
+        return choice
+
+    engine = Engine(load)
+    for before, wrong in ((Choice(), Choice("x")), (Choice("folder"), Choice("y"))):
+        if before != engine.choice:
+            engine.exchange(before)
+        with pytest.raises(XsynError, match=f"no {wrong.diffusion}"):
+            engine.exchange(wrong)
+        with engine.use() as found:
+            assert found == engine.choice == before
+        assert engine.report()["why"] == ""
+    # what never loaded does not come back, but others can take its place
+    engine = Engine(load, Choice("x"))
+    with pytest.raises(XsynError, match="no y"):
+        engine.exchange(Choice("y"))
+    assert engine.report()["state"] == "failed"
+    engine.exchange(Choice("folder"))
+    assert engine.report()["state"] == "ready"
+
+
+@pytest.mark.parametrize(
+    ("host", "fixed"), [("127.0.0.1", False), ("localhost", False), ("0.0.0.0", True)]
+)
+def test_whom_other_machines_reach_lets_nobody_choose(tmp_path, monkeypatch, host, fixed):
+    monkeypatch.setattr(weights, "load_models", lambda *given: given)
+    studio = open_studio(options(["--workspace", str(tmp_path), "--host", host]))
+    if fixed:
+        with pytest.raises(XsynError, match="where it is started"):
+            studio.engine.exchange(Choice("folder"))
+    else:
+        studio.engine.exchange(Choice("folder"))
+    assert studio.engine.choice == (Choice() if fixed else Choice("folder"))

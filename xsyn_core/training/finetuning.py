@@ -131,7 +131,11 @@ def main(
         typer.Option(help="Dataset: COCO, PIDray, OPIXray, HiXray, YOLO or VOC; folder or .json."),
     ] = None,
     base: Annotated[
-        str, typer.Option(help="Model to start from: embedded, a diffusers folder, or a hub id.")
+        str,
+        typer.Option(
+            help="Model to start from: embedded, a diffusers folder, an original GLIGEN file, or "
+            "a hub id."
+        ),
     ] = EMBEDDED,
     run: Annotated[
         Path, typer.Option(help="Folder of latents, checkpoints, losses and sheets.")
