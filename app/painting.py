@@ -61,7 +61,8 @@ class Painter:
         except Exception:
             yield canvas(live=IDLE)
             raise
-        yield canvas(scene=scene(session), live=IDLE)
+        # Another browser may have exchanged the models.
+        yield canvas(scene=scene(session), live=IDLE, models=self.studio.engine.report())
 
     def _paint(self, session: Session, asked: Request) -> Iterator[Any]:
         scan, run = session.need_scan(), session.run
