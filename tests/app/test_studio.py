@@ -1,5 +1,6 @@
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -133,6 +134,25 @@ def test_exchanged_models_serve_from_then_on():
         assert found == others
     assert loads == [Choice(), others]
     assert engine.report() == {"state": "ready", "text": "Ready · folder + s.pth", "why": ""}
+
+
+def test_models_make_room_for_others():
+    class Loaded:
+        def __init__(self):
+            self.itself = self
+
+    before = []
+
+    def load(choice):
+        assert all(models() is None for models in before)
+        models = Loaded()
+        before.append(weakref.ref(models))
+        return models
+
+    engine = Engine(load)
+    for folder in "abc":
+        engine.exchange(Choice(folder))
+    assert len(before) == 4
 
 
 def test_models_come_back_where_others_cannot_be_loaded():
