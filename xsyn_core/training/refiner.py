@@ -46,7 +46,7 @@ CENTRAL = 0.5
 # Share of the looks after a painter's attention that are at the map itself.
 MAPS = 0.25
 # Shares of n = 1 to 4 among those with points; share of median points, others are the most active.
-DIVIDED, MEDIAN = (0.15, 0.15, 0.2, 0.5), 0.8
+DIVIDED, MEDIAN = (0.1, 0.1, 0.15, 0.65), 0.8
 # Share of these in whose box everything but the item is a little darker or brighter, as it is
 # around painted items; how far, and how softly it ends, as a share of the picture's side.
 SHADED, SHADE, SOFT = 0.35, (0.8, 1.1), 0.02
@@ -57,7 +57,7 @@ HALVED = 0.5
 SCANS, ASKED, LEAST = 80, 4, 0.003
 # Windows whose attention is asked for at once, the share of those in which another item is painted
 # into another box, and the prompts that are made of each attention.
-TOGETHER, PAINTED, PROMPTS = 16, 0.4, 2
+TOGETHER, PAINTED, PROMPTS = 16, 0.4, 4
 
 
 @dataclass(frozen=True)
