@@ -40,10 +40,14 @@ class Choosing:
     @guarded
     def exchange(self, key: str, event: gr.EventData) -> Iterator[Any]:
         """Use the models that the dialog names; where they cannot be loaded it says why."""
-        session, engine = self.studio.sessions.get(key), self.studio.engine
-        choice = Choice(
-            *(incoming.source(getattr(event, name), title) for name, title, _ in FIELDS)
-        )
+        engine = self.studio.engine
+        try:
+            session = self.studio.sessions.get(key)
+            named = [incoming.source(getattr(event, name), title) for name, title, _ in FIELDS]
+        except XsynError:
+            yield canvas(dialog=IDLE)
+            raise
+        choice = Choice(*named)
         yield canvas(models={"state": "loading", "text": "Loading models"})
         try:
             engine.exchange(choice)

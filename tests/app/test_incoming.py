@@ -129,3 +129,18 @@ def test_uploads_stay_in_their_folder(tmp_path):
     for bad in (None, [], "x", [3], [{"path": str(inside)}] * 101):
         with pytest.raises(XsynError):
             incoming.uploads(bad, folder)
+
+
+def test_sources_of_weights(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ann")
+    for given, found in (
+        ("", "embedded"),
+        ("  embedded ", "embedded"),
+        (" 'C:\\weights\\a b.bin' ", "C:\\weights\\a b.bin"),
+        ("~/sam.pth", "/home/ann/sam.pth"),
+        ("owner/name", "owner/name"),
+    ):
+        assert incoming.source(given, "SAM") == found
+    for wrong in (None, 3, ["x"], "a\nb", "x" * 1001, "\0"):
+        with pytest.raises(XsynError, match="SAM needs a path"):
+            incoming.source(wrong, "SAM")

@@ -418,6 +418,13 @@ def test_other_models_take_over(browser, examples, tmp_path):
                 assert page.input_value("[name=diffusion]") == named
                 assert chip.inner_text() == "Ready · embedded models"
                 page.keyboard.press("Escape")
+        page.fill("[name=diffusion]", "x" * 1001)
+        page.click("[data-do=exchange]")
+        assert "at most 1000 characters" in operator.toast()
+        page.wait_for_selector(".xs-modal", state="hidden")
+        operator.calm()
+        chip.click()
+        page.wait_for_selector("[name=diffusion]")
         page.fill("[name=diffusion]", " '/weights/gligen' ")
         page.click("[data-do=exchange]")
         page.wait_for_selector(".xs-modal", state="hidden")
