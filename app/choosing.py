@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from app import incoming
-from app.engine import EMBEDDED, Choice
+from app.engine import EMBEDDED, FIXED, Choice
 from app.guard import IDLE, canvas, guarded
 from app.scene import scene
 from app.studio import Studio
@@ -71,10 +71,7 @@ def sheet(choice: Choice, fixed: bool, problem: str = "") -> dict[str, str]:
     )
     told = f'<p class="flag">{html.escape(problem)}</p>' if problem else ""
     if fixed:
-        end = (
-            '<p class="path">Other machines can reach this page, so its models are chosen where '
-            "it is started:<code>python app.py --diffusion X --sam Y</code></p>"
-        )
+        end = f'<p class="path">{html.escape(FIXED)}</p>'
     else:
         end = '<footer><button class="xs-btn primary" data-do="exchange">Load</button></footer>'
     return {

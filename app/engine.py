@@ -21,6 +21,11 @@ State = Literal["loading", "ready", "failed"]
 
 EMBEDDED = "embedded"  # as in `weights`, without importing torch
 
+FIXED = (
+    "Other machines can reach this page, so its models are chosen where it is started: "
+    "python app.py --diffusion X --sam Y."
+)
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -91,10 +96,7 @@ class Engine:
             XsynError: pages cannot choose, or the models could not be loaded.
         """
         if self.fixed:
-            raise XsynError(
-                "Other machines can reach this page, so its models are chosen where it is "
-                "started: python app.py --diffusion X --sam Y."
-            )
+            raise XsynError(FIXED)
         self.start()
         self._done.wait()
         with self._one:

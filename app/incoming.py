@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+from app.engine import EMBEDDED
 from xsyn_core.boxes import validated
 from xsyn_core.categories import catalog
 from xsyn_core.errors import XsynError
@@ -116,7 +117,7 @@ def source(value: Any, what: str) -> str:
     """
     if not isinstance(value, str) or len(value) > MAX_PATH or not value.isprintable():
         raise XsynError(f"{what} needs a path of at most {MAX_PATH} characters in one line.")
-    return os.path.expanduser(value.strip().strip("\"'")) or "embedded"
+    return os.path.expanduser(value.strip().strip("\"'")) or EMBEDDED
 
 
 def request(
