@@ -26,6 +26,7 @@ from xsyn_core.sample import Grounding, Request
 from xsyn_core.scan import make_scan
 from xsyn_core.segmentation import load_sam
 from xsyn_core.synthesis import Synthesizer
+from xsyn_core.training.architectures import LATENT_CHANNELS
 
 ROOT = Path(__file__).parents[1]
 KNIFE = ("--category", "Knife")
@@ -272,9 +273,11 @@ def test_weights_on_the_command_line(model, bag, tiny_files):
     assert "web page" in command(*arguments, "--diffusion", folder, "--sam", page)
     page.unlink()
     config = model / "unet" / "config.json"
-    config.write_text(config.read_text().replace('"in_channels": 17', '"in_channels": 4'))
+    needed = 2 * LATENT_CHANNELS + 1
+    told = config.read_text()
+    config.write_text(told.replace(f'"in_channels": {needed}', '"in_channels": 4'))
     message = command(*arguments, "--diffusion", model, "--sam", sam)
-    assert "takes 4 input channels, not 17" in message and weights.NEEDED in message
+    assert f"takes 4 input channels, not {needed}" in message and weights.NEEDED in message
     assert {path.name for path in bag.parent.iterdir()} == outcome
 
 

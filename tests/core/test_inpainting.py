@@ -13,6 +13,7 @@ from xsyn_core.attitudes import hint
 from xsyn_core.diffusion import Condition
 from xsyn_core.errors import XsynError
 from xsyn_core.inpainting import denoise, make_scheduler, masked_images
+from xsyn_core.training.architectures import LATENT_CHANNELS as CHANNELS
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,7 @@ def test_eq_2_and_ddim_by_hand(model, case, monkeypatch):
     alphas = scheduler.alphas_cumprod
     z_input = model.encode(image)
     z_masked = model.encode(masked_images(image, mask)) * mask
-    noise = torch.randn(1, 8, 16, 16, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(1, CHANNELS, 16, 16, generator=torch.Generator().manual_seed(0))
     state = noise
     for k, (sample, timestep, _, output) in enumerate(calls):
         assert timestep == int(scheduler.timesteps[k])
@@ -72,9 +73,9 @@ def test_eq_2_and_ddim_by_hand(model, case, monkeypatch):
         noised = a.sqrt() * z_input + (1 - a).sqrt() * noise
         expected = state * (1 - mask) + noised * mask
         for row in sample:
-            torch.testing.assert_close(row[:8], expected[0], atol=1e-5, rtol=1e-5)
-            assert torch.equal(row[8:16], z_masked[0])
-            assert torch.equal(row[16:], mask[0])
+            torch.testing.assert_close(row[:CHANNELS], expected[0], atol=1e-5, rtol=1e-5)
+            assert torch.equal(row[CHANNELS : 2 * CHANNELS], z_masked[0])
+            assert torch.equal(row[2 * CHANNELS :], mask[0])
         guided = guided_by_hand(*output, mask[0, 0] == 0)[None]
         clean = a.sqrt() * expected - (1 - a).sqrt() * guided
         epsilon = a.sqrt() * guided + (1 - a).sqrt() * expected
@@ -128,7 +129,7 @@ def test_a_model_that_asks_for_no_more_gets_classifier_free_guidance_alone(
     assert kwargs["cross_attention_kwargs"]["gligen"]["masks"].sum(1).tolist() == [0, 1]
     scheduler = make_scheduler(model.scheduler, "ddim", 1)
     guided = output[:1] + 7.5 * (output[1:] - output[:1])
-    want = scheduler.step(guided, timestep, sample[:1, :8]).prev_sample
+    want = scheduler.step(guided, timestep, sample[:1, :CHANNELS]).prev_sample
     inside = 1 - case[1]
     torch.testing.assert_close(steps[0].latents * inside, want * inside, atol=1e-4, rtol=1e-4)
 
@@ -146,13 +147,13 @@ def test_attitudes_are_seen_where_the_phrase_is_told_and_only_in_the_box(
     told = replace(condition, attitudes=("3 nne mirrored",))
     calls, _ = recorded(model, monkeypatch, (image, mask, told), guidance=guidance)
     plain = model.encode(masked_images(image, mask)) * mask
-    seen = torch.from_numpy(hint(told.attitudes, told.boxes, (8, 16, 16)))[None]
+    seen = torch.from_numpy(hint(told.attitudes, told.boxes, (CHANNELS, 16, 16)))[None]
     assert (seen * (1 - mask)).abs().sum() > 1
     # perturbed, unconditional, conditional
     wanted = [seen] if guidance == 1 else [seen, torch.zeros_like(seen), seen]
     for sample, *_ in calls:
         for row, own in zip(sample, wanted, strict=True):
-            assert torch.equal(row[8:16], (plain + own * (1 - mask))[0])
+            assert torch.equal(row[CHANNELS : 2 * CHANNELS], (plain + own * (1 - mask))[0])
 
 
 def test_the_masked_image_hides_what_is_repainted(model, case):
@@ -192,7 +193,7 @@ def test_epsilon_prediction_follows_diffusers(model, case, monkeypatch):
     scheduler = DDIMScheduler.from_config(model.scheduler)
     scheduler.set_timesteps(2)
     sample, timestep, _, output = calls[0]
-    step = scheduler.step(output, timestep, sample[:, :8])
+    step = scheduler.step(output, timestep, sample[:, :CHANNELS])
     mask = case[1]
     torch.testing.assert_close(
         steps[0].latents * (1 - mask), step.pred_original_sample * (1 - mask), rtol=1e-4, atol=1e-4
@@ -204,7 +205,7 @@ def test_frames_need_not_be_square(model):
     mask[..., 2:5, 2:5] = 0
     case = image, mask, Condition("gun", ("gun",), ((0.2, 0.2, 0.3, 0.4),))
     maps = AttentionMaps([[[1]]], (12, 16))
-    assert run(model, case, maps=maps)[-1].latents.shape == (1, 8, 12, 16)
+    assert run(model, case, maps=maps)[-1].latents.shape == (1, CHANNELS, 12, 16)
     assert maps.maps(0, (96, 128))[0].shape == (96, 128)
 
 
@@ -238,6 +239,6 @@ def test_what_cannot_be_run_is_refused(model, case):
 
 def test_an_autoencoder_on_blocks_keeps_the_layout(model):
     image = torch.rand(2, 3, 64, 96) * 2 - 1
-    assert model.encode(image).shape == (2, 8, 8, 12)
+    assert model.encode(image).shape == (2, CHANNELS, 8, 12)
     assert model.decode(model.encode(image)).shape == image.shape
     assert (model.patch, model.factor, model.multiple, model.side) == (4, 8, 32, 128)

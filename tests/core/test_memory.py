@@ -24,6 +24,7 @@ from xsyn_core.inpainting import denoise
 from xsyn_core.memory import MARGIN, Need, Residence
 from xsyn_core.sam_decoder import Decoder
 from xsyn_core.segmentation import prompts_at_once
+from xsyn_core.training.architectures import LATENT_CHANNELS
 from xsyn_core.weights import load_models, load_segmenter
 
 CPU = torch.device("cpu")
@@ -289,7 +290,7 @@ def test_a_held_part_makes_room(offloaded, monkeypatch):
         for enough in (True, False):
             needed = memory.size(model.vae) + model.residence.room
             free(monkeypatch, needed if enough else needed - 1)
-            model.decode(torch.zeros(1, 8, 4, 4))
+            model.decode(torch.zeros(1, LATENT_CHANNELS, 4, 4))
         hook.remove()
         assert during[0] != rest["unet"] and during[1] == rest["unet"]
         first = [step.latents for step in steps]
@@ -305,7 +306,7 @@ def test_parts_are_at_rest_after_errors(offloaded, monkeypatch):
     model = offloaded.diffusion
     calls = {
         "unet": lambda: list(start(model)),
-        "vae": lambda: model.decode(torch.zeros(1, 8, 4, 4)),
+        "vae": lambda: model.decode(torch.zeros(1, LATENT_CHANNELS, 4, 4)),
         "text": lambda: model.text_states(["gun"]),
         "sam": lambda: offloaded.segmenter.embed(PIXELS),
     }

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from xsyn_core.errors import XsynError
+from xsyn_core.training.architectures import LATENT_CHANNELS
 from xsyn_core.weights import NEEDED, fingerprint, load_models
 
 
@@ -83,7 +84,7 @@ def test_a_unet_without_grounding_is_named(broken, tiny_files):
 def test_a_unet_with_other_inputs_is_named(broken, tiny_files):
     edit(broken / "unet" / "config.json", in_channels=9)
     message = refused(broken, tiny_files[1])
-    assert "takes 9 input channels, not 17" in message
+    assert f"takes 9 input channels, not {2 * LATENT_CHANNELS + 1}" in message
 
 
 def test_parts_that_do_not_fit(broken, tiny_files):

@@ -30,7 +30,7 @@ def call(unet, text, generator):
         "positive_embeddings": torch.zeros(rows, 8, architectures.TEXT_WIDTH),
         "masks": torch.zeros(rows, 8),
     }
-    latents = torch.randn(rows, 17, 16, 16, generator=generator)
+    latents = torch.randn(rows, 2 * architectures.LATENT_CHANNELS + 1, 16, 16, generator=generator)
     options = {"cross_attention_kwargs": {"gligen": grounding}}
     return unet(latents, torch.tensor([500] * rows), text, **options).sample
 

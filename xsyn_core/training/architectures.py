@@ -19,7 +19,7 @@ from xsyn_core.attitudes import COMPASS, MIRRORED, Attitudes
 from xsyn_core.categories import CATALOGS, phrase
 from xsyn_core.sam_detail import STRIDE, DetailDecoder, DetailEncoder
 
-LATENT_CHANNELS = 8
+LATENT_CHANNELS = 16
 TEXT_WIDTH = 128
 # The autoencoder sees 4x4 pixel blocks as channels: three quarters of the arithmetic of a plain
 # f = 8 autoencoder is spent at full resolution, where it buys little.
@@ -95,7 +95,7 @@ def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
 
 
 def build_autoencoder() -> AutoencoderKL:
-    """An f = 8 autoencoder on pixel-unshuffled input (`PATCH`), 8 latent channels."""
+    """An f = 8 autoencoder on pixel-unshuffled input (`PATCH`), 16 latent channels."""
     return AutoencoderKL(
         in_channels=3 * PATCH**2,
         out_channels=3 * PATCH**2,
