@@ -191,30 +191,6 @@ class Recorder:
         return self.original(attn, hidden_states, encoder_hidden_states, attention_mask, temb)
 
 
-class Inward:
-    """A processor under which the first `rows` of a batch see nothing but themselves: each place's
-    self-attention is the identity, as in perturbed-attention guidance (Ahn et al., ECCV 2024). The
-    other rows are left to the original one."""
-
-    def __init__(self, original):
-        self.original = original
-        self.rows = 0
-
-    def __call__(
-        self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, temb=None
-    ):
-        own = attn.to_out[0](attn.to_v(hidden_states[: self.rows]))
-        rest = self.original(
-            attn, hidden_states[self.rows :], encoder_hidden_states, attention_mask, temb
-        )
-        return torch.cat([own, rest])
-
-
-def self_layers(unet: nn.Module) -> list[Any]:
-    """The self-attentions of a diffusers UNet."""
-    return [module for name, module in unet.named_modules() if name.endswith("attn1")]
-
-
 def text_layers(unet: nn.Module) -> list[Any]:
     """The text cross-attentions of a diffusers UNet."""
     return [module for name, module in unet.named_modules() if name.endswith("attn2")]

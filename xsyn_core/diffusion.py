@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch.nn import functional
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from xsyn_core.attention import AttentionMaps, Inward, self_layers, swapped, watch
+from xsyn_core.attention import AttentionMaps, watch
 from xsyn_core.attitudes import NONE, Attitudes
 from xsyn_core.boxes import Box
 from xsyn_core.compilation import Compiled
@@ -22,7 +22,7 @@ from xsyn_core.memory import Residence
 # a UNet trained with another one says so in its configuration, as "grounding_slots".
 SLOTS = 30
 # Entries of a UNet's configuration that are this module's own.
-ENTRIES = ("grounding_slots", "perturbed_attention", "guidance_rescale")
+ENTRIES = ("grounding_slots", "guidance_rescale")
 
 
 @dataclass(frozen=True)
@@ -164,11 +164,6 @@ class Diffusion:
         )
 
     @property
-    def perturbation(self) -> float:
-        """The scale of perturbed-attention guidance that the model asks for; 0 for none."""
-        return self.unet.config.get("perturbed_attention", 0.0)
-
-    @property
     def rescale(self) -> float:
         """How far guided outputs get the spread of conditional ones, 0 to 1: models with zero
         terminal SNR need it (Lin et al., WACV 2024)."""
@@ -215,12 +210,10 @@ class Diffusion:
         text: torch.Tensor,
         grounding: dict[str, torch.Tensor],
         maps: AttentionMaps | None = None,
-        inward: int = 0,
     ) -> torch.Tensor:
         """One call of the UNet: (B, 2c + 1, h, w) to (B, c, h, w), float32.
 
-        Attention is captured into `maps` from the last rows of the batch. In the first `inward`
-        rows self-attention is the identity (see `attention.Inward`).
+        Attention is captured into `maps` from the last rows of the batch.
         """
         enabled = self.autocast != torch.float32
         inputs = inputs.to(self.unet.dtype)
@@ -228,23 +221,10 @@ class Diffusion:
             self._lock,
             self.residence.at_work(self.unet),
             torch.autocast(self.device.type, self.autocast, enabled=enabled),
-            self._turned_inward(inward) if inward else nullcontext(),
         ):
             if self.compiled is not None:
                 return self.compiled.run(inputs, timestep, text, grounding, maps).float()
             return self._watched(inputs, timestep, text, grounding, maps).float()
-
-    def _turned_inward(self, rows: int):
-        layers, processors = self._inward
-        for processor in processors:
-            processor.rows = rows
-        return swapped(layers, processors)
-
-    @cached_property
-    def _inward(self) -> tuple[list, list[Inward]]:
-        # The same ones at every call: others would make `torch.compile` start anew.
-        layers = self_layers(self.unet)
-        return layers, [Inward(layer.processor) for layer in layers]
 
     def _watched(self, inputs, timestep, text, grounding, maps) -> torch.Tensor:
         with watch(self.unet, maps) if maps is not None else nullcontext():

@@ -79,9 +79,8 @@ def denoise(
     Before every UNet call Eq. 2 puts the noised original back outside the repainted cells. Its
     noise is the start noise, the same in all steps: outside the cells the state so runs along the
     very path that ends in the original. Guidance is classifier-free: text, grounding and attitudes
-    are dropped together in the unconditional rows (Section V-A); a model may ask for more (see
-    `guided`). Where guidance is 1 there is none. After the last step the original latent stands
-    outside the cells.
+    are dropped together in the unconditional rows (Section V-A); see `guided`. Where guidance is 1
+    there is none. After the last step the original latent stands outside the cells.
 
     Args:
         images: (B, 3, H, W), -1 to 1.
@@ -111,15 +110,13 @@ def denoise(
     )
     text = diffusion.text_states([c.prompt for c in conditions])
     grounding = diffusion.grounding_tokens(conditions)
-    # rows whose self-attention is perturbed, unconditional rows, conditional ones
-    inward = count if diffusion.perturbation and guidance != 1 else 0
-    copies = 1 if guidance == 1 else 3 if inward else 2
+    copies, context = 1, told
     if guidance != 1:
-        without = diffusion.text_states([""] * count)
-        text = torch.cat([text[:inward], without, text])
-        grounding = {name: torch.cat([value] * copies) for name, value in grounding.items()}
-        grounding["masks"][inward : inward + count] = 0
-    context = torch.cat({1: [told], 2: [plain, told], 3: [told, plain, told]}[copies])
+        # unconditional rows first, then conditional ones
+        copies, context = 2, torch.cat([plain, told])
+        text = torch.cat([diffusion.text_states([""] * count), text])
+        grounding = {name: torch.cat([value, value]) for name, value in grounding.items()}
+        grounding["masks"][:count] = 0
     noise = randn_tensor(original.shape, generator=generator, device=torch.device("cpu"))
     noise = noise.to(device)
     latents = noise
@@ -133,12 +130,10 @@ def denoise(
             noised = share**0.5 * original + (1 - share) ** 0.5 * noise
             latents = latents * (1 - masks) + noised * masks
             inputs = torch.cat([latents.repeat(copies, 1, 1, 1), context], dim=1)
-            output = diffusion.predict(inputs, timestep.to(device), text, grounding, maps, inward)
+            output = diffusion.predict(inputs, timestep.to(device), text, grounding, maps)
             if guidance != 1:
-                output = guided(
-                    output.chunk(copies),
-                    *(guidance, diffusion.perturbation, diffusion.rescale, 1 - masks),
-                )
+                without, conditional = output.chunk(2)
+                output = guided(without, conditional, guidance, diffusion.rescale, 1 - masks)
             estimate = _clean(output, latents, share, scheduler.config.prediction_type)
             latents = scheduler.step(output, timestep, latents).prev_sample
             last = number == len(scheduler.timesteps)
@@ -160,30 +155,24 @@ def _hints(conditions: Sequence[Condition], like: torch.Tensor) -> torch.Tensor:
 
 
 def guided(
-    outputs: Sequence[torch.Tensor],
+    without: torch.Tensor,
+    conditional: torch.Tensor,
     guidance: float,
-    perturbation: float,
     rescale: float,
     inside: torch.Tensor,
 ) -> torch.Tensor:
     """What the UNet's outputs (B, c, h, w) for one state come to.
 
-    Classifier-free guidance, without + guidance (conditional - without). Perturbed-attention
-    guidance adds perturbation (conditional - perturbed): away from what the UNet draws while no
-    place of the picture knows of the others, that is from lumps. The result's spread is brought
-    towards that of the conditional output, for both make it larger.
+    Classifier-free guidance, without + guidance (conditional - without). The result's spread is
+    brought towards that of the conditional output, for guidance makes it larger.
 
     Args:
-        outputs: the perturbed one, where perturbation is not 0; the unconditional one; the
-            conditional one.
-        guidance, perturbation: scales.
+        without, conditional: the outputs of unconditional and conditional rows.
+        guidance: the scale.
         rescale: how far, 0 to 1.
         inside: (B, 1, h, w), 1 where the spread counts.
     """
-    without, conditional = outputs[-2:]
     result = without + guidance * (conditional - without)
-    if perturbation:
-        result = result + perturbation * (conditional - outputs[0])
     if rescale:
         ratio = _spread(conditional, inside) / _spread(result, inside).clamp(min=1e-6)
         result = result * (1 + rescale * (ratio - 1))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
-from xsyn_core.attention import AttentionMaps, Inward, self_layers, swapped, watch
+from xsyn_core.attention import AttentionMaps, watch
 from xsyn_core.compilation import Compiled
 
 COLUMNS = [[[1], [2, 3]]]
@@ -83,25 +83,6 @@ def test_compiled_passes_capture_the_same(unet, inputs, monkeypatch, caplog):
     assert torch.equal(compiled.run(*moved, None), expected)
     assert unet.attn_processors == processors
     assert not any("compiled" in record.getMessage() for record in caplog.records)
-
-
-@torch.no_grad()
-def test_rows_that_see_only_themselves_are_compiled_once(unet, inputs, monkeypatch):
-    monkeypatch.setattr(torch, "compile", partial(compile_, backend="eager"))
-    compiled, maps, traced = Compiled(unet), AttentionMaps(COLUMNS, (8, 8), sides=(4, 8)), []
-    layers = self_layers(unet)
-    processors = [Inward(layer.processor) for layer in layers]
-    for processor in processors:
-        processor.rows = 1
-    for shift in (0, 100):
-        moved = (inputs[0], inputs[1] - shift, *inputs[2:])
-        with swapped(layers, processors):
-            expected = plain(unet, moved, maps)
-            assert torch.equal(compiled.run(*moved, maps), expected)
-        traced.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
-    assert traced[0] == traced[1] > 0
-    assert torch.equal(expected[1], plain(unet, moved, maps)[1])
-    assert not torch.equal(expected[0], plain(unet, moved, maps)[0])
 
 
 @torch.no_grad()

@@ -1,6 +1,5 @@
 """The denoising loop against plain oracles."""
 
-import copy
 from dataclasses import replace
 
 import numpy as np
@@ -51,9 +50,9 @@ def recorded(model, monkeypatch, case, **options):
     return calls, run(model, case, **options)
 
 
-def guided_by_hand(perturbed, without, conditional, inside):
-    """Outputs (c, h, w) at a guidance of 7.5 with the embedded models' own scales."""
-    result = without + 7.5 * (conditional - without) + 2.0 * (conditional - perturbed)
+def guided_by_hand(without, conditional, inside):
+    """Outputs (c, h, w) at a guidance of 7.5 with the embedded models' own rescaling."""
+    result = without + 7.5 * (conditional - without)
     ratio = conditional[:, inside].std(correction=0) / result[:, inside].std(correction=0)
     return 0.7 * ratio * result + 0.3 * result
 
@@ -94,35 +93,18 @@ def test_text_and_grounding_drop_together(model, case, monkeypatch):
     calls, _ = recorded(model, monkeypatch, case)
     _, _, kwargs, _ = calls[0]
     text, gligen = kwargs["encoder_hidden_states"], kwargs["cross_attention_kwargs"]["gligen"]
-    assert torch.equal(text[1:2], model.text_states([""]))
-    assert torch.equal(text[[0, 2]], model.text_states(["knife", "knife"]))
-    assert gligen["masks"].shape == (3, model.slots)
-    assert gligen["masks"].sum(1).tolist() == [1, 0, 1]
-    assert gligen["boxes"][2, 0].tolist() == [5 / 16, 4 / 16, 12 / 16, 9 / 16]
-    assert torch.equal(gligen["positive_embeddings"][2, :1], model.phrase_embeddings(["knife"]))
-
-
-def test_the_first_rows_see_only_themselves_in_self_attention(model, case, monkeypatch):
-    (sample, timestep, kwargs, output), *_ = recorded(model, monkeypatch, case)[0]
-    monkeypatch.undo()
-    blind = copy.deepcopy(model.unet)
-    changed = [m for name, m in blind.named_modules() if name.endswith("attn1")]
-    for layer in changed:
-        layer.forward = lambda x, *_, layer=layer, **__: layer.to_out[0](layer.to_v(x))
-    assert len(changed) == 7
-    with torch.no_grad():
-        seeing = model.unet(sample, timestep, **kwargs).sample
-        expected = blind(sample, timestep, **kwargs).sample
-    torch.testing.assert_close(output[:1], expected[:1], atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(output[1:], seeing[1:], atol=1e-5, rtol=1e-4)
-    assert not torch.allclose(output[:1], seeing[:1], atol=1e-3)
+    assert torch.equal(text[:1], model.text_states([""]))
+    assert torch.equal(text[1:], model.text_states(["knife"]))
+    assert gligen["masks"].shape == (2, model.slots)
+    assert gligen["masks"].sum(1).tolist() == [0, 1]
+    assert gligen["boxes"][1, 0].tolist() == [5 / 16, 4 / 16, 12 / 16, 9 / 16]
+    assert torch.equal(gligen["positive_embeddings"][1, :1], model.phrase_embeddings(["knife"]))
 
 
 def test_a_model_that_asks_for_no_more_gets_classifier_free_guidance_alone(
     model, case, monkeypatch
 ):
-    for name in ("perturbed_attention", "guidance_rescale"):
-        monkeypatch.setitem(model.unet.config, name, 0.0)
+    monkeypatch.setitem(model.unet.config, "guidance_rescale", 0.0)
     calls, steps = recorded(model, monkeypatch, case, steps=1)
     ((sample, timestep, kwargs, output),) = calls
     assert len(sample) == 2
@@ -149,8 +131,7 @@ def test_attitudes_are_seen_where_the_phrase_is_told_and_only_in_the_box(
     plain = model.encode(masked_images(image, mask)) * mask
     seen = torch.from_numpy(hint(told.attitudes, told.boxes, (CHANNELS, 16, 16)))[None]
     assert (seen * (1 - mask)).abs().sum() > 1
-    # perturbed, unconditional, conditional
-    wanted = [seen] if guidance == 1 else [seen, torch.zeros_like(seen), seen]
+    wanted = [seen] if guidance == 1 else [torch.zeros_like(seen), seen]
     for sample, *_ in calls:
         for row, own in zip(sample, wanted, strict=True):
             assert torch.equal(row[CHANNELS : 2 * CHANNELS], (plain + own * (1 - mask))[0])

@@ -26,9 +26,8 @@ TEXT_WIDTH = 128
 PATCH = 4
 # Empty grounding slots take part in the gated attention: few of them leave it to the objects.
 GROUNDING_SLOTS = 8
-# How the painter is guided besides classifier-free guidance (see `inpainting.guided`): measured by
+# How far guided outputs get the spread of conditional ones (see `inpainting.guided`): measured by
 # `evaluate models --only categories,realism`.
-PERTURBED_ATTENTION = 2.0
 GUIDANCE_RESCALE = 0.7
 
 
@@ -127,7 +126,6 @@ def build_unet(sample_size: int = 16) -> UNet2DConditionModel:
     ).eval()
     unet.register_to_config(
         grounding_slots=GROUNDING_SLOTS,
-        perturbed_attention=PERTURBED_ATTENTION,
         guidance_rescale=GUIDANCE_RESCALE,
     )
     return unet
