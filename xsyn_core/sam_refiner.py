@@ -116,7 +116,6 @@ def drawn(
     return found
 
 
-def tensors(pixels: np.ndarray, prompts: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Pictures uint8 (B, 2 s, 2 s, 3) and prompts (B, 3, s, s) as `Refiner` takes them."""
-    seen = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2)
-    return seen.float() / 127.5 - 1, torch.from_numpy(np.ascontiguousarray(prompts)).float()
+def seen(pixels: Tensor) -> Tensor:
+    """Pictures uint8 (B, 2 s, 2 s, 3) as `Refiner` takes them, (B, 3, 2 s, 2 s) in [-1, 1]."""
+    return pixels.permute(0, 3, 1, 2).float() / 127.5 - 1

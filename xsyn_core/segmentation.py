@@ -176,9 +176,8 @@ class Segmenter:
         logits, quality = self.logits(embedding, corners, points, labels)
         if self.refiner is not None:
             pixels, drawing = self.second_look(embedding, corners, points, labels)
-            seen, prompts = sam_refiner.tensors(pixels[None], drawing[None])
-            seen, prompts = seen.to(self.device), prompts.to(self.device)
-            logits = self.refiner(seen, logits[None, None], prompts)[0, 0]
+            look, prompts = (torch.from_numpy(x).to(self.device)[None] for x in (pixels, drawing))
+            logits = self.refiner(sam_refiner.seen(look), logits[None, None], prompts)[0, 0]
         full = self._resampling(embedding, max(embedding.image_size))
         return at_full_size(logits.float().cpu().numpy(), quality, full)
 

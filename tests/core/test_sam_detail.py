@@ -11,7 +11,7 @@ from segment_anything.modeling import PromptEncoder, Sam, TwoWayTransformer
 from xsyn_core.sam_decoder import Decoder
 from xsyn_core.sam_detail import STRIDE, DetailDecoder, DetailEncoder
 from xsyn_core.segmentation import Segmenter, load_sam, save_sam
-from xsyn_core.training.segmenter import decode
+from xsyn_core.training.prompting import decode
 
 SIDE, OUT = 64, 32
 # Channels of the details at strides 8 and 4, and of all that the encoder gives.

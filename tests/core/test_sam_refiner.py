@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from segment_anything import SamPredictor
 
+from xsyn_core import sam_refiner
 from xsyn_core.sam_checkpoint import load_sam, save_sam
-from xsyn_core.sam_refiner import POINT, Refiner, drawn, shrunk, tensors
+from xsyn_core.sam_refiner import POINT, Refiner, drawn, shrunk
 from xsyn_core.segmentation import Segmenter
 from xsyn_core.training import architectures
 
@@ -122,7 +123,9 @@ def test_it_sees_the_window_the_prompt_and_the_logits(refined, image):
     window = image[y1:y2, x1:x2]
     pixels, logits, prompts = seen[0]
     assert pixels.shape == (1, 3, 2 * CELLS, 2 * CELLS)
-    torch.testing.assert_close(pixels, tensors(shrunk(window, CELLS)[None], prompts.numpy())[0])
+    torch.testing.assert_close(
+        pixels, sam_refiner.seen(torch.from_numpy(shrunk(window, CELLS))[None])
+    )
     scale = CELLS / (x2 - x1)
     here = (BOX - (x1, y1, x1, y1)) * scale
     # the point outside the window is left out

@@ -1,5 +1,7 @@
 """A few steps of the embedded models' own training, on a shard of two scenes."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from diffusers import AutoencoderKL
@@ -8,9 +10,11 @@ from safetensors.torch import save_file
 from xsyn_core.errors import XsynError
 from xsyn_core.evaluation import classifier
 from xsyn_core.sam_checkpoint import load_sam, save_sam
-from xsyn_core.training import architectures, autoencoder, refiner, segmenter
+from xsyn_core.sam_refiner import Refiner
+from xsyn_core.training import architectures, autoencoder, painter_items, segmenter
 
 SEED = 5
+PAINTER = Path(__file__).parents[2] / "assets/diffusion"
 BRIEFLY = {"seed": SEED, "shard_count": 1, "steps": 2, "device": "cpu"}
 
 
@@ -53,36 +57,43 @@ def test_the_autoencoder_stays_near_the_latents_of_its_base(rendered, tmp_path, 
     assert 0 < moved[1] < 0.5 * moved[0]
 
 
-def test_the_segmenter_learns_and_loads(rendered, tmp_path):
+def test_the_segmenter_learns_from_nothing(rendered, tmp_path):
     out = tmp_path / "sam.safetensors"
-    segmenter.main(out, rendered, tmp_path / "run", images=2, prompts=2, **BRIEFLY)
+    segmenter.main(out, rendered, tmp_path / "run", batch=4, **BRIEFLY)
     learnt = load_sam(out)
     torch.manual_seed(SEED)
-    parts = {name.split(".")[0] for name in changed(architectures.build_sam(), learnt)}
-    assert parts == {"image_encoder", "mask_decoder", "prompt_encoder"}
+    fresh = architectures.build_sam()
+    fresh.refiner = Refiner()
+    parts = {name.split(".")[0] for name in changed(fresh, learnt)}
+    assert parts == {"image_encoder", "mask_decoder", "prompt_encoder", "refiner"}
+    assert learnt.zoom == 1.4
 
 
-def test_the_refiner_learns_and_leaves_sam_alone(rendered, tmp_path):
+def test_the_segmenter_goes_on_with_its_refiner(rendered, tmp_path, monkeypatch):
+    monkeypatch.setattr(painter_items, "PAINTING", 2)
     torch.manual_seed(1)
     base, out = tmp_path / "base.safetensors", tmp_path / "sam.safetensors"
-    save_sam(base, architectures.build_sam(), (0.4, 0.5), 1.4)
-    refiner.main(base, out, rendered, tmp_path / "run", batch=2, workers=1, **BRIEFLY)
+    sam = architectures.build_sam()
+    sam.refiner = Refiner()
+    save_sam(base, sam, (0.4, 0.5), 1.4)
+    told = {**BRIEFLY, "batch": 6, "item_shards": 1, "workers": 1}
+    segmenter.main(out, rendered, tmp_path / "run", base, PAINTER, **told)
     before, after = load_sam(base), load_sam(out)
-    assert changed(before, after) >= {"refiner.leave.weight", "refiner.leave.bias"}
-    assert all(name.startswith("refiner.") for name in changed(before, after))
-    assert (after.thresholds, after.zoom) == ((0.4, 0.5), 1.4)
-    # and goes on from there
-    again = tmp_path / "again.safetensors"
-    refiner.main(out, again, rendered, tmp_path / "run2", batch=2, workers=1, **BRIEFLY)
-    moved = load_sam(again).state_dict()["refiner.enter.weight"]
-    assert not moved.equal(after.state_dict()["refiner.enter.weight"])
-    assert (moved - after.state_dict()["refiner.enter.weight"]).abs().max() < 1e-2
+    assert {"refiner.leave.weight", "mask_decoder.iou_token.weight"} <= changed(before, after)
+    for old, new in zip(before.parameters(), after.parameters(), strict=True):
+        assert torch.allclose(old, new, atol=2e-2)
+    assert (tmp_path / "run/items/00000").is_dir()
 
 
-def test_the_refiner_needs_a_segmenter_that_zooms(rendered, tmp_path):
-    save_sam(tmp_path / "base.safetensors", architectures.build_sam())
-    with pytest.raises(XsynError, match="does not look at windows"):
-        refiner.main(tmp_path / "base.safetensors", data=rendered, run=tmp_path, **BRIEFLY)
+def test_the_embedded_segmenter_goes_on_from_its_like(rendered, tmp_path):
+    sam = architectures.build_sam()
+    sam.image_encoder.img_size = 128
+    sam.image_encoder.pos_embed = torch.nn.Parameter(sam.image_encoder.pos_embed[:, :8, :8])
+    save_sam(tmp_path / "base.safetensors", sam)
+    with pytest.raises(XsynError, match="sees scans in 128 pixels"):
+        segmenter.main(
+            tmp_path / "out", rendered, tmp_path, tmp_path / "base.safetensors", **BRIEFLY
+        )
 
 
 def test_the_judge_learns_on_from_weights(rendered, tmp_path):

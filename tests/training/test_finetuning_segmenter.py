@@ -17,7 +17,7 @@ from xsyn_core.sam_checkpoint import load_sam, save_sam
 from xsyn_core.training import finetuning_segmenter
 from xsyn_core.training.finetuning_data import select
 from xsyn_core.training.finetuning_segmenter import PROMPTS, cache_pictures, draw, on_grid
-from xsyn_core.training.segmenter import KINDS
+from xsyn_core.training.prompting import KINDS
 from xsyn_core.weights import load_segmenter
 
 # One thing a scan, in many places; its mask is the left half.

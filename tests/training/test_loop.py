@@ -1,12 +1,13 @@
 """The training loop: resuming, averaging, schedule."""
 
+import os
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 
-from xsyn_core.training.loop import Plan, train
+from xsyn_core.training.loop import Plan, _ahead, _Batches, train
 from xsyn_core.training.optimiser import Optimiser, orthogonal
 
 
@@ -22,11 +23,14 @@ def deep_model():
     )
 
 
+def draw(k, rng):
+    return torch.from_numpy(rng.standard_normal((8, 4), np.float32))
+
+
 def make_step(net, stop_at=None):
-    def step(k, rng):
+    def step(k, x):
         if k == stop_at:
             raise KeyboardInterrupt
-        x = torch.from_numpy(rng.standard_normal((8, 4), np.float32))
         return {"loss": (net(x)[:, 0] - x.sum(1)).square().mean()}
 
     return step
@@ -36,12 +40,12 @@ def make_step(net, stop_at=None):
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, model):
     plan = Plan(steps=40, rate=0.05, warmup=5, ema=0.9, save_every=0.0)
     whole = model()
-    expected = train(whole, make_step(whole), plan, tmp_path / "whole")
+    expected = train(whole, draw, make_step(whole), plan, tmp_path / "whole")
     broken = model()
     with pytest.raises(KeyboardInterrupt):
-        train(broken, make_step(broken, stop_at=23), plan, tmp_path / "broken")
+        train(broken, draw, make_step(broken, stop_at=23), plan, tmp_path / "broken")
     resumed = model()
-    average = train(resumed, make_step(resumed), plan, tmp_path / "broken")
+    average = train(resumed, draw, make_step(resumed), plan, tmp_path / "broken")
     for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(a, b)
     for a, b in zip(expected.parameters(), average.parameters(), strict=True):
@@ -52,11 +56,11 @@ def test_subnormal_numbers_are_zero_while_training_alone(tmp_path):
     net = model()
     learn, kept = make_step(net), []
 
-    def step(k, rng):
+    def step(k, x):
         kept.append(bool((torch.tensor([1e-39]) * 0.5).any()))
-        return learn(k, rng)
+        return learn(k, x)
 
-    train(net, step, Plan(steps=2, rate=0.05), tmp_path)
+    train(net, draw, step, Plan(steps=2, rate=0.05), tmp_path)
     assert kept == [False, False]
     assert (torch.tensor([1e-39]) * 0.5).any()
 
@@ -65,12 +69,29 @@ def test_it_learns_and_the_average_lags_behind(tmp_path):
     net = model()
     seen = []
     plan = Plan(steps=300, rate=0.05, warmup=5, ema=0.95)
-    average = train(net, make_step(net), plan, tmp_path, lambda _, done: seen.append(done))
+    average = train(net, draw, make_step(net), plan, tmp_path, lambda _, done: seen.append(done))
     assert seen == [300]
     assert torch.allclose(average.weight, torch.ones(1, 4), atol=0.05)
     assert not torch.equal(average.weight, net.weight)
     rows = (tmp_path / "loss.csv").read_text().splitlines()
     assert [int(r.split(",")[0]) for r in rows] == list(range(50, 301, 50))
+
+
+def test_batches_of_a_gpu_are_drawn_ahead_by_others_and_are_the_same():
+    def told(k, rng):
+        return k, os.getpid(), draw(k, rng)
+
+    batches = _Batches(told, seed=7)
+    before = torch.random.get_rng_state()
+    here = list(_ahead(batches, range(3, 9), torch.device("cpu"), 2))
+    there = list(_ahead(batches, range(3, 9), torch.device("cuda"), 2))
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert {pid for _, pid, _ in here} == {os.getpid()}
+    others = {pid for _, pid, _ in there}
+    assert len(others) == 2 and os.getpid() not in others
+    for (k, _, one), (same, _, other) in zip(here, there, strict=True):
+        assert k == same and torch.equal(one, other)
+    assert [k for k, _, _ in here] == [3, 4, 5, 6, 7, 8]
 
 
 def test_the_rate_warms_up_holds_and_decays():

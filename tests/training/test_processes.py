@@ -23,11 +23,12 @@ TWO = """
     net = torch.nn.Linear(4, 1)
     torch.nn.init.constant_(net.weight, 0.5), torch.nn.init.zeros_(net.bias)
     seen = []
-    def step(k, rng):
-        x = torch.from_numpy(rng.standard_normal((8, 4), np.float32))
+    def draw(k, rng):
+        return torch.from_numpy(rng.standard_normal((8, 4), np.float32))
+    def step(k, x):
         seen.append(x)
         return {"loss": (net(x)[:, 0] - x.sum(1)).square().mean()}
-    train(net, step, Plan(steps=5, rate=0.05, ema=0.0, save_every=0.0), Path(sys.argv[1]))
+    train(net, draw, step, Plan(steps=5, rate=0.05, ema=0.0, save_every=0.0), Path(sys.argv[1]))
     torch.save((net.weight.detach(), seen), f"{sys.argv[1]}/of{processes.number()}.pt")
 """
 
@@ -53,9 +54,11 @@ def test_two_processes_average_their_gradients(tmp_path):
     net = torch.nn.Linear(4, 1)
     torch.nn.init.constant_(net.weight, 0.5), torch.nn.init.zeros_(net.bias)
 
-    def step(k, rng):
-        x = torch.cat([seen[k], others[k]])
+    def draw(k, rng):
+        return torch.cat([seen[k], others[k]])
+
+    def step(k, x):
         return {"loss": (net(x)[:, 0] - x.sum(1)).square().mean()}
 
-    train(net, step, Plan(steps=5, rate=0.05, ema=0.0), tmp_path / "one")
+    train(net, draw, step, Plan(steps=5, rate=0.05, ema=0.0), tmp_path / "one")
     assert torch.allclose(net.weight, first, atol=1e-5)

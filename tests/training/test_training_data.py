@@ -17,10 +17,7 @@ def shard(rendered):
     return data.Shard.open(rendered / "seed5" / "00000", 0)
 
 
-@pytest.mark.parametrize("segmenter", [False, True])
-def test_boxes_are_those_of_the_silhouettes(shard, rendered, segmenter):
-    if segmenter:
-        shard = segmenter_data.Pictures.open(rendered / "segmenter5" / "00000")
+def test_boxes_are_those_of_the_silhouettes(shard, rendered):
     for index in range(len(shard.images)):
         for mask, box in zip(shard.silhouettes(index), shard.boxes[index], strict=True):
             tight = of_mask(mask)
@@ -28,6 +25,10 @@ def test_boxes_are_those_of_the_silhouettes(shard, rendered, segmenter):
                 continue
             # masks are kept at half the resolution, where thin tips vanish
             assert np.abs(np.array(tight) * 2 - box).max() <= 8
+    pictures = segmenter_data.Pictures.open(rendered / "segmenter5" / "00000")
+    for index, boxes in enumerate(pictures.boxes):
+        for which, box in enumerate(boxes):
+            assert (of_mask(pictures.silhouette(index, which)) or (0, 0, 0, 0)) == tuple(box)
 
 
 def test_a_window_is_cut_around_its_first_object(shard):

@@ -55,12 +55,6 @@ _delegate(
     embedded="xsyn_core.training.segmenter",
 )
 _delegate(
-    train,
-    "refiner",
-    "xsyn_core.training.refiner",
-    "What corrects the embedded segmenter's masks, on simulated scans.",
-)
-_delegate(
     train, "classifier", "xsyn_core.evaluation.classifier", "The judge that measures painted items."
 )
 _delegate(evaluate, "models", "xsyn_core.evaluation.models", "Quality of the models, with sheets.")

@@ -182,6 +182,7 @@ def learn(
     plan: Plan,
     run: Path,
     on_save: Callable[[Classifier, int], None] | None = None,
+    workers: int = 0,
 ) -> Classifier:
     """Train a classifier of crops uint8 (N, CROP, CROP, 3) with class indices (N,), shown at any
     quarter turn, mirrored, moved and softened; resumes from `run`.
@@ -192,10 +193,9 @@ def learn(
     share /= share.sum()
     where = next(model.parameters()).device
 
-    def step(k: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+    def draw(k: int, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         rows = rng.choice(len(images), batch, p=share)
-        x = tensor(images[rows]).to(where)
-        y = torch.from_numpy(classes[rows]).to(where)
+        x = tensor(images[rows])
         turns = int(rng.integers(4))
         x = torch.rot90(x, turns, (2, 3))
         x = x.flip(3) if rng.random() < 0.5 else x
@@ -204,7 +204,10 @@ def learn(
             small = F.interpolate(x, scale_factor=float(rng.uniform(0.5, 1)), mode="area")
             x = F.interpolate(small, (CROP, CROP), mode="bilinear")
         shift = torch.from_numpy(rng.integers(-4, 5, 2))
-        x = torch.roll(x, shift.tolist(), (2, 3))
+        return torch.roll(x, shift.tolist(), (2, 3)), torch.from_numpy(classes[rows])
+
+    def step(k: int, drawn: tuple[torch.Tensor, torch.Tensor]) -> dict[str, torch.Tensor]:
+        x, y = (values.to(where) for values in drawn)
         with autocast(where):
             logits = model(x).float()
         return {
@@ -212,7 +215,7 @@ def learn(
             "right": (logits.argmax(1) == y).float().mean(),
         }
 
-    return train(model, step, plan, run, on_save)  # type: ignore[arg-type, return-value]
+    return train(model, draw, step, plan, run, on_save, workers)  # type: ignore[arg-type, return-value]
 
 
 def main(
@@ -242,4 +245,4 @@ def main(
 
     plan = Plan(steps=steps, rate=rate, seed=seed, weight_decay=0.05)
     model = load(base).train() if base else Classifier()
-    learn(model.to(where), images, classes, batch, plan, run, on_save)
+    learn(model.to(where), images, classes, batch, plan, run, on_save, workers)

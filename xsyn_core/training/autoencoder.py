@@ -12,7 +12,7 @@ from xsyn_core.training import architectures
 from xsyn_core.training.data import SIDE, Shard, halved, shards
 from xsyn_core.training.loop import Plan, autocast, pick_device, train
 
-CROP = 128
+CROP, CELL = 128, 8
 # The most noise on latents, in their standard deviations. A painter is never sure of its latents to
 # the last digit: without noise here, what is uncertain in an item comes out as patches and bent
 # edges (Yang et al., "Latent Denoising Makes Good Visual Tokenizers", 2025).
@@ -74,19 +74,21 @@ def main(
     model = model.float().to(where)
     known = copy.deepcopy(model).requires_grad_(False) if base else None
 
-    def step(k: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        images = crops(pictures, batch, rng).to(where)
+    def draw(k: int, rng: np.random.Generator) -> tuple[torch.Tensor, ...]:
+        # mostly little: noise costs detail, and much of it more than it helps
+        amount = NOISE * rng.random((batch, 1, 1, 1)) ** 2
+        shape = batch, model.config.latent_channels, CROP // CELL, CROP // CELL
+        noise = rng.standard_normal(shape, np.float32)
+        return crops(pictures, batch, rng), *map(torch.from_numpy, (np.float32(amount), noise))
+
+    def step(k: int, drawn: tuple[torch.Tensor, ...]) -> dict[str, torch.Tensor]:
+        images, amount, noise = (x.to(where) for x in drawn)
         with autocast(where):
             blocks = F.pixel_unshuffle(images, architectures.PATCH)
             posterior = model.encode(blocks).latent_dist
             mean = posterior.mean
-            # mostly little: noise costs detail, and much of it more than it helps
-            amount = torch.from_numpy(
-                (NOISE * rng.random((batch, 1, 1, 1)) ** 2).astype(np.float32)
-            )
-            spread = (posterior.var + (amount.to(where) * mean.std()).square()).sqrt()
-            noise = torch.from_numpy(rng.standard_normal(mean.shape, np.float32))
-            latents = mean + spread * noise.to(where)
+            spread = (posterior.var + (amount * mean.std()).square()).sqrt()
+            latents = mean + spread * noise
             output = F.pixel_shuffle(model.decode(latents).sample, architectures.PATCH).float()
         # the prior only keeps latents near unit scale: a strong one would cost detail
         kl = posterior.kl().mean() / posterior.mean[0].numel()
@@ -110,4 +112,4 @@ def main(
         average.to(torch.float32)
 
     plan = Plan(steps=steps, rate=rate, seed=seed, ema=0.998)
-    train(model, step, plan, run, on_save)
+    train(model, draw, step, plan, run, on_save, workers)

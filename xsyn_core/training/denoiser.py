@@ -270,54 +270,68 @@ def main(
     # the backward of fused attention is slow on a CPU
     if where.type == "cpu":
         model.unet.set_attn_processor(AttnProcessor())
-    alphas = scheduler.alphas_cumprod
+    alphas = scheduler.alphas_cumprod.to(where)
     phrases = [phrase(name) for name in NAMES]
 
     def tokens(texts: list[str], padding: str = "max_length") -> torch.Tensor:
         return tokenizer(
             texts, padding=padding, max_length=77, truncation=True, return_tensors="pt"
-        ).input_ids.to(where)
+        ).input_ids
 
     lengths = torch.tensor([len(ids) - 2 for ids in tokenizer(phrases).input_ids], device=where)
     attending = Attending(model.unet)
     attitudes = listed(cached, seed)
     chance = chances(cached.categories[:, 0])
 
-    def step(k: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+    def draw(k: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         rows = np.sort(rng.choice(len(chance), batch, replace=False, p=chance))
-        z0 = torch.from_numpy(cached.clean[rows]).to(where).float()
-        masked = torch.from_numpy(cached.masked[rows]).to(where).float()
-        boxes = torch.from_numpy(cached.boxes[rows]).to(where)
-        categories = torch.from_numpy(cached.categories[rows].astype(np.int64)).to(where)
-        grid = z0.shape[-1]
-        keep = torch.from_numpy(np.stack([keep_mask(b, grid) for b in cached.boxes[rows]]))
-        keep = keep[:, None].to(where).float()
-        dropped = torch.from_numpy(objective.drops(batch, rng)).to(where)
-        silent = (rng.random(batch) < UNTOLD) | dropped.cpu().numpy()
+        dropped = objective.drops(batch, rng)
+        silent = (rng.random(batch) < UNTOLD) | dropped
         described = [cached.phrases(row, not u) for row, u in zip(rows, silent, strict=True)]
         texts = [
             "" if d else grounding.SEPARATOR.join(some)
             for d, some in zip(dropped.tolist(), described, strict=True)
         ]
-        seen = [cached.hints(row, not u) for row, u in zip(rows, silent, strict=True)]
-        hints = torch.from_numpy(np.stack(seen)).to(where)
+        boxes, clean = cached.boxes[rows], cached.clean[rows]
+        grid = clean.shape[-1]
+        columns = {
+            "clean": clean.astype(np.float32),
+            "masked": cached.masked[rows].astype(np.float32),
+            "keep": np.stack([keep_mask(b, grid) for b in boxes])[:, None].astype(np.float32),
+            "hints": np.stack(
+                [cached.hints(row, not u) for row, u in zip(rows, silent, strict=True)]
+            ),
+            "items": cached.items[rows][:, None].astype(np.float32) / 255,
+            "boxes": boxes,
+            "categories": cached.categories[rows].astype(np.int64),
+            "dropped": dropped,
+            "timesteps": timesteps(batch, rng),
+            "noise": rng.standard_normal(clean.shape, np.float32),
+        }
+        return {
+            **{name: torch.from_numpy(values) for name, values in columns.items()},
+            "text": tokens(texts),
+            # the text model is causal: what follows a phrase does not change it
+            "phrases": tokens([text for some in described for text in some], "longest"),
+        }
+
+    def step(k: int, drawn: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        drawn = {name: values.to(where) for name, values in drawn.items()}
+        z0, keep, items = drawn["clean"], drawn["keep"], drawn["items"]
+        categories, dropped, noise = drawn["categories"], drawn["dropped"], drawn["noise"]
         used = categories >= 0
-        # the text model is causal: what follows a phrase does not change it
-        every = tokens([text for some in described for text in some], "longest")
-        t = torch.from_numpy(timesteps(batch, rng))
-        t = t.to(where)
-        noise = torch.from_numpy(rng.standard_normal(z0.shape, np.float32)).to(where)
-        a = alphas.to(where)[t].view(-1, 1, 1, 1)
+        t = drawn["timesteps"]
+        a = alphas[t].view(-1, 1, 1, 1)
         noisy = objective.noised(z0, noise, a)
         velocity = objective.target(z0, noise, a, "v_prediction")
-        inputs = objective.unet_input(noisy, masked, keep, hints)
+        inputs = objective.unet_input(noisy, drawn["masked"], keep, drawn["hints"])
         with autocast(where):
-            text = model.text_encoder(tokens(texts)).last_hidden_state
-            pooled = model.text_encoder(every).pooler_output
+            text = model.text_encoder(drawn["text"]).last_hidden_state
+            pooled = model.text_encoder(drawn["phrases"]).pooler_output
             embeddings = pooled.new_zeros(*used.shape, pooled.shape[1])
             embeddings[used] = pooled
             grounded = {
-                "boxes": boxes,
+                "boxes": drawn["boxes"],
                 "positive_embeddings": embeddings,
                 "masks": (used & ~dropped[:, None]).float(),
             }
@@ -330,8 +344,7 @@ def main(
             # a phrase stands between the token of the beginning and that of the end
             place = torch.arange(text.shape[1], device=where)[None]
             named = (place > 0) & (place <= lengths[categories[:, :1].clamp(min=0)])
-            lit = attending.map(text, named.float(), grid)
-        items = torch.from_numpy(cached.items[rows]).to(where).float()[:, None] / 255
+            lit = attending.map(text, named.float(), z0.shape[-1])
         error = (output - velocity).square()
         # at low noise the velocity is mostly scanner noise, which cannot be learnt
         balance = torch.clamp(5 * (1 - a) / a, max=1.0)
@@ -353,4 +366,5 @@ def main(
             *(out, average.unet, autoencoder, average.text_encoder, fresh, scheduler), attitudes
         )
 
-    train(model, step, Plan(steps=steps, rate=rate, seed=seed), run, on_save)  # type: ignore[arg-type]
+    plan = Plan(steps=steps, rate=rate, seed=seed)
+    train(model, draw, step, plan, run, on_save, workers)  # type: ignore[arg-type]

@@ -291,8 +291,11 @@ def _train_stage(
 ) -> Denoiser:
     """Train one stage; gives the model that the next one starts from."""
 
-    def step(k: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        batch = shared.draw(rng)
+    def draw(k: int, rng: np.random.Generator) -> tuple[Batch, np.random.Generator]:
+        return shared.draw(rng), rng
+
+    def step(k: int, drawn: tuple[Batch, np.random.Generator]) -> dict[str, torch.Tensor]:
+        batch, rng = drawn
         dropped = objective.drops(len(batch.clean), rng)
         return {"loss": recipe.loss(model, batch, rng, dropped)}
 
@@ -312,7 +315,7 @@ def _train_stage(
     with Scalars(folder, "held_out.csv") as log:
         if processes.first() and not (folder / "checkpoint.pt").exists():
             judge(model, 0)
-        return train(model, step, plan, folder, on_save)  # type: ignore[arg-type, return-value]
+        return train(model, draw, step, plan, folder, on_save)  # type: ignore[arg-type, return-value]
 
 
 def _target(folder: Path, base: str) -> Path:

@@ -34,8 +34,8 @@ from xsyn_core.training.finetuning_data import (
     writable_file,
 )
 from xsyn_core.training.loop import Plan, autocast, pick_device, train
+from xsyn_core.training.prompting import KINDS, SHARES, decode, mask_losses, prompt
 from xsyn_core.training.scalars import Scalars
-from xsyn_core.training.segmenter import KINDS, SHARES, decode, mask_losses, prompt
 from xsyn_core.weights import EMBEDDED, load_segmenter
 
 # Masks are judged on a grid so many times as fine as the image tokens: twice SAM's logits.
@@ -184,7 +184,7 @@ def draw(
     Args:
         pictures: the cache.
         rows: of the B scans.
-        kind: one of `segmenter.KINDS`.
+        kind: one of `prompting.KINDS`.
         side: of the model's images in pixels.
         rng: of objects and prompts.
 
@@ -313,10 +313,13 @@ def main(
         # any further.
         sam.mask_decoder.requires_grad_(True)
 
-        def step(k: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-            kind = KINDS[rng.choice(len(KINDS), p=SHARES)]
+        def drawn(k: int, rng: np.random.Generator) -> tuple[int, tuple[torch.Tensor, ...]]:
+            kind = int(rng.choice(len(KINDS), p=SHARES))
             rows = np.sort(rng.choice(inside, batch, replace=len(inside) < batch))
-            loss, iou = losses(sam, draw(pictures, rows, kind, segmenter.side, rng), kind, where)
+            return kind, draw(pictures, rows, KINDS[kind], segmenter.side, rng)
+
+        def step(k: int, some: tuple[int, tuple[torch.Tensor, ...]]) -> dict[str, torch.Tensor]:
+            loss, iou = losses(sam, some[1], KINDS[some[0]], where)
             return {"loss": loss, "iou": iou}
 
         @torch.no_grad()
@@ -349,6 +352,6 @@ def main(
         with Scalars(run, "held_out.csv") as log:
             if processes.first() and not (run / "checkpoint.pt").exists():
                 judge(sam, 0)
-            train(sam, step, plan, run, on_save)  # type: ignore[arg-type]
+            train(sam, drawn, step, plan, run, on_save)  # type: ignore[arg-type]
     if processes.first():
         typer.echo(target)

@@ -5,14 +5,18 @@ so that all end with the same weights; the first one writes.
 """
 
 import copy
+import multiprocessing
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import torch
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from xsyn_core.errors import XsynError
@@ -20,7 +24,8 @@ from xsyn_core.training import processes
 from xsyn_core.training.optimiser import Optimiser
 from xsyn_core.training.scalars import Scalars
 
-Step = Callable[[int, np.random.Generator], dict[str, torch.Tensor]]
+Draw = Callable[[int, np.random.Generator], Any]
+Step = Callable[[int, Any], dict[str, torch.Tensor]]
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,9 @@ def pick_device(device: str = "auto") -> torch.device:
     """ "auto" takes CUDA where there is one, each of several processes its own."""
     if device == "auto":
         device = f"cuda:{processes.local()}" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda"):
+        # what autocast leaves in float32 needs no more than ten bits
+        torch.set_float32_matmul_precision("high")
     return torch.device(device)
 
 
@@ -74,12 +82,52 @@ def autocast(device: torch.device):
     return nullcontext()
 
 
+class _Batches(Dataset):
+    """What each step learns from."""
+
+    def __init__(self, draw: Draw, seed: int):
+        self._draw, self._seed = draw, seed
+
+    def __getitem__(self, k: int) -> Any:
+        return self._draw(k, np.random.default_rng((self._seed, k, *processes.branch())))
+
+
+def _ahead(batches: _Batches, steps: range, device: torch.device, workers: int) -> DataLoader:
+    """The batches of some steps, for a GPU drawn ahead by other processes: it would wait for one.
+
+    They are forked, for what draws holds memory maps, and never touch the GPU. A CPU has no core
+    to spare for them.
+    """
+    able = device.type == "cuda" and "fork" in multiprocessing.get_all_start_methods()
+    return DataLoader(
+        batches,
+        batch_size=None,
+        sampler=steps,
+        num_workers=workers if able else 0,
+        multiprocessing_context="fork" if able and workers else None,
+        collate_fn=_as_drawn,
+        worker_init_fn=_alone,
+        # its own randomness is not used, and would move the global one
+        generator=torch.Generator(),
+    )
+
+
+def _as_drawn(batch: Any) -> Any:
+    return batch
+
+
+def _alone(_: int) -> None:
+    cv2.setNumThreads(1)
+
+
 def train(
     model: torch.nn.Module,
+    draw: Draw,
     step: Step,
     plan: Plan,
     folder: Path,
     on_save: Callable[[torch.nn.Module, int], None] | None = None,
+    workers: int = 0,
 ) -> torch.nn.Module:
     """Train `model` in place and return its moving average (itself where `plan.ema` is 0).
 
@@ -88,14 +136,16 @@ def train(
 
     Args:
         model: everything with weights, on its device.
-        step: gives the losses of step k as scalars by name; "loss" is minimised, the others
-            are only written down. It gets a generator that depends on the seed, k and the
-            number of the process alone.
+        draw: gives the batch of step k, in main memory. It gets a generator that depends on the
+            seed, k and the number of the process alone.
+        step: gives the losses of step k and its batch as scalars by name; "loss" is minimised,
+            the others are only written down.
         plan: see `Plan`.
         folder: holds `checkpoint.pt`, from which an interrupted run goes on to the step, and
             `loss.csv`.
         on_save: called in the first process with the moving average at every checkpoint and at
             the end.
+        workers: processes that draw for a model on a GPU.
 
     Raises:
         XsynError: the checkpoint in `folder` is of another model.
@@ -139,11 +189,12 @@ def train(
     saved = time.monotonic()
     quiet = not processes.first()
     with Scalars(folder, "loss.csv") as log, _without_subnormals():
-        bar = tqdm(
-            range(start, plan.steps), initial=start, total=plan.steps, mininterval=5, disable=quiet
+        batches = _ahead(
+            _Batches(draw, plan.seed), range(start, plan.steps), _device(model), workers
         )
-        for k in bar:
-            losses = step(k, np.random.default_rng((plan.seed, k, *processes.branch())))
+        bar = tqdm(batches, initial=start, total=plan.steps, mininterval=5, disable=quiet)
+        for k, batch in enumerate(bar, start):
+            losses = step(k, batch)
             losses["loss"].backward()
             processes.average([p.grad for p in trained if p.grad is not None])
             torch.nn.utils.clip_grad_norm_(trained, plan.clip)
@@ -169,6 +220,10 @@ def train(
         save(plan.steps)
         processes.wait()
     return average.eval()
+
+
+def _device(model: torch.nn.Module) -> torch.device:
+    return next(model.parameters()).device
 
 
 @contextmanager

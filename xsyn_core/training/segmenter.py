@@ -1,294 +1,143 @@
-"""Train the embedded segmenter: SAM's promptable segmentation on simulated scans.
+"""Train the embedded segmenter: SAM's promptable segmentation on simulated scans, and its refiner.
 
-Besides boxes and clicks, its prompts are boxes with the points that median point sampling takes
-from maps of attention, and its images include such maps, since refinement (Section IV-B) shows it
-both. The maps are made up, but as vague as the embedded painter's.
+Both learn at once, each from its own masks. Most prompts ask for anything in a bag: by its box, by
+a click, or by both, as a click's answer is looked at again. The others are what labels are made of
+(Section IV-B): boxes and points of prohibited items after the attention that the embedded painter
+pays to them, and the maps of that attention themselves.
 """
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from segment_anything.modeling import Sam
 
-from xsyn_core.boxes import clip, outward
-from xsyn_core.refinement import median_points
+from xsyn_core import sam_refiner
+from xsyn_core.errors import XsynError
 from xsyn_core.sam_checkpoint import THRESHOLDS, load_sam, save_sam
-from xsyn_core.sam_detail import DetailDecoder
-from xsyn_core.simulation.visibility import VISIBLE, edge_contrast
+from xsyn_core.sam_refiner import Refiner
 from xsyn_core.training import architectures
-from xsyn_core.training.data import SIDE
+from xsyn_core.training.attended_items import Items, attended_items
+from xsyn_core.training.data import SIDE, halved
+from xsyn_core.training.looks import ZOOM, Look, Looks, again, batched, by_box, by_click
 from xsyn_core.training.loop import Plan, autocast, pick_device, train
+from xsyn_core.training.prompting import decode, mask_losses
 from xsyn_core.training.segmenter_data import Pictures, pictures
 
-# (with a box, foreground points, background points) and how often. A batch has prompts of one
-# kind: padding them to one length would show the decoder tokens that it never meets in use.
-KINDS = (
-    (True, 0, 0),
-    (False, 1, 0),
-    (False, 3, 1),
-    (True, 1, 1),
-    (True, 3, 1),
-    (True, 7, 1),
-    (True, 15, 1),
-)
+# How anything is asked for, and how often; the last share is of prompts after attention.
+WAYS = {"box": by_box, "click": by_click, "again": again}
+SHARES = (0.32, 0.34, 0.14, 0.20)
+# Steps of a model from nothing: boxes alone are the shortest way out of the empty mask.
 BOXES_FIRST = 300
-# Share of whole scans; the others are windows.
-WHOLE = 0.3
-# Times the size of what is asked for; the narrowest of the windows that are learnt.
-ZOOM = 1.4
-# Share of windows that are shown as coarse as cut from a scan of few pixels, down to this share
-# of a side; noise of a pixel, levels.
-COARSE, LEAST_SIDE, NOISE = 0.6, 0.1, 4.0
-# Share of the objects that cannot be seen which are asked for all the same.
-UNSEEN = 0.3
-SHARES = (0.24, 0.28, 0.04, 0.10, 0.10, 0.10, 0.14)
-# Share of the prompts with a box alone that ask for the object in a map of its attention.
-HEAT = 0.4
-# Such maps, measured on those of the painter for items of known place: cells a side; a glow all
-# over the grounding box, as a share; blur, in cells of the coarser grid; unevenness, from the least
-# factor on, in so many patches a side; mean stray activity.
-CELLS, GLOW, BLUR, LEAST, PATCHES, STRAY = (16, 32), (0.1, 0.7), (0.5, 1.4), 0.1, 8, (0.0, 0.03)
-# How much larger than the object r_i is, from and to.
-REGION = (0.7, 1.7)
+# Share of windows that are shown as coarse as they are painted.
+HALVED = 0.5
+# Clicks that thresholds are measured on.
+CLICKS = 128
 
 
-def heat_map(mask: np.ndarray, box: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A made-up attention map of an object: coarse, blurred, uneven, with a glow in its box.
-
-    Args:
-        mask: bool (S, S).
-        box: l_i, pixels of the mask.
-
-    Returns:
-        float32 (S, S), 0 or more.
-    """
-    side = mask.shape[0]
-    cells = int(rng.choice(CELLS, p=(0.8, 0.2)))
-    scale = cells / CELLS[0]
-
-    def coarse(values: np.ndarray, blur: float) -> np.ndarray:
-        patches = rng.uniform(LEAST, 1, (PATCHES, PATCHES)).astype(np.float32)
-        uneven = cv2.resize(patches, (cells, cells), interpolation=cv2.INTER_CUBIC)
-        small = cv2.resize(values.astype(np.float32), (cells, cells), interpolation=cv2.INTER_AREA)
-        return cv2.GaussianBlur(small * uneven, (0, 0), blur * scale)
-
-    item = coarse(mask, rng.uniform(*BLUR))
-    x1, y1, x2, y2 = np.rint(box).astype(int)
-    filled = np.zeros(mask.shape, bool)
-    filled[max(y1, 0) : y2, max(x1, 0) : x2] = True
-    glow = rng.uniform(*GLOW)
-    total = (1 - glow) * item / max(item.max(), 1e-6) + glow * coarse(filled, BLUR[0])
-    total += rng.exponential(1, total.shape) * rng.uniform(*STRAY)
-    fine = cv2.resize(total.astype(np.float32), (side, side), interpolation=cv2.INTER_CUBIC)
-    return np.maximum(fine, 0)
-
-
-def picture_of(heat: np.ndarray) -> np.ndarray:
-    """A map (S, S) as SAM sees it: uint8 (SIDE, SIDE, 3), grey, brightest where most active."""
-    grey = (heat / max(heat.max(), 1e-6) * 255).round().astype(np.uint8)
-    grey = cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
-    return np.repeat(grey[..., None], 3, 2)
-
-
-def attended(
-    mask: np.ndarray,
-    box: np.ndarray,
-    kind: tuple[bool, int, int],
-    rng: np.random.Generator,
-    side: int = SIDE,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Points as refinement gives them: median points of a made-up map, around the object in `box`.
-
-    Args:
-        mask: bool (S, S), not empty.
-        box: l_i, pixels of a square image.
-        kind: with 2**n - 1 foreground points.
-        side: of that image.
-
-    Returns:
-        points float32 (2**n, 2), labels float32 (2**n,); see `median_points`.
-    """
-    scale = side / mask.shape[0]
-    place = clip(tuple(box / scale), mask.shape)
-    heat = heat_map(mask, np.array(place), rng)
-    x1, y1, x2, y2 = outward(place)
-    values = heat[y1:y2, x1:x2]
-    share = mask[y1:y2, x1:x2].mean() * rng.uniform(*REGION)
-    region = np.zeros(mask.shape, bool)
-    region[y1:y2, x1:x2] = values >= np.quantile(values, 1 - min(share, 0.9))
-    points, labels = median_points(heat, region, place, (kind[1] + 1).bit_length() - 1)
-    return (points * scale).astype(np.float32), labels.astype(np.float32)
-
-
-def prompt(
-    mask: np.ndarray,
-    box: np.ndarray,
-    kind: tuple[bool, int, int],
-    rng: np.random.Generator,
-    side: int = SIDE,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A random prompt for an object.
-
-    Args:
-        mask: bool (S, S), not empty.
-        box: float (4,), pixels of a square image.
-        kind: one of `KINDS`.
-        side: of that image.
-
-    Returns:
-        box float32 (4,), points float32 (k, 2) as x, y, labels float32 (k,); all in pixels of the
-        square image.
-    """
-    boxed, inside, outside = kind
-    scale = side / mask.shape[0]
-    w, h = box[2] - box[0], box[3] - box[1]
-    # tight for a known label, loose as a grounding box is
-    spread, grow = (0.04, 0.0) if rng.random() < 0.5 else (0.2, 0.15)
-    shift = rng.normal(0, spread, 4).clip(-2 * spread, 2 * spread)
-    loose = np.clip(box + (shift + (-grow, -grow, grow, grow)) * (w, h, w, h), 0, side)
-    ys, xs = np.nonzero(mask)
-    if inside == 1:
-        # a click lands well inside more often than on the rim
-        depth = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 3)
-        depth = depth[ys + 1, xs + 1].astype(np.float64)
-        chosen = rng.choice(len(xs), 1, p=depth / depth.sum())
-    else:
-        chosen = rng.choice(len(xs), inside)
-    points = [np.stack([xs[chosen], ys[chosen]], 1)]
-    if outside:
-        y, x = np.nonzero(~mask)
-        if boxed:
-            x1, y1, x2, y2 = loose / scale
-            within = (x > x1) & (x < x2) & (y > y1) & (y < y2)
-            if within.any():
-                x, y = x[within], y[within]
-        k = rng.integers(len(x)) if len(x) else None
-        points.append(np.array([[x[k], y[k]]]) if k is not None else np.zeros((1, 2)))  # type: ignore[arg-type]
-    xy = np.concatenate(points).astype(np.float32)
-    xy = (xy + rng.uniform(0, 1, xy.shape)) * scale
-    labels = np.array([1] * inside + [0] * outside, np.float32)
-    return loose.astype(np.float32), xy.astype(np.float32), labels
-
-
-def decode(
-    sam: Sam, embeddings: torch.Tensor, boxes: torch.Tensor, points, labels, kind
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Decode P prompts of one kind for each of B images in one batch.
-
-    Args:
-        embeddings: (B, C, g, g), from the image encoder.
-        boxes: (B, P, 4). points: (B, P, k, 2). labels: (B, P, k).
-
-    Returns:
-        logits (B * P, 4, 4g, 4g) and predicted IoU (B * P, 4); the first of the four is the
-        single-mask output.
-    """
-    prompts = boxes.shape[1]
-    decoder = sam.mask_decoder
-    sparse, _ = sam.prompt_encoder(
-        (points.flatten(0, 1), labels.flatten(0, 1)) if points.shape[2] else None,
-        boxes.flatten(0, 1) if kind[0] else None,
-        None,
-    )
-    # SAM's own decoder takes one image at a time
-    detailed = isinstance(decoder, DetailDecoder)
-    features, details = decoder.split(embeddings) if detailed else (embeddings, None)
-    source = features + sam.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
-    source = source.repeat_interleave(prompts, 0)
-    position = sam.prompt_encoder.get_dense_pe().expand(len(source), -1, -1, -1)
-    output_tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight], 0)
-    tokens = torch.cat([output_tokens.expand(len(sparse), -1, -1), sparse], 1)
-    hidden, image = decoder.transformer(source, position, tokens)
-    masks = hidden[:, 1 : 1 + decoder.num_mask_tokens]
-    if detailed:
-        logits = decoder.draw(image, masks, details)
-    else:
-        pixels = decoder.output_upscaling(image.transpose(1, 2).view_as(source))
-        mlps = decoder.output_hypernetworks_mlps
-        weights = torch.stack([mlp(masks[:, k]) for k, mlp in enumerate(mlps)], 1)
-        logits = (weights @ pixels.flatten(2)).unflatten(2, pixels.shape[2:])
-    return logits.float(), decoder.iou_prediction_head(hidden[:, 0]).float()
-
-
-def mask_losses(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """Focal and dice loss: (N, K, S, S) against a share of each cell, 0 to 1, of (N, 1, S, S);
-    gives (N, K).
-
-    As in SAM, but the focal part favours the object, for most are so small that a model trained
-    from nothing would otherwise settle on empty masks; and its exponent is 1, for a short training
-    with 2 leaves the logits too flat to tell stable masks from others.
-    """
-    target = truth.float()
-    probability = logits.sigmoid()
-    entropy = F.binary_cross_entropy_with_logits(logits, target.expand_as(logits), reduction="none")
-    balance = 0.2 + 0.6 * target
-    focal = (balance * (probability - target).abs() * entropy).mean((2, 3))
-    overlap = (probability * target).sum((2, 3))
-    dice = 1 - (2 * overlap + 1) / (probability.sum((2, 3)) + target.sum((2, 3)) + 1)
-    return 10 * focal + dice
+def asked(data: list[Pictures], way: str, rng: np.random.Generator) -> Look:
+    """A look at anything, asked for in one of `WAYS`."""
+    while True:
+        shard = data[rng.integers(len(data))]
+        index = int(rng.integers(len(shard.images)))
+        present = np.flatnonzero(shard.boxes[index][:, 2])
+        if len(present):
+            break
+    which = int(rng.choice(present))
+    image, mask = np.array(shard.images[index]), shard.silhouette(index, which)
+    tight = np.array(shard.boxes[index][which])
+    if not shard.whole[index] and way == "box" and rng.random() < HALVED:
+        return by_box(halved(image), mask, tight / 2, rng)
+    return WAYS[way](image, mask, tight, rng)
 
 
 def sample(
-    data: list[Pictures], images: int, prompts: int, kind, rng: np.random.Generator
-) -> tuple[np.ndarray, ...]:
-    """A batch: images uint8 (B, SIDE, SIDE, 3), boxes (B, P, 4), points (B, P, k, 2), labels
-    (B, P, k), masks bool (B, P, MASK_SIDE, MASK_SIDE)."""
-    rows: list[list] = [[] for _ in range(5)]
-    while len(rows[0]) < images:
-        shard = data[rng.integers(len(data))]
-        index = int(rng.choice(np.flatnonzero(shard.whole == (rng.random() < WHOLE))))
-        masks = shard.silhouettes(index)
-        present = np.flatnonzero(masks.any((1, 2)))
-        # what nobody can see teaches little but to guess
-        contrast = edge_contrast(shard.images[index], masks[present])
-        present = present[(contrast >= VISIBLE) | (rng.random(len(present)) < UNSEEN)]
-        if not len(present):
-            continue
-        image, boxes = shard.images[index], np.array(shard.boxes[index])
-        if not shard.whole[index] and rng.random() < COARSE:
-            image = _coarse(image, rng)
-        if rng.random() < 0.5:
-            image, masks = image[:, ::-1], masks[..., ::-1]
-            boxes[:, [0, 2]] = SIDE - boxes[:, [2, 0]]
-        if rng.random() < 0.5:
-            image, masks, boxes = image.swapaxes(0, 1), masks.swapaxes(1, 2), boxes[:, [1, 0, 3, 2]]
-        if kind == KINDS[0] and rng.random() < HEAT:
-            # the glow of a map tells its box
-            chosen = np.full(prompts, rng.choice(present))
-            mask = masks[chosen[0]]
-            asked = [prompt(mask, boxes[chosen[0]], kind, rng)] * prompts
-            image = picture_of(heat_map(mask, asked[0][0] * len(mask) / SIDE, rng))
+    data: list[Pictures],
+    items: list[Items],
+    batch: int,
+    shares: np.ndarray,
+    rng: np.random.Generator,
+) -> list[Looks]:
+    """Batches of looks, see `looks.batched`, each turned and mirrored at random.
+
+    Args:
+        items: may be empty where their share is 0.
+        batch: how many looks in all. shares: of each of `WAYS` and of the items.
+    """
+    looks = []
+    for way in rng.choice(len(shares), batch, p=shares):
+        if way < len(WAYS):
+            one = asked(data, list(WAYS)[way], rng)
         else:
-            chosen = rng.choice(present, prompts)
-            if not shard.whole[index] and present[0] == 0:
-                # what the window was cut around
-                chosen[: prompts // 2] = 0
-            if kind[0] and kind[1]:
-                loose = [prompt(masks[k], boxes[k], KINDS[0], rng)[0] for k in chosen]
-                asked = [
-                    (box, *attended(masks[k], box, kind, rng))
-                    for k, box in zip(chosen, loose, strict=True)
-                ]
-            else:
-                asked = [prompt(masks[k], boxes[k], kind, rng) for k in chosen]
-        rows[0].append(image)
-        for column, values in zip(rows[1:4], zip(*asked, strict=True), strict=True):
-            column.append(np.stack(values))
-        rows[4].append(masks[chosen])
-    return tuple(np.stack(r) for r in rows)
+            shard = items[rng.integers(len(items))]
+            one = shard.look(int(rng.integers(len(shard.boxes))), rng)
+        looks.append(one.turned(int(rng.integers(4)), rng.random() < 0.5))
+    return batched(looks)
 
 
-def _coarse(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A window uint8 (SIDE, SIDE, 3) as if it was cut from a scan of fewer pixels, each with its
-    noise."""
-    side = round(SIDE * LEAST_SIDE ** rng.random())
-    small = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32)
-    small += rng.normal(0, abs(rng.normal(0, NOISE)), small.shape)
-    fine = cv2.resize(small, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
-    return fine.round().clip(0, 255).astype(np.uint8)
+def refined_losses(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy and Jaccard loss of logits (B, 1, s, s) against shares of cells (B, 1, s, s):
+    (B,).
+
+    What is measured is the IoU, so its soft form weighs most: of what cannot be seen more is drawn
+    than is as likely as not there.
+    """
+    probability = logits.sigmoid()
+    overlap = (probability * truth).sum((1, 2, 3))
+    jaccard = 1 - (overlap + 1) / ((probability + truth).sum((1, 2, 3)) - overlap + 1)
+    entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean((1, 2, 3))
+    return entropy + 2 * jaccard
+
+
+@torch.no_grad()
+def _iou(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """IoU of logits (B, K, s, s) with shares of cells (B, 1, s, s): (B, K)."""
+    on, there = logits > 0, truth > 0.5
+    return (on & there).sum((2, 3)).float() / (on | there).sum((2, 3)).clamp(min=1)
+
+
+def losses(sam: Sam, looks: list[Looks], where: torch.device) -> dict[str, torch.Tensor]:
+    """The mean loss of batches of looks, and mean IoU of what SAM and its refiner answer."""
+
+    def joined(name: str) -> torch.Tensor:
+        return torch.cat([getattr(some, name) for some in looks]).to(where)
+
+    pixels = joined("window").permute(0, 3, 1, 2).float()
+    truth = joined("truth")[:, None]
+    sizes = [len(some.truth) for some in looks]
+    with autocast(where):
+        embeddings = sam.image_encoder((pixels - sam.pixel_mean) / sam.pixel_std).split(sizes)
+    told: dict[str, torch.Tensor] = {}
+    own, first, names = [], [], []
+    for some, embedding, masks in zip(looks, embeddings, truth.split(sizes), strict=True):
+        boxed, count = some.box.shape[1] > 0, some.labels.shape[1]
+        box, points, labels = (x.to(where)[:, None] for x in (some.box, some.points, some.labels))
+        with autocast(where):
+            logits, predicted = decode(sam, embedding, box, points, labels, (boxed, count, 0))
+        names.append("label" if count > 1 else "again" if count and boxed else "box")
+        each = mask_losses(logits, masks)
+        iou = _iou(logits, masks)
+        if not boxed:
+            # a click may mean a part or the whole: the best of three masks learns from it
+            names[-1] = "click"
+            told["best"] = iou[:, 1:].max(1).values.mean()
+            each = (each[:, 1:].min(1).values + each[:, 0]) / 2
+            off = (predicted - iou).square().mean(1)
+        else:
+            each, off = each[:, 0], (predicted - iou).square()[:, 0]
+        own.append(each + off)
+        first.append(logits[:, :1])
+    before = torch.cat(first).detach()
+    seen, drawing = sam_refiner.seen(joined("pixels")), joined("drawing")
+    with autocast(where):
+        better = sam.refiner(seen, before, drawing).float()  # type: ignore[operator]
+    for prefix, logits in (("sam_", before), ("", better)):
+        found: dict[str, list[torch.Tensor]] = {}
+        for name, iou in zip(names, _iou(logits, truth)[:, 0].split(sizes), strict=True):
+            found.setdefault(prefix + name, []).append(iou)
+        told |= {name: torch.cat(values).mean() for name, values in found.items()}
+    return {"loss": (torch.cat(own) + refined_losses(better, truth)).mean(), **told}
 
 
 @torch.no_grad()
@@ -299,12 +148,13 @@ def thresholds(sam: Sam, data: list[Pictures], where: torch.device) -> tuple[flo
 
     Never above the thresholds of the original.
     """
-    batch = sample(data, 32, 4, (False, 1, 0), np.random.default_rng(4))
-    image, boxes, points, labels, _ = (torch.from_numpy(b).to(where) for b in batch)
-    pixels = (image.permute(0, 3, 1, 2).float() - sam.pixel_mean) / sam.pixel_std
+    rng = np.random.default_rng(4)
+    (some,) = batched([asked(data, "click", rng) for _ in range(CLICKS)])
+    pixels = some.window.to(where).permute(0, 3, 1, 2).float()
+    box, points, labels = (x.to(where)[:, None] for x in (some.box, some.points, some.labels))
     with autocast(where):
-        embeddings = sam.image_encoder(pixels)
-        logits, predicted = decode(sam, embeddings, boxes, points, labels, (False, 1, 0))
+        embeddings = sam.image_encoder((pixels - sam.pixel_mean) / sam.pixel_std)
+        logits, predicted = decode(sam, embeddings, box, points, labels, (False, 1, 0))
     best = predicted[:, 1:].max(1)
     chosen = logits[torch.arange(len(logits)), best.indices + 1]
     stable = (chosen > 1).sum((1, 2)) / (chosen > -1).sum((1, 2)).clamp(min=1)
@@ -317,53 +167,51 @@ def main(
     data: Path = Path("runs/data"),
     run: Path = Path("runs/segmenter"),
     base: Path | None = None,
-    steps: int = 4000,
-    images: int = 8,
-    prompts: int = 8,
+    painter: Path = Path("assets/diffusion"),
+    steps: int = 6000,
+    batch: int = 32,
     rate: float = 1.2e-3,
     shard_count: int = 60,
+    item_shards: int = 20,
     seed: int = 0,
     workers: int = 2,
     device: str = "auto",
 ) -> None:
-    """Train the embedded segmenter on simulated scans; resumes from RUN, else goes on from the
-    weights BASE, else starts anew; writes the weights to OUT."""
+    """Train the embedded segmenter and its refiner on simulated scans; resumes from RUN, else goes
+    on from the weights BASE, else starts anew; writes the weights to OUT. Labels are learnt from
+    the second stage on, for BASE finds what the painter, a diffusers folder, attends to.
+
+    Raises:
+        XsynError: BASE sees scans in another size.
+    """
     torch.manual_seed(seed)
     where = pick_device(device)
-    shards = pictures(data, seed, shard_count, workers)
     sam = load_sam(base).requires_grad_(True) if base else architectures.build_sam()
+    if sam.image_encoder.img_size != SIDE:
+        raise XsynError(
+            f"{base} sees scans in {sam.image_encoder.img_size} pixels, the embedded segmenter in "
+            f"{SIDE}. Fine-tune larger ones without --embedded."
+        )
+    if getattr(sam, "refiner", None) is None:
+        sam.refiner = Refiner()
     sam = sam.to(where)
+    shards = pictures(data, seed, shard_count, workers)
+    shares, items = np.array([*SHARES[:-1], 0.0]), []
+    if base is not None and item_shards:
+        items = attended_items(base, painter, data, run / "items", seed, item_shards, workers)
+        shares = np.array(SHARES)
+    shares /= shares.sum()
+    boxes = np.eye(len(shares))[0]
 
-    def step(k: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        # boxes alone first: they are the shortest way out of the empty mask
-        kind = KINDS[0 if base is None and k < BOXES_FIRST else rng.choice(len(KINDS), p=SHARES)]
-        batch = sample(shards, images, prompts, kind, rng)
-        image, boxes, points, labels, masks = (torch.from_numpy(b).to(where) for b in batch)
-        pixels = (image.permute(0, 3, 1, 2).float() - sam.pixel_mean) / sam.pixel_std
-        with autocast(where):
-            embeddings = sam.image_encoder(pixels)
-            logits, predicted = decode(sam, embeddings, boxes, points, labels, kind)
-        if kind != (False, 1, 0):
-            logits, predicted = logits[:, :1], predicted[:, :1]
-        truth = F.adaptive_avg_pool2d(masks.flatten(0, 1)[:, None].float(), logits.shape[-2:])  # type: ignore[arg-type]
-        losses = mask_losses(logits, truth)
-        with torch.no_grad():
-            on, there = logits > 0, truth > 0.5
-            both = (on & there).sum((2, 3)).float()
-            iou = both / (on | there).sum((2, 3)).clamp(min=1)
-        iou_loss = (predicted - iou).square().mean()
-        if kind == (False, 1, 0):
-            # one point may mean a part or the whole: the best of three masks learns from it
-            mask_loss = (losses[:, 1:].min(1).values + losses[:, 0]).mean() / 2
-            shown = {"iou_point": iou[:, 0].mean(), "iou_best": iou[:, 1:].max(1).values.mean()}
-        else:
-            mask_loss = losses[:, 0].mean()
-            shown = {"iou_box" if kind[0] else "iou_points": iou[:, 0].mean()}
-        return {"loss": mask_loss + iou_loss, **shown}
+    def draw(k: int, rng: np.random.Generator) -> list[Looks]:
+        now = boxes if base is None and k < BOXES_FIRST else shares
+        return sample(shards, items, batch, now, rng)
+
+    def step(k: int, looks: list[Looks]) -> dict[str, torch.Tensor]:
+        return losses(sam, looks, where)
 
     def on_save(average: Sam, done: int) -> None:
         save_sam(out, average, thresholds(average, shards, where), ZOOM)
 
-    train(
-        sam, step, Plan(steps=steps, rate=rate, seed=seed, warmup=50 if base else 300), run, on_save
-    )
+    plan = Plan(steps=steps, rate=rate, seed=seed, warmup=50 if base else 300, decay=0.4, ema=0.998)
+    train(sam, draw, step, plan, run, on_save, workers)  # type: ignore[arg-type]

@@ -1,8 +1,7 @@
 """Training pictures of the segmenter: whole scans, and windows around anything in them.
 
-Half of what a bag holds is too small in a whole scan for a small model to draw its outline, so the
-segmenter looks at a window around what it is asked for (`Segmenter`'s zoom), and learns from such
-windows: around prohibited items and everyday things alike, which the painter's windows are not.
+Scans differ in how many pixels a thing has. What is asked for in a whole scan is looked at in few,
+in a window cut from it; in a window rendered around something in many.
 """
 
 import shutil
@@ -16,11 +15,13 @@ from xsyn_core.boxes import of_mask
 from xsyn_core.simulation.dataset import photograph
 from xsyn_core.simulation.rendering import silhouette
 from xsyn_core.simulation.scene import item_window, random_scene
-from xsyn_core.training.data import MASK_SIDE, MAX_OBJECTS, MIN_SHARE, NAMES, SIDE, in_parallel
+from xsyn_core.training.data import MAX_OBJECTS, NAMES, SIDE, in_parallel
 
 SCENES = 80
 # Windows of one scene, and the prohibited items in it.
-WINDOWS, ITEMS = 4, 2
+WINDOWS, ITEMS = 1, 2
+# Objects of less than this share of the picture are not asked for.
+LEAST = 0.003
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,8 @@ class Pictures:
 
     Attributes:
         images: uint8 (N, SIDE, SIDE, 3) RGB; each scene gives one whole scan, then its windows.
-        masks: uint8 (N, MAX_OBJECTS, MASK_SIDE, MASK_SIDE // 8), bits of the silhouettes; the
-            object that a window was cut around comes first.
+        masks: uint8 (N, MAX_OBJECTS, SIDE, SIDE // 8), bits of the silhouettes; the object that a
+            window was cut around comes first. At half the resolution thin things were lost.
         boxes: float32 (N, MAX_OBJECTS, 4), tight boxes in pixels; zeros past the last object.
         whole: bool (N,), whether it is a whole scan.
     """
@@ -46,9 +47,9 @@ class Pictures:
             **{k: np.load(folder / f"{k}.npy", mmap_mode="r") for k in cls.__dataclass_fields__}
         )
 
-    def silhouettes(self, index: int) -> np.ndarray:
-        """bool (MAX_OBJECTS, MASK_SIDE, MASK_SIDE) of one picture."""
-        return np.unpackbits(self.masks[index], axis=-1).astype(bool)
+    def silhouette(self, index: int, which: int) -> np.ndarray:
+        """bool (SIDE, SIDE), an object of a picture."""
+        return np.unpackbits(self.masks[index][which], axis=-1).astype(bool)
 
 
 def make_pictures(task: tuple[Path, int, int]) -> None:
@@ -66,17 +67,14 @@ def make_pictures(task: tuple[Path, int, int]) -> None:
             view = scene.view if target is None else item_window(scene, things[target], rng)
             order = sorted(range(len(things)), key=lambda k: k != target)
             found = [silhouette(things[k], view, size) for k in order]
-            if target is not None and found[0].mean() < MIN_SHARE:
+            if target is not None and found[0].mean() < LEAST:
                 continue
             image = photograph([*scene.bag.parts, *things], view, size, rng)
-            masks = np.zeros((MAX_OBJECTS, MASK_SIDE, MASK_SIDE), bool)
+            masks = np.zeros((MAX_OBJECTS, SIDE, SIDE), bool)
             boxes = np.zeros((MAX_OBJECTS, 4), np.float32)
-            large = [mask for mask in found if mask.mean() >= MIN_SHARE]
+            large = [mask for mask in found if mask.mean() >= LEAST]
             for k, mask in enumerate(large[:MAX_OBJECTS]):
-                share = cv2.resize(
-                    mask.astype(np.float32), (MASK_SIDE,) * 2, interpolation=cv2.INTER_AREA
-                )
-                masks[k], boxes[k] = share > 0.499, of_mask(mask)
+                masks[k], boxes[k] = mask, of_mask(mask)
             rows["images"].append(image)
             rows["masks"].append(np.packbits(masks, axis=-1))
             rows["boxes"].append(boxes)
