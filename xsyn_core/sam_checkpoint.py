@@ -22,7 +22,7 @@ from segment_anything.modeling import (
 from xsyn_core.checkpoint_files import SAM, kind_of, read_checkpoint, tensors_in
 from xsyn_core.errors import XsynError
 from xsyn_core.sam_detail import STRIDE, DetailDecoder, DetailEncoder
-from xsyn_core.sam_refiner import Refiner
+from xsyn_core.sam_refiner import PROMPTS, SHRINK, Refiner
 from xsyn_core.tiny_vit import STRIDE as TINY_VIT_STRIDE
 from xsyn_core.tiny_vit import TinyViT
 
@@ -232,6 +232,7 @@ def _build(tensors: Mapping[str, torch.Tensor], layout: Mapping[str, Any]) -> Sa
             sam.refiner = Refiner(
                 tuple(shape(level + "0.norm1.weight")[0] for level in levels),
                 tuple(_count(tensors, level) for level in levels),
+                shape(REFINER + "enter.weight")[1] - 3 * SHRINK**2 - PROMPTS,
             )
     for name, default in (("pixel_mean", PIXEL_MEAN), ("pixel_std", PIXEL_STD)):
         values = torch.tensor(layout.get(name, default), dtype=torch.float32)

@@ -25,6 +25,8 @@ SHRINK = 2
 PROMPTS = 3
 # Deviation of a drawn point, cells.
 POINT = 1.5
+# SAM's single mask, and the three of its answers to what may mean several things, as a click may.
+MASKS = 4
 WIDTHS = (24, 48, 96, 96)
 DEPTHS = (2, 3, 3, 2)
 
@@ -35,11 +37,18 @@ class Refiner(nn.Module):
     Args:
         widths: channels at strides 1, 2, 4, ... of the logits, multiples of 8.
         depths: blocks at each of them on the way down; one on the way up.
+        masks: how many of SAM's answers it sees; it corrects the first.
     """
 
-    def __init__(self, widths: tuple[int, ...] = WIDTHS, depths: tuple[int, ...] = DEPTHS):
+    def __init__(
+        self,
+        widths: tuple[int, ...] = WIDTHS,
+        depths: tuple[int, ...] = DEPTHS,
+        masks: int = MASKS,
+    ):
         super().__init__()
-        self.enter = nn.Conv2d(3 * SHRINK**2 + 1 + PROMPTS, widths[0], 3, padding=1)
+        self.masks = masks
+        self.enter = nn.Conv2d(3 * SHRINK**2 + masks + PROMPTS, widths[0], 3, padding=1)
         self.down = nn.ModuleList(
             nn.Sequential(*(Block(width) for _ in range(depth)))
             for width, depth in zip(widths, depths, strict=True)
@@ -57,7 +66,7 @@ class Refiner(nn.Module):
 
         Args:
             pixels: (B, 3, 2 s, 2 s) in [-1, 1], see `shrunk`.
-            logits: (B, 1, s, s), SAM's, of the same square.
+            logits: (B, masks, s, s), SAM's, of the same square.
             prompts: (B, 3, s, s), see `drawn`.
 
         Returns:
@@ -71,7 +80,7 @@ class Refiner(nn.Module):
             x = block(shrink(x))
         for grow, block in zip(reversed(self.grow), reversed(self.up), strict=True):
             x = block(grow(x) + kept.pop())
-        return logits + self.leave(x)
+        return logits[:, :1] + self.leave(x)
 
 
 def shrunk(image: np.ndarray, cells: int) -> np.ndarray:

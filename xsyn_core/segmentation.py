@@ -173,25 +173,6 @@ class Segmenter:
     def _segment(self, embedding: Embedding, corners, points, labels) -> Segment:
         """The mask for a box (4,), points (k, 2) with labels (k,), or both, refined where the model
         can."""
-        logits, quality = self.logits(embedding, corners, points, labels)
-        if self.refiner is not None:
-            pixels, drawing = self.second_look(embedding, corners, points, labels)
-            look, prompts = (torch.from_numpy(x).to(self.device)[None] for x in (pixels, drawing))
-            logits = self.refiner(sam_refiner.seen(look), logits[None, None], prompts)[0, 0]
-        full = self._resampling(embedding, max(embedding.image_size))
-        return at_full_size(logits.float().cpu().numpy(), quality, full)
-
-    @torch.inference_mode()
-    def logits(self, embedding: Embedding, corners, points, labels) -> tuple[torch.Tensor, float]:
-        """SAM's own answer to one prompt, on the whole of the image that was embedded.
-
-        Args:
-            embedding: from `embed`.
-            corners: (4,), a box, or None. points, labels: (k, 2), (k,), or None; pixels.
-
-        Returns:
-            logits float (4 g, 4 g) of the single mask, its predicted IoU.
-        """
         prompts = self._prompts(
             embedding,
             None if points is None else points[None],
@@ -199,10 +180,16 @@ class Segmenter:
             None if corners is None else corners.reshape(1, 2, 2),
         )
         image, tokens, quality = self.decoder.attend(embedding.features, prompts)
-        logits = self.decoder.masks(embedding.features, image, tokens, range(1))[0, 0]
-        return logits.float(), float(quality[0, 0])
+        which = range(1 if self.refiner is None else self.refiner.masks)
+        logits = self.decoder.masks(embedding.features, image, tokens, which)
+        if self.refiner is not None:
+            second_look = self._second_look(embedding, corners, points, labels)
+            pixels, drawing = (torch.from_numpy(x).to(self.device)[None] for x in second_look)
+            logits = self.refiner(sam_refiner.seen(pixels), logits, drawing)
+        full = self._resampling(embedding, max(embedding.image_size))
+        return at_full_size(logits[0, 0].float().cpu().numpy(), float(quality[0, 0]), full)
 
-    def second_look(
+    def _second_look(
         self, embedding: Embedding, corners, points, labels
     ) -> tuple[np.ndarray, np.ndarray]:
         """What the refiner sees beside the logits of the same prompt: pixels and drawn prompt, see

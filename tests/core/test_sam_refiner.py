@@ -110,10 +110,12 @@ def test_it_sees_the_window_the_prompt_and_the_logits(refined, image):
     seen = []
 
     class Sum(torch.nn.Module):
+        masks = 2
+
         def forward(self, pixels, logits, prompts):
             seen.append((pixels, logits, prompts))
             mean = torch.nn.functional.avg_pool2d(pixels.mean(1, keepdim=True), 2)
-            return 0.1 * logits + 2 * mean + prompts[:, :1] - 0.6
+            return 0.1 * logits.mean(1, keepdim=True) + 2 * mean + prompts[:, :1] - 0.6
 
     segmenter = Segmenter(refined)
     segmenter.refiner = Sum()
@@ -140,7 +142,12 @@ def test_it_sees_the_window_the_prompt_and_the_logits(refined, image):
         multimask_output=False,
         return_logits=True,
     )[2]
-    torch.testing.assert_close(logits[0, 0], torch.from_numpy(own[0]), rtol=1e-3, atol=1e-3)
+    alike = {"rtol": 1e-3, "atol": 1e-3}
+    torch.testing.assert_close(logits[0, 0], torch.from_numpy(own[0]), **alike)
+    several = predictor.predict(
+        points[:1] - (x1, y1), labels[:1], BOX - (x1, y1, x1, y1), return_logits=True
+    )[2]
+    torch.testing.assert_close(logits[0, 1], torch.from_numpy(several[0]), **alike)
     total = Sum()(pixels, logits, prompts)
     fine = torch.nn.functional.interpolate(total, (y2 - y1, x2 - x1), mode="bilinear")[0, 0] > 0
     there = got.mask[y1:y2, x1:x2]
@@ -167,7 +174,7 @@ def test_every_weight_takes_part():
     torch.manual_seed(0)
     refiner = Refiner()
     torch.nn.init.normal_(refiner.leave.weight)
-    one = refiner(torch.rand(2, 3, 128, 128), torch.randn(2, 1, 64, 64), torch.rand(2, 3, 64, 64))
+    one = refiner(torch.rand(2, 3, 128, 128), torch.randn(2, 4, 64, 64), torch.rand(2, 3, 64, 64))
     assert one.shape == (2, 1, 64, 64)
     one.square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in refiner.parameters())

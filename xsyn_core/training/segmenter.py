@@ -109,7 +109,7 @@ def losses(sam: Sam, looks: list[Looks], where: torch.device) -> dict[str, torch
     with autocast(where):
         embeddings = sam.image_encoder((pixels - sam.pixel_mean) / sam.pixel_std).split(sizes)
     told: dict[str, torch.Tensor] = {}
-    own, first, names = [], [], []
+    own, answers, names = [], [], []
     for some, embedding, masks in zip(looks, embeddings, truth.split(sizes), strict=True):
         boxed, count = some.box.shape[1] > 0, some.labels.shape[1]
         box, points, labels = (x.to(where)[:, None] for x in (some.box, some.points, some.labels))
@@ -127,11 +127,12 @@ def losses(sam: Sam, looks: list[Looks], where: torch.device) -> dict[str, torch
         else:
             each, off = each[:, 0], (predicted - iou).square()[:, 0]
         own.append(each + off)
-        first.append(logits[:, :1])
-    before = torch.cat(first).detach()
+        answers.append(logits)
+    refiner: Refiner = sam.refiner  # type: ignore[assignment]
+    before = torch.cat(answers)[:, : refiner.masks].detach()
     seen, drawing = sam_refiner.seen(joined("pixels")), joined("drawing")
     with autocast(where):
-        better = sam.refiner(seen, before, drawing).float()  # type: ignore[operator]
+        better = refiner(seen, before, drawing).float()
     for prefix, logits in (("sam_", before), ("", better)):
         found: dict[str, list[torch.Tensor]] = {}
         for name, iou in zip(names, _iou(logits, truth)[:, 0].split(sizes), strict=True):
