@@ -4,7 +4,6 @@ Known items of the simulator are noised and denoised, and others are painted, fo
 draws is not always of one piece. Each gives many prompts (Section IV-B).
 """
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +16,16 @@ from xsyn_core.boxes import Box
 from xsyn_core.sam_checkpoint import load_sam
 from xsyn_core.segmentation import Segmenter
 from xsyn_core.training import painter_items, processes
-from xsyn_core.training.data import MASK_SIDE, NAMES, SIDE, Shard, halved, in_parallel, shards
+from xsyn_core.training.data import (
+    MASK_SIDE,
+    NAMES,
+    SIDE,
+    Shard,
+    halved,
+    in_parallel,
+    save_columns,
+    shards,
+)
 from xsyn_core.training.looks import Look, look
 from xsyn_core.training.prompting import KINDS, prompt
 from xsyn_core.weights import load_diffusion
@@ -158,17 +166,16 @@ def make_items(task: tuple[Path, Path, Path, Path, int, int]) -> None:
     columns = {
         "images": np.array(rows["images"], np.uint8).reshape(-1, SIDE, SIDE, 3),
         "painted": np.array(rows["painted"], bool),
-        "masks": np.packbits(np.array(rows["masks"]).reshape(-1, MASK_SIDE, MASK_SIDE), axis=-1),
+        "masks": np.packbits(
+            np.array(rows["masks"], bool).reshape(-1, MASK_SIDE, MASK_SIDE), axis=-1
+        ),
         "boxes": np.array(rows["boxes"], np.float32).reshape(-1, 4),
         "attention": np.array(rows["attention"], np.float16).reshape(-1, WINDOW, WINDOW),
-        "regions": np.packbits(np.array(rows["regions"]).reshape(-1, WINDOW, WINDOW), axis=-1),
+        "regions": np.packbits(
+            np.array(rows["regions"], bool).reshape(-1, WINDOW, WINDOW), axis=-1
+        ),
     }
-    temporary = folder.with_name(folder.name + ".new")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    for name, values in columns.items():
-        np.save(temporary / f"{name}.npy", values)
-    temporary.rename(folder)
+    save_columns(folder, columns)
 
 
 def attended_items(

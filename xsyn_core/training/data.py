@@ -8,6 +8,7 @@ windows twice, the second time with the window's own item on a plain background.
 
 import multiprocessing
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -85,6 +86,16 @@ class Shard:
     def silhouettes(self, index: int) -> np.ndarray:
         """bool (MAX_OBJECTS, MASK_SIDE, MASK_SIDE) of one picture."""
         return np.unpackbits(self.masks[index], axis=-1).astype(bool)
+
+
+def save_columns(folder: Path, columns: Mapping[str, np.ndarray]) -> None:
+    """Write arrays by name into a new folder, which is there whole or not at all."""
+    temporary = folder.with_name(folder.name + ".new")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    for name, values in columns.items():
+        np.save(temporary / f"{name}.npy", values)
+    temporary.rename(folder)
 
 
 def halved(image: np.ndarray) -> np.ndarray:
@@ -199,13 +210,8 @@ def make_shard(task: tuple[Path, int, int]) -> None:
             objects.sort(key=lambda o: o[0] is not placement)
             if objects and objects[0][0] is placement:
                 add(view, own, rest, objects, placement)
-    temporary = folder.with_name(folder.name + ".new")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
     dtypes = {"target": np.int16, "whole": bool, "pitch": np.float32}
-    for name, values in rows.items():
-        np.save(temporary / f"{name}.npy", np.asarray(values, dtype=dtypes.get(name)))
-    temporary.rename(folder)
+    save_columns(folder, {k: np.asarray(v, dtype=dtypes.get(k)) for k, v in rows.items()})
 
 
 def expose_shard(task: tuple[Path, int, int, int]) -> None:

@@ -4,7 +4,6 @@ Scans differ in how many pixels a thing has. What is asked for in a whole scan i
 in a window cut from it; in a window rendered around something in many.
 """
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from xsyn_core.boxes import of_mask
 from xsyn_core.simulation.dataset import photograph
 from xsyn_core.simulation.rendering import silhouette
 from xsyn_core.simulation.scene import item_window, random_scene
-from xsyn_core.training.data import MAX_OBJECTS, NAMES, SIDE, in_parallel
+from xsyn_core.training.data import MAX_OBJECTS, NAMES, SIDE, in_parallel, save_columns
 
 SCENES = 80
 # Windows of one scene, and the prohibited items in it.
@@ -79,13 +78,7 @@ def make_pictures(task: tuple[Path, int, int]) -> None:
             rows["masks"].append(np.packbits(masks, axis=-1))
             rows["boxes"].append(boxes)
             rows["whole"].append(target is None)
-    folder = root / f"{index:05d}"
-    temporary = folder.with_name(folder.name + ".new")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    for name, values in rows.items():
-        np.save(temporary / f"{name}.npy", np.asarray(values))
-    temporary.rename(folder)
+    save_columns(root / f"{index:05d}", {name: np.asarray(v) for name, v in rows.items()})
 
 
 def pictures(root: Path, seed: int, count: int, workers: int = 2) -> list[Pictures]:
