@@ -341,6 +341,29 @@ def test_training_and_evaluation_are_handed_on(monkeypatch):
     fails("--steps", "evaluate", "speed", "--steps", "x")
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(("evaluate", name) for name in ("models", "speed", "simulator", "finetuned")),
+        *(("train", name) for name in ("autoencoder", "denoiser", "segmenter", "classifier")),
+        *(("train", name, "--embedded") for name in ("denoiser", "segmenter")),
+    ],
+)
+def test_every_option_of_a_delegate_explains_itself(command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    told = [
+        line.strip("│* ").split()
+        for line in passes(*command, "--help").stdout.splitlines()
+        if line.startswith("│") and " --" in line
+    ]
+    assert len(told) >= 5
+    for name, kind, *words in told:
+        if words and words[0] == "range>":
+            words = words[2:]
+        text = " ".join(words).partition("[default")[0]
+        assert len(text) > 8, (name, kind)
+
+
 def test_only_embedded_models_are_trained_on_simulated_scans(monkeypatch):
     asked = []
     for name in ("segmenter", "finetuning_segmenter"):

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import re
 
 import typer
 
@@ -28,8 +29,9 @@ def _delegate(
             arguments.remove(EMBEDDED)
             chosen = embedded
         main = importlib.import_module(chosen).main
+        told = re.split("\n\n(?:Args|Raises):\n", inspect.getdoc(main) or text)[0]
         inner = typer.Typer(add_completion=False, rich_markup_mode="markdown")
-        inner.command(name, help=(inspect.getdoc(main) or text).partition("\n\nArgs:")[0])(main)
+        inner.command(name, help=told)(main)
         command = typer.main.get_command(inner)
         command(arguments, prog_name=context.command_path, standalone_mode=False)
 

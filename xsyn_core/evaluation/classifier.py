@@ -13,6 +13,19 @@ from safetensors.torch import load_file, save_file
 from xsyn_core.errors import XsynError
 from xsyn_core.training.data import NAMES, Shard, shards
 from xsyn_core.training.loop import Plan, autocast, pick_device, train
+from xsyn_core.training.options import (
+    Base,
+    Batch,
+    Data,
+    Device,
+    Out,
+    Rate,
+    Run,
+    Seed,
+    ShardCount,
+    Steps,
+    Workers,
+)
 
 CROP = 64
 # The most channels between the two convolutions of a block: more would not judge better.
@@ -219,17 +232,17 @@ def learn(
 
 
 def main(
-    out: Path = Path("assets/evaluation/classifier.safetensors"),
-    data: Path = Path("runs/data"),
-    run: Path = Path("runs/classifier"),
-    base: Path | None = None,
-    steps: int = 3000,
-    batch: int = 64,
-    rate: float = 1e-3,
-    shard_count: int = 100,
-    seed: int = 0,
-    workers: int = 2,
-    device: str = "auto",
+    out: Out = Path("assets/evaluation/classifier.safetensors"),
+    data: Data = Path("runs/data"),
+    run: Run = Path("runs/classifier"),
+    base: Base = None,
+    steps: Steps = 3000,
+    batch: Batch = 64,
+    rate: Rate = 1e-3,
+    shard_count: ShardCount = 100,
+    seed: Seed = 0,
+    workers: Workers = 2,
+    device: Device = "auto",
 ) -> None:
     """Train the judge of painted items on simulated crops; resumes from RUN, else goes on from the
     weights BASE, else starts anew."""

@@ -7,9 +7,11 @@ import json
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Annotated
 
 import cv2
 import numpy as np
+import typer
 from tqdm import tqdm
 
 from xsyn_core.curation.files import writable
@@ -49,24 +51,23 @@ def held_out(items: int, side: int, skip: int = 0, buried: bool = False) -> list
 
 
 def main(
-    report: Path = Path("runs/report"),
-    diffusion: str = "embedded",
-    sam: str = "embedded",
-    items: int = 250,
-    steps: int = 50,
-    guidance: float = 7.5,
-    scans: Path | None = None,
-    only: str = "",
+    report: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("runs/report"),
+    diffusion: Annotated[
+        str, typer.Option(help="embedded, a diffusers folder or file, or a hub id.")
+    ] = "embedded",
+    sam: Annotated[str, typer.Option(help="embedded, or a file of SAM weights.")] = "embedded",
+    items: Annotated[
+        int, typer.Option(help="Painted and labelled, of all 25 categories in turn.")
+    ] = 250,
+    steps: Annotated[int, typer.Option(min=1, help="Of denoising.")] = 50,
+    guidance: Annotated[float, typer.Option(help="Of denoising.")] = 7.5,
+    scans: Annotated[
+        Path | None,
+        typer.Option(help="Real scans to measure on as well: annotations.json and masks/."),
+    ] = None,
+    only: Annotated[str, typer.Option(help="Parts to run, by commas. Left out: all.")] = "",
 ) -> None:
     """Measure the models; writes REPORT/models.json, models.md and the sheets.
-
-    Args:
-        report: folder for the results.
-        diffusion, sam: as for `synthesize`.
-        items: how many items are painted and labelled, of all 25 categories in turn.
-        steps, guidance: of denoising.
-        scans: a folder of real scans with `annotations.json` and `masks/`, to measure on as well.
-        only: comma-separated names of the parts to run; all when empty.
 
     Raises:
         XsynError: no such weights, scans or part, the judge was not trained, or the report cannot

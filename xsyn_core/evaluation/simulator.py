@@ -166,17 +166,11 @@ def table(simulated: dict[str, list[Statistics]], real: Sequence[Statistics]) ->
 
 def main(
     scans: Annotated[Path, typer.Option(help="Folder of real scans.")],
-    out: Path = Path("runs/simulator.png"),
-    count: int = 48,
-    seed: int = 0,
+    out: Annotated[Path, typer.Option(help="The sheet.")] = Path("runs/simulator.png"),
+    count: Annotated[int, typer.Option(help="How many of each, at the most.")] = 48,
+    seed: Annotated[int, typer.Option(min=0, help="Of the choice and of the simulator.")] = 0,
 ) -> None:
     """Compare simulated scans with real ones: writes a sheet, prints a table.
-
-    Args:
-        scans: a folder of real scans.
-        out: the sheet.
-        count: how many of each, at the most.
-        seed: of the choice and of the simulator.
 
     Raises:
         XsynError: no scans, or the sheet cannot be written.

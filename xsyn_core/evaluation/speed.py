@@ -340,26 +340,23 @@ def page_row(diffusion: str, sam: str, repeats: int) -> Row:
 
 
 def main(
-    scan: Path | None = None,
-    diffusion: str = "embedded",
-    sam: str = "embedded",
-    device: str = "auto",
-    steps: int = 50,
-    repeats: int = 5,
-    seed: int = 0,
-    out: Path | None = None,
-    compiled: Annotated[bool, typer.Option("--compile")] = False,
+    scan: Annotated[
+        Path | None, typer.Option(help="An image. Left out: a simulated scan of 800 x 600.")
+    ] = None,
+    diffusion: Annotated[
+        str, typer.Option(help="embedded, a diffusers folder or file, or a hub id.")
+    ] = "embedded",
+    sam: Annotated[str, typer.Option(help="embedded, or a file of SAM weights.")] = "embedded",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    steps: Annotated[int, typer.Option(min=1, help="Of denoising.")] = 50,
+    repeats: Annotated[int, typer.Option(help="Turns of every comparison, after a warm-up.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Of the simulated scan.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="JSON file for the numbers.")] = None,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="As for `synthesize`: the UNet through torch.compile.")
+    ] = False,
 ) -> None:
     """Measure how long the page's steps take, side by side with what they replace.
-
-    Args:
-        scan: an image; a simulated scan of 800 x 600 if not given.
-        diffusion, sam, device: as for `synthesize`.
-        steps: of denoising.
-        repeats: turns of every comparison, after a warm-up.
-        seed: of the simulated scan.
-        out: a JSON file for the numbers.
-        compiled: as `--compile` for `synthesize`.
 
     Raises:
         XsynError: no such weights or scan, or fewer than one repeat.

@@ -11,6 +11,19 @@ from diffusers import AutoencoderKL
 from xsyn_core.training import architectures
 from xsyn_core.training.data import SIDE, Shard, halved, shards
 from xsyn_core.training.loop import Plan, autocast, pick_device, train
+from xsyn_core.training.options import (
+    Base,
+    Batch,
+    Data,
+    Device,
+    Out,
+    Rate,
+    Run,
+    Seed,
+    ShardCount,
+    Steps,
+    Workers,
+)
 
 CROP, CELL = 128, 8
 # The most noise on latents, in their standard deviations. A painter is never sure of its latents to
@@ -53,17 +66,17 @@ def reconstruction_loss(output: torch.Tensor, target: torch.Tensor) -> torch.Ten
 
 
 def main(
-    out: Path = Path("assets/diffusion/vae"),
-    data: Path = Path("runs/data"),
-    run: Path = Path("runs/autoencoder"),
-    base: Path | None = None,
-    steps: int = 6000,
-    batch: int = 8,
-    rate: float = 6e-4,
-    shard_count: int = 40,
-    seed: int = 0,
-    workers: int = 2,
-    device: str = "auto",
+    out: Out = Path("assets/diffusion/vae"),
+    data: Data = Path("runs/data"),
+    run: Run = Path("runs/autoencoder"),
+    base: Base = None,
+    steps: Steps = 6000,
+    batch: Batch = 8,
+    rate: Rate = 6e-4,
+    shard_count: ShardCount = 40,
+    seed: Seed = 0,
+    workers: Workers = 2,
+    device: Device = "auto",
 ) -> None:
     """Train the autoencoder; resumes from RUN, else goes on from the diffusers folder BASE, near
     whose latents it stays, else starts anew; writes a diffusers folder to OUT."""

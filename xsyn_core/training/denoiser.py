@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+import typer
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from tqdm import tqdm
@@ -20,6 +22,19 @@ from xsyn_core.training.attending import Attending, attention_loss
 from xsyn_core.training.data import NAMES, SIDE, Shard, halved, shards
 from xsyn_core.training.loop import Plan, autocast, pick_device, train
 from xsyn_core.training.objective import Denoiser
+from xsyn_core.training.options import (
+    Base,
+    Batch,
+    Data,
+    Device,
+    Out,
+    Rate,
+    Run,
+    Seed,
+    ShardCount,
+    Steps,
+    Workers,
+)
 
 WINDOW = 128
 CELL = 8
@@ -240,21 +255,23 @@ def _begin(base: Path | None, tokenizer: CLIPTokenizer) -> Denoiser:
 
 
 def main(
-    vae: Path = Path("assets/diffusion/vae"),
-    base: Path | None = None,
-    out: Path = Path("assets/diffusion"),
-    data: Path = Path("runs/data"),
-    latents: Path = Path("runs/latents"),
-    run: Path = Path("runs/denoiser"),
-    steps: int = 6000,
-    batch: int = 64,
-    rate: float = 1.2e-3,
-    shard_count: int = 100,
-    looks: int = 2,
-    copies: int = 1,
-    seed: int = 0,
-    workers: int = 2,
-    device: str = "auto",
+    vae: Annotated[Path, typer.Option(help="Autoencoder, a diffusers folder.")] = Path(
+        "assets/diffusion/vae"
+    ),
+    base: Base = None,
+    out: Out = Path("assets/diffusion"),
+    data: Data = Path("runs/data"),
+    latents: Annotated[Path, typer.Option(help="Cache of encoded windows.")] = Path("runs/latents"),
+    run: Run = Path("runs/denoiser"),
+    steps: Steps = 6000,
+    batch: Batch = 64,
+    rate: Rate = 1.2e-3,
+    shard_count: ShardCount = 100,
+    looks: Annotated[int, typer.Option(min=1, help="Scanners that show each window.")] = 2,
+    copies: Annotated[int, typer.Option(min=1, help="Times each is turned and boxed anew.")] = 1,
+    seed: Seed = 0,
+    workers: Workers = 2,
+    device: Device = "auto",
 ) -> None:
     """Train the embedded denoiser on simulated scans; resumes from RUN, else goes on from the
     diffusers folder BASE, else starts anew; writes a diffusers folder to OUT."""

@@ -7,10 +7,12 @@ pays to them, and the maps of that attention themselves.
 """
 
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+import typer
 from segment_anything.modeling import Sam
 
 from xsyn_core import sam_refiner
@@ -22,6 +24,19 @@ from xsyn_core.training.attended_items import Items, attended_items
 from xsyn_core.training.data import SIDE, halved
 from xsyn_core.training.looks import ZOOM, Look, Looks, again, batched, by_box, by_click
 from xsyn_core.training.loop import Plan, autocast, pick_device, train
+from xsyn_core.training.options import (
+    Base,
+    Batch,
+    Data,
+    Device,
+    Out,
+    Rate,
+    Run,
+    Seed,
+    ShardCount,
+    Steps,
+    Workers,
+)
 from xsyn_core.training.prompting import decode, mask_losses
 from xsyn_core.training.segmenter_data import Pictures, pictures
 
@@ -164,19 +179,21 @@ def thresholds(sam: Sam, data: list[Pictures], where: torch.device) -> tuple[flo
 
 
 def main(
-    out: Path = Path("assets/segmenter/sam.safetensors"),
-    data: Path = Path("runs/data"),
-    run: Path = Path("runs/segmenter"),
-    base: Path | None = None,
-    painter: Path = Path("assets/diffusion"),
-    steps: int = 6000,
-    batch: int = 32,
-    rate: float = 1.2e-3,
-    shard_count: int = 60,
-    item_shards: int = 20,
-    seed: int = 0,
-    workers: int = 2,
-    device: str = "auto",
+    out: Out = Path("assets/segmenter/sam.safetensors"),
+    data: Data = Path("runs/data"),
+    run: Run = Path("runs/segmenter"),
+    base: Base = None,
+    painter: Annotated[
+        Path, typer.Option(help="Diffusers folder that pays the attention of labels.")
+    ] = Path("assets/diffusion"),
+    steps: Steps = 6000,
+    batch: Batch = 32,
+    rate: Rate = 1.2e-3,
+    shard_count: ShardCount = 60,
+    item_shards: Annotated[int, typer.Option(min=0, help="Of them those to label items of.")] = 20,
+    seed: Seed = 0,
+    workers: Workers = 2,
+    device: Device = "auto",
 ) -> None:
     """Train the embedded segmenter and its refiner on simulated scans; resumes from RUN, else goes
     on from the weights BASE, else starts anew; writes the weights to OUT. Labels are learnt from
