@@ -231,5 +231,5 @@ def main(
     def on_save(average: Sam, done: int) -> None:
         save_sam(out, average, thresholds(average, shards, where), ZOOM)
 
-    plan = Plan(steps=steps, rate=rate, seed=seed, warmup=50 if base else 300, decay=0.4, ema=0.998)
+    plan = Plan(steps=steps, rate=rate, seed=seed, warmup=50 if base else 300, decay=0.7, ema=0.998)
     train(sam, draw, step, plan, run, on_save, workers)  # type: ignore[arg-type]
