@@ -83,6 +83,10 @@ def test_the_segmenter_goes_on_with_its_refiner(rendered, tmp_path, monkeypatch)
     for old, new in zip(before.parameters(), after.parameters(), strict=True):
         assert torch.allclose(old, new, atol=2e-2)
     assert (tmp_path / "run/items/00000").is_dir()
+    # what is written lies between the two
+    monkeypatch.setattr(segmenter, "KEPT", 1.0)
+    segmenter.main(out, rendered, tmp_path / "run", base, PAINTER, **{**told, "steps": 3})
+    assert not changed(before, load_sam(out))
 
 
 def test_the_embedded_segmenter_goes_on_from_its_like(rendered, tmp_path):

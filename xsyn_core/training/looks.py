@@ -151,14 +151,17 @@ def by_box(image, mask: np.ndarray, tight: np.ndarray, rng: np.random.Generator)
     return look(image, mask, _astray(tight, SPREAD, len(image), rng))
 
 
-def by_click(image, mask: np.ndarray, tight: np.ndarray, rng: np.random.Generator) -> Look:
-    """What a click means. The mask bool (H, H) has the image's pixels."""
-    return look(image, mask, None, _click(mask, tight, rng), np.ones(1, np.float32))
+def by_click(
+    image, mask: np.ndarray, tight: np.ndarray, rng: np.random.Generator, central: float = CENTRAL
+) -> Look:
+    """What a click means, by this chance in the middle of it. The mask bool (H, H) has the image's
+    pixels."""
+    return look(image, mask, None, _click(mask, tight, rng, central), np.ones(1, np.float32))
 
 
 def again(image, mask: np.ndarray, tight: np.ndarray, rng: np.random.Generator) -> Look:
     """What a click means, in the box of what it may have found at first, which holds it."""
-    click, (least, most) = _click(mask, tight, rng), ASTRAY
+    click, (least, most) = _click(mask, tight, rng, CENTRAL), ASTRAY
     found = _astray(tight, least * (most / least) ** rng.random(), len(image), rng)
     found[:2], found[2:] = np.minimum(found[:2], click[0] - 1), np.maximum(found[2:], click[0] + 1)
     return look(image, mask, found.clip(0, len(image)), click, np.ones(1, np.float32))
@@ -177,9 +180,11 @@ def batched(looks: Sequence[Look]) -> list[Looks]:
     ]
 
 
-def _click(mask: np.ndarray, tight: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _click(
+    mask: np.ndarray, tight: np.ndarray, rng: np.random.Generator, central: float
+) -> np.ndarray:
     """(1, 2), x and y."""
-    if rng.random() < CENTRAL:
+    if rng.random() < central:
         return middle(mask)[None].astype(np.float32)
     return prompt(mask, tight, KINDS[1], rng, len(mask))[1]
 
