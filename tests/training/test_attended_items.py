@@ -75,7 +75,7 @@ def test_labels_are_made_from_all_their_prompts(made):
     rng = np.random.default_rng(0)
     kinds = set()
     for _ in range(60):
-        found = items.look(0, rng)
+        found = items.query(0, rng)
         grey = bool((found.window == found.window[..., :1]).all())
         assert len(found.box) == 4 and (found.truth > 0.5).any()
         assert not (grey and len(found.points))

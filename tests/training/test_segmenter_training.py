@@ -71,8 +71,8 @@ def test_sam_and_its_refiner_learn_from_their_own_masks(shard):
     torch.manual_seed(0)
     sam = architectures.build_sam()
     sam.refiner = Refiner()
-    looks = sample([shard], [], 8, np.array([0.4, 0.4, 0.2, 0]), np.random.default_rng(1))
-    told = losses(sam, looks, torch.device("cpu"))
+    queries = sample([shard], [], 8, np.array([0.4, 0.4, 0.2, 0]), np.random.default_rng(1))
+    told = losses(sam, queries, torch.device("cpu"))
     # untrained the refiner leaves masks as they are
     assert {name for name in told if name.startswith("sam_")} == {
         "sam_box",
@@ -89,6 +89,6 @@ def test_sam_and_its_refiner_learn_from_their_own_masks(shard):
     }
     assert given == {"image_encoder", "prompt_encoder", "mask_decoder", "refiner"}
     # the loss is the same whatever the prompts are batched with
-    alone = [losses(sam, [some], torch.device("cpu"))["loss"] * len(some.truth) for some in looks]
-    mean = sum(alone) / sum(len(some.truth) for some in looks)
+    alone = [losses(sam, [some], torch.device("cpu"))["loss"] * len(some.truth) for some in queries]
+    mean = sum(alone) / sum(len(some.truth) for some in queries)
     assert told["loss"].item() == pytest.approx(mean.item(), rel=2e-2)

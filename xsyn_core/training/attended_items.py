@@ -26,8 +26,8 @@ from xsyn_core.training.data import (
     save_columns,
     shards,
 )
-from xsyn_core.training.looks import Look, look
 from xsyn_core.training.prompting import KINDS, prompt
+from xsyn_core.training.queries import Query, query
 from xsyn_core.weights import load_diffusion
 
 # Share of the prompts that are shown the map itself.
@@ -72,7 +72,7 @@ class Items:
             **{k: np.load(folder / f"{k}.npy", mmap_mode="r") for k in cls.__dataclass_fields__}
         )
 
-    def look(self, index: int, rng: np.random.Generator) -> Look:
+    def query(self, index: int, rng: np.random.Generator) -> Query:
         """A random one of the prompts that label an item."""
         mask, region = (
             np.unpackbits(bits[index], axis=-1).astype(bool) for bits in (self.masks, self.regions)
@@ -91,7 +91,7 @@ def labelled(
     attention: np.ndarray,
     region: np.ndarray,
     rng: np.random.Generator,
-) -> Look:
+) -> Query:
     """A random one of the prompts that label an item.
 
     Args:
@@ -101,7 +101,7 @@ def labelled(
     scale = len(image) / len(attention)
     x1, y1, x2, y2 = box
     if rng.random() < MAPS:
-        return look(refinement.picture_of(attention), mask, np.array(box, np.float32))
+        return query(refinement.picture_of(attention), mask, np.array(box, np.float32))
     placed = x1 * scale, y1 * scale, x2 * scale, y2 * scale
     if rng.random() < SHADED:
         image = shaded(image, mask, placed, rng)
@@ -111,7 +111,7 @@ def labelled(
     else:
         points, labels = refinement.topk_points(attention, region, box, 2**n - 1)
     points = (points * scale).astype(np.float32)
-    return look(image, mask, np.array(placed, np.float32), points, labels.astype(np.float32))
+    return query(image, mask, np.array(placed, np.float32), points, labels.astype(np.float32))
 
 
 def shaded(image: np.ndarray, mask: np.ndarray, box: Box, rng: np.random.Generator) -> np.ndarray:

@@ -23,7 +23,6 @@ from xsyn_core.sam_refiner import Refiner
 from xsyn_core.training import architectures
 from xsyn_core.training.attended_items import Items, attended_items
 from xsyn_core.training.data import SIDE, halved
-from xsyn_core.training.looks import ZOOM, Look, Looks, again, batched, by_box, by_click
 from xsyn_core.training.loop import Plan, autocast, pick_device, train
 from xsyn_core.training.options import (
     Base,
@@ -39,6 +38,7 @@ from xsyn_core.training.options import (
     Workers,
 )
 from xsyn_core.training.prompting import decode, mask_losses
+from xsyn_core.training.queries import ZOOM, Query, QueryBatch, again, batched, by_box, by_click
 from xsyn_core.training.segmenter_data import Pictures, pictures
 
 # How anything is asked for, and how often; the last share is of prompts after attention.
@@ -71,8 +71,8 @@ def anything(
     return image, mask, np.array(shard.boxes[index][which]), bool(shard.whole[index])
 
 
-def asked(data: list[Pictures], way: str, rng: np.random.Generator) -> Look:
-    """A look at anything, asked for in one of `WAYS`."""
+def asked(data: list[Pictures], way: str, rng: np.random.Generator) -> Query:
+    """A query for anything, asked for in one of `WAYS`."""
     image, mask, tight, whole = anything(data, rng)
     if not whole and way == "box" and rng.random() < HALVED:
         return by_box(halved(image), mask, tight / 2, rng)
@@ -85,22 +85,22 @@ def sample(
     batch: int,
     shares: np.ndarray,
     rng: np.random.Generator,
-) -> list[Looks]:
-    """Batches of looks, see `looks.batched`, each turned and mirrored at random.
+) -> list[QueryBatch]:
+    """Batches of queries, see `queries.batched`, each turned and mirrored at random.
 
     Args:
         items: may be empty where their share is 0.
-        batch: how many looks in all. shares: of each of `WAYS` and of the items.
+        batch: how many queries in all. shares: of each of `WAYS` and of the items.
     """
-    looks = []
+    queries = []
     for way in rng.choice(len(shares), batch, p=shares):
         if way < len(WAYS):
             one = asked(data, list(WAYS)[way], rng)
         else:
             shard = items[rng.integers(len(items))]
-            one = shard.look(int(rng.integers(len(shard.boxes))), rng)
-        looks.append(one.turned(int(rng.integers(4)), rng.random() < 0.5))
-    return batched(looks)
+            one = shard.query(int(rng.integers(len(shard.boxes))), rng)
+        queries.append(one.turned(int(rng.integers(4)), rng.random() < 0.5))
+    return batched(queries)
 
 
 def refined_losses(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
@@ -124,20 +124,20 @@ def _iou(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     return (on & there).sum((2, 3)).float() / (on | there).sum((2, 3)).clamp(min=1)
 
 
-def losses(sam: Sam, looks: list[Looks], where: torch.device) -> dict[str, torch.Tensor]:
-    """The mean loss of batches of looks, and mean IoU of what SAM and its refiner answer."""
+def losses(sam: Sam, queries: list[QueryBatch], where: torch.device) -> dict[str, torch.Tensor]:
+    """The mean loss of batches of queries, and mean IoU of what SAM and its refiner answer."""
 
     def joined(name: str) -> torch.Tensor:
-        return torch.cat([getattr(some, name) for some in looks]).to(where)
+        return torch.cat([getattr(some, name) for some in queries]).to(where)
 
     pixels = joined("window").permute(0, 3, 1, 2).float()
     truth = joined("truth")[:, None]
-    sizes = [len(some.truth) for some in looks]
+    sizes = [len(some.truth) for some in queries]
     with autocast(where):
         embeddings = sam.image_encoder((pixels - sam.pixel_mean) / sam.pixel_std).split(sizes)
     told: dict[str, torch.Tensor] = {}
     own, answers, names = [], [], []
-    for some, embedding, masks in zip(looks, embeddings, truth.split(sizes), strict=True):
+    for some, embedding, masks in zip(queries, embeddings, truth.split(sizes), strict=True):
         boxed, count = some.box.shape[1] > 0, some.labels.shape[1]
         box, points, labels = (x.to(where)[:, None] for x in (some.box, some.points, some.labels))
         with autocast(where):
@@ -177,8 +177,8 @@ def thresholds(sam: Sam, data: list[Pictures], where: torch.device) -> tuple[flo
     Never above the thresholds of the original.
     """
     rng = np.random.default_rng(4)
-    looks = (by_click(*anything(data, rng)[:3], rng, central=0) for _ in range(CLICKS))
-    (some,) = batched(list(looks))
+    queries = (by_click(*anything(data, rng)[:3], rng, central=0) for _ in range(CLICKS))
+    (some,) = batched(list(queries))
     pixels = some.window.to(where).permute(0, 3, 1, 2).float()
     box, points, labels = (x.to(where)[:, None] for x in (some.box, some.points, some.labels))
     with autocast(where):
@@ -235,12 +235,12 @@ def main(
     begun = {name: values.clone() for name, values in sam.state_dict().items()}
     boxes = np.eye(len(shares))[0]
 
-    def draw(k: int, rng: np.random.Generator) -> list[Looks]:
+    def draw(k: int, rng: np.random.Generator) -> list[QueryBatch]:
         now = boxes if base is None and k < BOXES_FIRST else shares
         return sample(shards, items, batch, now, rng)
 
-    def step(k: int, looks: list[Looks]) -> dict[str, torch.Tensor]:
-        return losses(sam, looks, where)
+    def step(k: int, queries: list[QueryBatch]) -> dict[str, torch.Tensor]:
+        return losses(sam, queries, where)
 
     def on_save(average: Sam, done: int) -> None:
         if base is not None:

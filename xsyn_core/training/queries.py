@@ -31,7 +31,7 @@ CENTRAL = 0.6
 
 
 @dataclass(frozen=True)
-class Look:
+class Query:
     """A prompt as `Segmenter.segment` answers it, points alone first.
 
     Attributes:
@@ -51,7 +51,7 @@ class Look:
     labels: np.ndarray
     truth: np.ndarray
 
-    def turned(self, turns: int, mirrored: bool) -> "Look":
+    def turned(self, turns: int, mirrored: bool) -> "Query":
         """As `np.rot90` turns pictures so often, then flipped left to right by choice."""
 
         def picture(values: np.ndarray, axes: tuple[int, int] = (0, 1)) -> np.ndarray:
@@ -66,7 +66,7 @@ class Look:
         corners = places(self.box.reshape(-1, 2))
         if len(corners):
             corners = np.concatenate([corners.min(0), corners.max(0)])
-        return Look(
+        return Query(
             picture(self.window),
             picture(self.pixels),
             picture(self.drawing, (1, 2)),
@@ -78,8 +78,8 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Looks:
-    """Looks with prompts of one kind: the same, each with a first axis more."""
+class QueryBatch:
+    """QueryBatch with prompts of one kind: the same, each with a first axis more."""
 
     window: torch.Tensor
     pixels: torch.Tensor
@@ -90,13 +90,13 @@ class Looks:
     truth: torch.Tensor
 
 
-def look(
+def query(
     image: np.ndarray,
     mask: np.ndarray,
     box: np.ndarray | None,
     points: np.ndarray | None = None,
     labels: np.ndarray | None = None,
-) -> Look:
+) -> Query:
     """One prompt.
 
     Args:
@@ -121,7 +121,7 @@ def look(
     drawing = sam_refiner.drawn(
         corners / finer if len(corners) else None, places / finer, marks, CELLS
     )
-    return Look(
+    return Query(
         # as `Segmenter.embed` resizes
         np.array(Image.fromarray(seen).resize((SIDE, SIDE), Image.Resampling.BILINEAR)),
         sam_refiner.shrunk(seen, CELLS),
@@ -146,36 +146,36 @@ def _shares(mask: np.ndarray, view: np.ndarray) -> np.ndarray:
     return cv2.warpAffine(fine, matrix, (CELLS, CELLS), flags=flags)
 
 
-def by_box(image, mask: np.ndarray, tight: np.ndarray, rng: np.random.Generator) -> Look:
-    """What lies in a box (4,), pixels of the image; other arguments as in `look`."""
-    return look(image, mask, _astray(tight, SPREAD, len(image), rng))
+def by_box(image, mask: np.ndarray, tight: np.ndarray, rng: np.random.Generator) -> Query:
+    """What lies in a box (4,), pixels of the image; other arguments as in `query`."""
+    return query(image, mask, _astray(tight, SPREAD, len(image), rng))
 
 
 def by_click(
     image, mask: np.ndarray, tight: np.ndarray, rng: np.random.Generator, central: float = CENTRAL
-) -> Look:
+) -> Query:
     """What a click means, by this chance in the middle of it. The mask bool (H, H) has the image's
     pixels."""
-    return look(image, mask, None, _click(mask, tight, rng, central), np.ones(1, np.float32))
+    return query(image, mask, None, _click(mask, tight, rng, central), np.ones(1, np.float32))
 
 
-def again(image, mask: np.ndarray, tight: np.ndarray, rng: np.random.Generator) -> Look:
+def again(image, mask: np.ndarray, tight: np.ndarray, rng: np.random.Generator) -> Query:
     """What a click means, in the box of what it may have found at first, which holds it."""
     click, (least, most) = _click(mask, tight, rng, CENTRAL), ASTRAY
     found = _astray(tight, least * (most / least) ** rng.random(), len(image), rng)
     found[:2], found[2:] = np.minimum(found[:2], click[0] - 1), np.maximum(found[2:], click[0] + 1)
-    return look(image, mask, found.clip(0, len(image)), click, np.ones(1, np.float32))
+    return query(image, mask, found.clip(0, len(image)), click, np.ones(1, np.float32))
 
 
-def batched(looks: Sequence[Look]) -> list[Looks]:
+def batched(queries: Sequence[Query]) -> list[QueryBatch]:
     """Batches of tensors, one for each kind of prompt: padding them to one length would show
     SAM's decoder tokens that it never meets in use."""
-    kinds: dict[tuple[bool, int], list[Look]] = {}
-    for one in looks:
+    kinds: dict[tuple[bool, int], list[Query]] = {}
+    for one in queries:
         kinds.setdefault((len(one.box) > 0, len(one.labels)), []).append(one)
-    names = [field.name for field in fields(Look)]
+    names = [field.name for field in fields(Query)]
     return [
-        Looks(*(torch.from_numpy(np.stack([getattr(one, n) for one in some])) for n in names))
+        QueryBatch(*(torch.from_numpy(np.stack([getattr(one, n) for one in some])) for n in names))
         for some in kinds.values()
     ]
 

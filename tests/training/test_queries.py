@@ -8,9 +8,9 @@ from xsyn_core import sam_refiner
 from xsyn_core.boxes import of_mask
 from xsyn_core.prompt_windows import window
 from xsyn_core.segmentation import Segmenter
-from xsyn_core.training import architectures, looks, segmenter_data
+from xsyn_core.training import architectures, queries, segmenter_data
 from xsyn_core.training.data import SIDE
-from xsyn_core.training.looks import CELLS, Look, batched, look
+from xsyn_core.training.queries import CELLS, Query, batched, query
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +35,11 @@ def bent(side: int) -> np.ndarray:
 
 @pytest.mark.parametrize("side", [128, 256])
 @pytest.mark.parametrize("pointed", [False, True])
-def test_a_look_is_what_the_segmenter_sees(side, pointed):
+def test_a_query_is_what_the_segmenter_sees(side, pointed):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         sam = architectures.build_sam()
-    sam.zoom = looks.ZOOM
+    sam.zoom = queries.ZOOM
     seen = {}
 
     class Watching(sam_refiner.Refiner):
@@ -57,7 +57,7 @@ def test_a_look_is_what_the_segmenter_sees(side, pointed):
     image = placed(side)
     embedding = segmenter.embed(image)
     segmenter.segment(embedding, box, *asked)
-    got = look(image, bent(128), box, *asked)
+    got = query(image, bent(128), box, *asked)
     window = torch.from_numpy(got.window).permute(2, 0, 1).float()
     torch.testing.assert_close(seen["window"], sam.preprocess(window))
     pixels = sam_refiner.seen(torch.from_numpy(got.pixels)[None])[0]
@@ -79,9 +79,9 @@ def test_a_look_is_what_the_segmenter_sees(side, pointed):
 def test_truth_is_the_share_of_each_cell(box):
     rng = np.random.default_rng(0)
     mask = np.kron(rng.random((32, 32)) < 0.4, np.ones((8, 8), bool))
-    found = look(placed(SIDE), mask, None if box is None else np.float32(box))
+    found = query(placed(SIDE), mask, None if box is None else np.float32(box))
     whole = 0, 0, SIDE, SIDE
-    x1, y1, x2, y2 = whole if box is None else window(box, (SIDE, SIDE), looks.ZOOM)
+    x1, y1, x2, y2 = whole if box is None else window(box, (SIDE, SIDE), queries.ZOOM)
     shares = np.zeros((CELLS, CELLS))
     for row in range(CELLS):
         for column in range(CELLS):
@@ -98,10 +98,10 @@ def test_truth_is_the_share_of_each_cell(box):
         assert abs((error * slope).sum() / (slope**2).sum()) < 0.03
 
 
-def test_looks_turn_whole():
+def test_queries_turn_whole():
     mask = bent(SIDE)
     box, points = np.float32([120, 60, 200, 100]), np.float32([[130, 70], [190, 95]])
-    one = look(placed(SIDE), mask, box, points, np.float32([1, 0]))
+    one = query(placed(SIDE), mask, box, points, np.float32([1, 0]))
     ways = set()
     for turns in range(4):
         for mirrored in (False, True):
@@ -123,7 +123,7 @@ def test_looks_turn_whole():
     assert len(ways) == 8
 
 
-def astray(found: list[Look]) -> float:
+def astray(found: list[Query]) -> float:
     """By how much of a side boxes miss what is asked for, at the median."""
     off = []
     for one in found:
@@ -143,9 +143,9 @@ def test_anything_is_asked_for_in_three_ways(pictures):
                 pictures.boxes[index][which],
                 rng,
             )
-            boxed.append(looks.by_box(*asked))
-            clicked.append(looks.by_click(*asked))
-            again.append(looks.again(*asked))
+            boxed.append(queries.by_box(*asked))
+            clicked.append(queries.by_click(*asked))
+            again.append(queries.again(*asked))
     assert len(boxed) > 20
     assert all(len(one.box) == 4 and not len(one.points) for one in boxed)
     assert all(not len(one.box) and len(one.points) == 1 for one in clicked)
@@ -170,8 +170,8 @@ def test_clicks_are_on_the_middle_of_things_more_often_than_not(pictures):
     rng = np.random.default_rng(1)
     image, mask = np.array(pictures.images[0]), bent(SIDE)
     tight = np.array(of_mask(mask), np.float32)
-    found = [looks.by_click(image, mask, tight, rng).points[0] for _ in range(60)]
-    middle = looks.middle(mask)
+    found = [queries.by_click(image, mask, tight, rng).points[0] for _ in range(60)]
+    middle = queries.middle(mask)
     share = np.mean([np.abs(xy - middle).max() < 1e-3 for xy in found])
     assert 0.4 < share < 0.8
     assert all(mask[int(y), int(x)] for x, y in found)
@@ -181,7 +181,7 @@ def test_batches_are_of_one_kind(pictures):
     rng = np.random.default_rng(2)
     image, mask = np.array(pictures.images[0]), bent(SIDE)
     tight = np.array(of_mask(mask), np.float32)
-    some = [way(image, mask, tight, rng) for way in (looks.by_box, looks.by_click) * 3]
+    some = [way(image, mask, tight, rng) for way in (queries.by_box, queries.by_click) * 3]
     found = batched(some)
     assert [(b.box.shape, b.points.shape) for b in found] == [
         ((3, 4), (3, 0, 2)),
