@@ -11,21 +11,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from xsyn_core.errors import XsynError
+from xsyn_core.training import options
 from xsyn_core.training.data import NAMES, Shard, shards
 from xsyn_core.training.loop import Plan, autocast, pick_device, train
-from xsyn_core.training.options import (
-    Base,
-    Batch,
-    Data,
-    Device,
-    Out,
-    Rate,
-    Run,
-    Seed,
-    ShardCount,
-    Steps,
-    Workers,
-)
 
 CROP = 64
 # The most channels between the two convolutions of a block: more would not judge better.
@@ -232,17 +220,17 @@ def learn(
 
 
 def main(
-    out: Out = Path("assets/evaluation/classifier.safetensors"),
-    data: Data = Path("runs/data"),
-    run: Run = Path("runs/classifier"),
-    base: Base = None,
-    steps: Steps = 3000,
-    batch: Batch = 64,
-    rate: Rate = 1e-3,
-    shard_count: ShardCount = 100,
-    seed: Seed = 0,
-    workers: Workers = 2,
-    device: Device = "auto",
+    out: options.Out = Path("assets/evaluation/classifier.safetensors"),
+    data: options.Data = Path("runs/data"),
+    run: options.Run = Path("runs/classifier"),
+    base: options.Base = None,
+    steps: options.Steps = 3000,
+    batch: options.Batch = 64,
+    rate: options.Rate = 1e-3,
+    shard_count: options.ShardCount = 100,
+    seed: options.Seed = 0,
+    workers: options.Workers = 2,
+    device: options.Device = "auto",
 ) -> None:
     """Train the judge of painted items on simulated crops; resumes from RUN, else goes on from the
     weights BASE, else starts anew."""

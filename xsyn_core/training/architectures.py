@@ -24,6 +24,8 @@ TEXT_WIDTH = 128
 # The autoencoder sees 4x4 pixel blocks as channels: three quarters of the arithmetic of a plain
 # f = 8 autoencoder is spent at full resolution, where it buys little.
 PATCH = 4
+# Pixels a side of a latent cell.
+CELL = 8
 # Empty grounding slots take part in the gated attention: few of them leave it to the objects.
 GROUNDING_SLOTS = 8
 # How far guided outputs get the spread of conditional ones (see `inpainting.guided`): measured by

@@ -20,9 +20,11 @@ from xsyn_core.training.data import (
     MASK_SIDE,
     NAMES,
     SIDE,
+    WINDOW,
     Shard,
     halved,
     in_parallel,
+    open_columns,
     save_columns,
     shards,
 )
@@ -42,8 +44,6 @@ HALVED = 0.5
 # Windows whose attention is asked for at once, and the share of those in which another item is
 # painted into another box.
 TOGETHER, PAINTED = 16, 0.4
-# Pixels a side of what is painted.
-WINDOW = SIDE // 2
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,7 @@ class Items:
 
     @classmethod
     def open(cls, folder: Path) -> "Items":
-        return cls(
-            **{k: np.load(folder / f"{k}.npy", mmap_mode="r") for k in cls.__dataclass_fields__}
-        )
+        return cls(**open_columns(folder, cls.__dataclass_fields__))
 
     def query(self, index: int, rng: np.random.Generator) -> Query:
         """A random one of the prompts that label an item."""

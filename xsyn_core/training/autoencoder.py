@@ -8,24 +8,11 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
 
-from xsyn_core.training import architectures
-from xsyn_core.training.data import SIDE, Shard, halved, shards
+from xsyn_core.training import architectures, options
+from xsyn_core.training.data import SIDE, WINDOW, Shard, halved, shards
 from xsyn_core.training.loop import Plan, autocast, pick_device, train
-from xsyn_core.training.options import (
-    Base,
-    Batch,
-    Data,
-    Device,
-    Out,
-    Rate,
-    Run,
-    Seed,
-    ShardCount,
-    Steps,
-    Workers,
-)
 
-CROP, CELL = 128, 8
+CROP = WINDOW
 # The most noise on latents, in their standard deviations. A painter is never sure of its latents to
 # the last digit: without noise here, what is uncertain in an item comes out as patches and bent
 # edges (Yang et al., "Latent Denoising Makes Good Visual Tokenizers", 2025).
@@ -66,17 +53,17 @@ def reconstruction_loss(output: torch.Tensor, target: torch.Tensor) -> torch.Ten
 
 
 def main(
-    out: Out = Path("assets/diffusion/vae"),
-    data: Data = Path("runs/data"),
-    run: Run = Path("runs/autoencoder"),
-    base: Base = None,
-    steps: Steps = 6000,
-    batch: Batch = 8,
-    rate: Rate = 6e-4,
-    shard_count: ShardCount = 40,
-    seed: Seed = 0,
-    workers: Workers = 2,
-    device: Device = "auto",
+    out: options.Out = Path("assets/diffusion/vae"),
+    data: options.Data = Path("runs/data"),
+    run: options.Run = Path("runs/autoencoder"),
+    base: options.Base = None,
+    steps: options.Steps = 6000,
+    batch: options.Batch = 8,
+    rate: options.Rate = 6e-4,
+    shard_count: options.ShardCount = 40,
+    seed: options.Seed = 0,
+    workers: options.Workers = 2,
+    device: options.Device = "auto",
 ) -> None:
     """Train the autoencoder; resumes from RUN, else goes on from the diffusers folder BASE, near
     whose latents it stays, else starts anew; writes a diffusers folder to OUT."""
@@ -90,7 +77,8 @@ def main(
     def draw(k: int, rng: np.random.Generator) -> tuple[torch.Tensor, ...]:
         # mostly little: noise costs detail, and much of it more than it helps
         amount = NOISE * rng.random((batch, 1, 1, 1)) ** 2
-        shape = batch, model.config.latent_channels, CROP // CELL, CROP // CELL
+        grid = CROP // architectures.CELL
+        shape = batch, model.config.latent_channels, grid, grid
         noise = rng.standard_normal(shape, np.float32)
         return crops(pictures, batch, rng), *map(torch.from_numpy, (np.float32(amount), noise))
 

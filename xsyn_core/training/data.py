@@ -8,7 +8,7 @@ windows twice, the second time with the window's own item on a plain background.
 
 import multiprocessing
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,6 +23,8 @@ from xsyn_core.simulation.rendering import attenuation, attitude, silhouette
 from xsyn_core.simulation.scene import Scene, item_window, random_scene
 
 SIDE = 256
+# Pixels a side of what is painted, see `halved`.
+WINDOW = SIDE // 2
 MASK_SIDE = 128
 SCENES = 80
 WINDOWS = 4
@@ -79,9 +81,8 @@ class Shard:
     @classmethod
     def open(cls, folder: Path, look: int) -> "Shard":
         names = {k: f"{k}{look}" if k in _EXPOSED else k for k in cls.__dataclass_fields__}
-        return cls(
-            **{k: np.load(folder / f"{file}.npy", mmap_mode="r") for k, file in names.items()}
-        )
+        maps = open_columns(folder, names.values())
+        return cls(**{k: maps[file] for k, file in names.items()})
 
     def silhouettes(self, index: int) -> np.ndarray:
         """bool (MAX_OBJECTS, MASK_SIDE, MASK_SIDE) of one picture."""
@@ -96,6 +97,11 @@ def save_columns(folder: Path, columns: Mapping[str, np.ndarray]) -> None:
     for name, values in columns.items():
         np.save(temporary / f"{name}.npy", values)
     temporary.rename(folder)
+
+
+def open_columns(folder: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Arrays of such a folder as memory maps."""
+    return {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names}
 
 
 def halved(image: np.ndarray) -> np.ndarray:

@@ -17,27 +17,13 @@ from xsyn_core import grounding
 from xsyn_core.attitudes import Attitudes, hint, words
 from xsyn_core.categories import phrase
 from xsyn_core.errors import XsynError
-from xsyn_core.training import architectures, objective
+from xsyn_core.training import architectures, objective, options
+from xsyn_core.training.architectures import CELL
 from xsyn_core.training.attending import Attending, attention_loss
-from xsyn_core.training.data import NAMES, SIDE, Shard, halved, shards
+from xsyn_core.training.data import NAMES, SIDE, WINDOW, Shard, halved, shards
 from xsyn_core.training.loop import Plan, autocast, pick_device, train
 from xsyn_core.training.objective import Denoiser
-from xsyn_core.training.options import (
-    Base,
-    Batch,
-    Data,
-    Device,
-    Out,
-    Rate,
-    Run,
-    Seed,
-    ShardCount,
-    Steps,
-    Workers,
-)
 
-WINDOW = 128
-CELL = 8
 SLOTS = architectures.GROUNDING_SLOTS
 # More items than this in one window are rare, in training as in use.
 MOST = 3
@@ -258,20 +244,20 @@ def main(
     vae: Annotated[Path, typer.Option(help="Autoencoder, a diffusers folder.")] = Path(
         "assets/diffusion/vae"
     ),
-    base: Base = None,
-    out: Out = Path("assets/diffusion"),
-    data: Data = Path("runs/data"),
+    base: options.Base = None,
+    out: options.Out = Path("assets/diffusion"),
+    data: options.Data = Path("runs/data"),
     latents: Annotated[Path, typer.Option(help="Cache of encoded windows.")] = Path("runs/latents"),
-    run: Run = Path("runs/denoiser"),
-    steps: Steps = 6000,
-    batch: Batch = 64,
-    rate: Rate = 1.2e-3,
-    shard_count: ShardCount = 100,
+    run: options.Run = Path("runs/denoiser"),
+    steps: options.Steps = 6000,
+    batch: options.Batch = 64,
+    rate: options.Rate = 1.2e-3,
+    shard_count: options.ShardCount = 100,
     looks: Annotated[int, typer.Option(min=1, help="Scanners that show each window.")] = 2,
     copies: Annotated[int, typer.Option(min=1, help="Times each is turned and boxed anew.")] = 1,
-    seed: Seed = 0,
-    workers: Workers = 2,
-    device: Device = "auto",
+    seed: options.Seed = 0,
+    workers: options.Workers = 2,
+    device: options.Device = "auto",
 ) -> None:
     """Train the embedded denoiser on simulated scans; resumes from RUN, else goes on from the
     diffusers folder BASE, else starts anew; writes a diffusers folder to OUT."""

@@ -25,7 +25,7 @@ from xsyn_core.diffusion import Condition, Diffusion
 from xsyn_core.errors import XsynError
 from xsyn_core.inpainting import denoise
 from xsyn_core.sample import FrameMode
-from xsyn_core.training import objective, processes
+from xsyn_core.training import objective, options, processes
 from xsyn_core.training.architectures import save_diffusion
 from xsyn_core.training.finetuning_data import (
     claim,
@@ -187,7 +187,7 @@ def main(
     sheet: Annotated[int, typer.Option(min=0, help="Samples painted at every save.")] = 4,
     save_every: Annotated[float, typer.Option(min=0, help="Seconds between saves.")] = 900.0,
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    device: options.Device = "auto",
 ) -> None:
     """Fine-tune a grounded diffusion model on scans of your own (Section V-A).
 

@@ -23,7 +23,7 @@ from xsyn_core.curation.files import writable
 from xsyn_core.curation.readers import read_dataset
 from xsyn_core.errors import XsynError
 from xsyn_core.segmentation import Segmenter, save_sam
-from xsyn_core.training import processes
+from xsyn_core.training import options, processes
 from xsyn_core.training.finetuning_data import (
     Selection,
     claim,
@@ -266,7 +266,7 @@ def main(
     ] = 0.0,
     save_every: Annotated[float, typer.Option(min=0, help="Seconds between saves.")] = 300.0,
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    device: options.Device = "auto",
 ) -> None:
     """Fine-tune SAM's mask decoder on scans of your own, with box and point prompts.
 

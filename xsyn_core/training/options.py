@@ -10,7 +10,7 @@ Data = Annotated[Path, typer.Option(help="Simulated scans; what is missing is re
 Run = Annotated[Path, typer.Option(help="Folder of checkpoint and losses; it is resumed from.")]
 Base = Annotated[Path | None, typer.Option(help="Weights to go on from. Left out: from nothing.")]
 Steps = Annotated[int, typer.Option(min=1, help="In all, counted from the first run.")]
-Batch = Annotated[int, typer.Option(min=1, help="Of a step, in each process.")]
+Batch = Annotated[int, typer.Option(min=1, help="Rows a step, in each process.")]
 Rate = Annotated[float, typer.Option(help="Learning rate, after warm-up and before its decay.")]
 ShardCount = Annotated[int, typer.Option(min=1, help="Shards of 80 scenes to learn from.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of everything random, scans included.")]

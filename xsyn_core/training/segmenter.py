@@ -20,23 +20,10 @@ from xsyn_core import sam_refiner
 from xsyn_core.errors import XsynError
 from xsyn_core.sam_checkpoint import THRESHOLDS, load_sam, save_sam
 from xsyn_core.sam_refiner import Refiner
-from xsyn_core.training import architectures
+from xsyn_core.training import architectures, options
 from xsyn_core.training.attended_items import Items, attended_items
 from xsyn_core.training.data import SIDE, halved
 from xsyn_core.training.loop import Plan, autocast, pick_device, train
-from xsyn_core.training.options import (
-    Base,
-    Batch,
-    Data,
-    Device,
-    Out,
-    Rate,
-    Run,
-    Seed,
-    ShardCount,
-    Steps,
-    Workers,
-)
 from xsyn_core.training.prompting import decode, mask_losses
 from xsyn_core.training.queries import ZOOM, Query, QueryBatch, again, batched, by_box, by_click
 from xsyn_core.training.segmenter_data import Pictures, pictures
@@ -142,16 +129,16 @@ def losses(sam: Sam, queries: list[QueryBatch], where: torch.device) -> dict[str
         box, points, labels = (x.to(where)[:, None] for x in (some.box, some.points, some.labels))
         with autocast(where):
             logits, predicted = decode(sam, embedding, box, points, labels, (boxed, count, 0))
-        names.append("label" if count > 1 else "again" if count and boxed else "box")
         each = mask_losses(logits, masks)
         iou = _iou(logits, masks)
         if not boxed:
             # a click may mean a part or the whole: the best of three masks learns from it
-            names[-1] = "click"
+            names.append("click")
             told["best"] = iou[:, 1:].max(1).values.mean()
             each = (each[:, 1:].min(1).values + each[:, 0]) / 2
             off = (predicted - iou).square().mean(1)
         else:
+            names.append("label" if count > 1 else "again" if count else "box")
             each, off = each[:, 0], (predicted - iou).square()[:, 0]
         own.append(each + off)
         answers.append(logits)
@@ -192,21 +179,21 @@ def thresholds(sam: Sam, data: list[Pictures], where: torch.device) -> tuple[flo
 
 
 def main(
-    out: Out = Path("assets/segmenter/sam.safetensors"),
-    data: Data = Path("runs/data"),
-    run: Run = Path("runs/segmenter"),
-    base: Base = None,
+    out: options.Out = Path("assets/segmenter/sam.safetensors"),
+    data: options.Data = Path("runs/data"),
+    run: options.Run = Path("runs/segmenter"),
+    base: options.Base = None,
     painter: Annotated[
         Path, typer.Option(help="Diffusers folder that pays the attention of labels.")
     ] = Path("assets/diffusion"),
-    steps: Steps = 6000,
-    batch: Batch = 32,
-    rate: Rate = 1.2e-3,
-    shard_count: ShardCount = 60,
+    steps: options.Steps = 6000,
+    batch: options.Batch = 32,
+    rate: options.Rate = 1.2e-3,
+    shard_count: options.ShardCount = 60,
     item_shards: Annotated[int, typer.Option(min=0, help="Of them those to label items of.")] = 20,
-    seed: Seed = 0,
-    workers: Workers = 2,
-    device: Device = "auto",
+    seed: options.Seed = 0,
+    workers: options.Workers = 2,
+    device: options.Device = "auto",
 ) -> None:
     """Train the embedded segmenter and its refiner on simulated scans; resumes from RUN, else goes
     on from the weights BASE, else starts anew; writes the weights to OUT. Labels are learnt from

@@ -14,7 +14,14 @@ from xsyn_core.boxes import of_mask
 from xsyn_core.simulation.dataset import photograph
 from xsyn_core.simulation.rendering import silhouette
 from xsyn_core.simulation.scene import item_window, random_scene
-from xsyn_core.training.data import MAX_OBJECTS, NAMES, SIDE, in_parallel, save_columns
+from xsyn_core.training.data import (
+    MAX_OBJECTS,
+    NAMES,
+    SIDE,
+    in_parallel,
+    open_columns,
+    save_columns,
+)
 
 SCENES = 80
 # Windows of one scene, and the prohibited items in it.
@@ -42,9 +49,7 @@ class Pictures:
 
     @classmethod
     def open(cls, folder: Path) -> "Pictures":
-        return cls(
-            **{k: np.load(folder / f"{k}.npy", mmap_mode="r") for k in cls.__dataclass_fields__}
-        )
+        return cls(**open_columns(folder, cls.__dataclass_fields__))
 
     def silhouette(self, index: int, which: int) -> np.ndarray:
         """bool (SIDE, SIDE), an object of a picture."""
