@@ -77,7 +77,9 @@ class Painter:
                 if progress.preview is not None:
                     crop_shown = crop(session, progress.preview)
                 painting = progress.result or painting
-                text = f"Step {progress.step} of {progress.steps}"
+                text = f"Step {progress.step} of {asked.steps}"
+                if progress.step > asked.steps:
+                    text = "Finishing in detail"
                 yield canvas(
                     live={
                         "painting": True,

@@ -170,6 +170,12 @@ class Diffusion:
         return self.unet.config.get("guidance_rescale", 0.0)
 
     @property
+    def finishing(self) -> int:
+        """The timestep below which the model can finish windows of twice its side (see
+        `finishing`); 0 for none."""
+        return self.unet.config.get("finishing", 0)
+
+    @property
     def slots(self) -> int:
         """How many objects one frame can ground."""
         return self.unet.config.get("grounding_slots", SLOTS)

@@ -27,6 +27,7 @@ from xsyn_core.concealment import (
 )
 from xsyn_core.diffusion import Condition
 from xsyn_core.errors import XsynError
+from xsyn_core.finishing import finish, finishing_steps, pixels_of, repainted_cells
 from xsyn_core.frames import Frame, whole, windows
 from xsyn_core.inpainting import denoise
 from xsyn_core.painting import Painting, Progress, Window
@@ -101,14 +102,16 @@ class Synthesizer:
         else:
             frames = windows(places, scan.size, model.side)
         images = torch.stack([to_tensor(frame.cut(scan.pixels)) for frame, _ in frames])
-        masks = torch.ones(len(frames), 1, *(v // model.factor for v in frames[0][0].size))
+        masks = torch.stack(
+            [
+                1 - torch.from_numpy(self._cells(request, frame, members)).float()[None]
+                for frame, members in frames
+            ]
+        )
         rng = np.random.default_rng(request.seed)
         attitudes = [model.attitudes.choose(n, b, rng) for n, b in zip(names, places, strict=True)]
         conditions, columns = [], []
-        for row, (frame, members) in enumerate(frames):
-            for i in members:
-                x1, y1, x2, y2 = frame.cells(places[i], model.factor)
-                masks[row, 0, y1:y2, x1:x2] = 0
+        for frame, members in frames:
             here = tuple(names[i] for i in members), tuple(attitudes[i] for i in members)
             text = grounding.prompt(*here)
             units = tuple(frame.unit(places[i]) for i in members)
@@ -132,6 +135,9 @@ class Synthesizer:
             if during:
                 after = during_denoising(during[: len(frames)], request.alpha, request.placement)
         every = max(1, round(request.steps / PREVIEWS))
+        painted = draft.windows[: len(frames)]
+        extra = finishing_steps(model, request, painted)
+        total = request.steps + extra
         for step in denoise(
             model,
             images,
@@ -144,26 +150,32 @@ class Synthesizer:
             maps=maps,
             after=after,
         ):
-            if step.number == request.steps:
-                break
             preview = None
-            if step.number % every == 0:
-                preview = self._paste(scan, request, frames, masks, step.latents, maps)
-            yield Progress(step.number, request.steps, preview)
-        latents = step.latents.cpu()
-        clear = self._paste(scan, request, frames, masks, latents, maps)
-        finished = tuple(
-            replace(window, latents=latents[row]) if row < len(frames) else window
-            for row, window in enumerate(draft.windows)
-        )
+            if step.number % every == 0 or step.number == request.steps:
+                painted = _filled(painted, step.latents)
+                clear = preview = self._paste(scan, request, painted, maps)
+            if step.number < total:
+                yield Progress(step.number, total, preview)
+        if extra:
+            for number, finished in finish(model, scan, request, painted, conditions):
+                if finished is None:
+                    yield Progress(request.steps + number, total)
+                else:
+                    painted = finished
+            clear = self._paste(scan, request, painted, maps)
         attention: list[Any] = [None] * len(places)
         for row, (frame, members) in enumerate(frames):
             for i, values in zip(members, maps.maps(row, frame.size), strict=True):
                 attention[i] = np.maximum(frame.restore(values, scan.size), 0)
-        painting = replace(draft, windows=finished, clear=clear, attention=tuple(attention))
+        painting = replace(
+            draft,
+            windows=(*painted, *draft.windows[len(frames) :]),
+            clear=clear,
+            attention=tuple(attention),
+        )
         if during:
             painting = self._keep_every_step(painting, during, len(frames))
-        yield Progress(request.steps, request.steps, painting.clear, painting)
+        yield Progress(total, total, painting.clear, painting)
 
     def made(self, painting: Painting) -> bool:
         """Whether these models painted it; others cannot read its latents."""
@@ -370,26 +382,24 @@ class Synthesizer:
             )
         return tuple(result)
 
+    def _cells(self, request: Request, frame: Frame, members: Sequence[int]) -> np.ndarray:
+        """The latent cells of a frame that are repainted: bool (h, w)."""
+        here = [request.groundings[i].box for i in members]
+        return repainted_cells(frame, here, self.models.diffusion.factor)
+
     def _paste(
-        self,
-        scan: Scan,
-        request: Request,
-        frames: Sequence[tuple[Frame, tuple[int, ...]]],
-        masks: torch.Tensor,
-        latents: torch.Tensor,
-        maps: AttentionMaps,
+        self, scan: Scan, request: Request, windows: Sequence[Window], maps: AttentionMaps
     ) -> np.ndarray:
         """The scan with what was painted inside the grounding boxes and their feather."""
         image, model = scan.pixels.copy(), self.models.diffusion
         background = request.background if request.variant == "add" else "repaint"
-        for row, (decoded, (frame, members)) in enumerate(
-            zip(model.decode(latents), frames, strict=True)
-        ):
-            repainted = masks[row, 0].numpy() == 0
-            repainted = repainted.repeat(model.factor, 0).repeat(model.factor, 1)
+        for row, window in enumerate(windows):
+            frame, members = window.frame, window.grounded
+            repainted = pixels_of(self._cells(request, frame, members), model.factor)
             targets = [request.groundings[i].box for i in members]
             attention = maps.maps(row, frame.size)
-            put_back(image, frame, to_pixels(decoded), repainted, targets, attention, background)
+            decoded = to_pixels(model.decode(window.latents[None])[0])
+            put_back(image, frame, decoded, repainted, targets, attention, background)
         return image
 
     def _keep_every_step(
@@ -435,6 +445,11 @@ class Synthesizer:
             weights=painting.weights,
             notes=notes,
         )
+
+
+def _filled(windows: Sequence[Window], latents: torch.Tensor) -> tuple[Window, ...]:
+    """Painted windows with their latents, (B, c, h, w)."""
+    return tuple(replace(w, latents=z) for w, z in zip(windows, latents.cpu(), strict=True))
 
 
 def _hardly_painted(painting: Painting) -> list[str]:

@@ -40,10 +40,10 @@ class FakeProgress:
 
 
 class FakeSynthesizer:
-    """Paints a steel-blue bar into each box; `pause` seconds a step."""
+    """Paints a steel-blue bar into each box; `pause` seconds a step, `finishing` for a last one."""
 
     def __init__(self, pause: float = 0.02, weights: str = 64 * "0"):
-        self.pause, self.weights = pause, weights
+        self.pause, self.finishing, self.weights = pause, 0.0, weights
         self._found: dict[str, list[FakeSegment]] = {}
 
     def segments(self, scan: Scan) -> list[FakeSegment]:
@@ -100,7 +100,8 @@ class FakeSynthesizer:
                 np.uint8
             )
         every = max(1, request.steps // 6)
-        for step in range(1, request.steps):
+        total = request.steps + 2
+        for step in range(1, request.steps + 1):
             time.sleep(self.pause)
             preview = None
             if step % every == 0:
@@ -111,9 +112,11 @@ class FakeSynthesizer:
                     x1, y1, x2, y2 = boxes.outward(grounding.box)
                     crop = np.s_[y1:y2, x1:x2]
                     preview[crop] = np.clip(clear[crop] + noise[crop], 0, 255)
-            yield FakeProgress(step, request.steps, preview)
+            yield FakeProgress(step, total, preview)
+        yield FakeProgress(total - 1, total)
+        time.sleep(self.finishing)
         painting = FakePainting(scan, request, clear, self.weights)
-        yield FakeProgress(request.steps, request.steps, clear, painting)
+        yield FakeProgress(total, total, clear, painting)
 
     def made(self, painting: FakePainting) -> bool:
         return painting.weights == self.weights

@@ -165,6 +165,18 @@ def test_stop_keeps_the_boxes(operator, painter):
     assert page.get_attribute(".xs", "data-result") == ""
 
 
+def test_large_items_are_said_to_be_finished(operator, painter):
+    page = operator.page
+    operator.open_example(0)
+    operator.draw((120, 90, 240, 190))
+    painter.finishing = 1.0
+    page.keyboard.press("g")
+    page.wait_for_selector("[data-el=status]:has-text('Finishing in detail')")
+    operator.wait_idle()
+    painter.finishing = 0.0
+    assert page.get_attribute(".xs", "data-result") != ""
+
+
 def test_catalogue_changes_the_names(operator):
     page = operator.page
     operator.open_example(0)

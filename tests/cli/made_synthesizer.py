@@ -22,6 +22,8 @@ class Region:
 
 @dataclass(frozen=True)
 class Step:
+    step: int
+    steps: int
     result: tuple[Scan, Request] | None
 
 
@@ -45,8 +47,10 @@ class MadeSynthesizer:
     def paint(self, scan: Scan, request: Request) -> Iterator[Step]:
         request = checked_request(scan, request)
         grounding.kept_annotations(scan, request.groundings, request.variant)
-        for step in range(1, request.steps + 1):
-            yield Step((scan, request) if step == request.steps else None)
+        # as if finished in two steps more
+        total = request.steps + 2
+        for step in range(1, total + 1):
+            yield Step(step, total, (scan, request) if step == total else None)
 
     def refine(self, painting):
         return painting

@@ -33,12 +33,14 @@ ROWS = {
         *("filled, by CAR's box", "by catalogue | PIDray"),
     ),
     ("variety",): ("distance between seeds over the simulator's own",),
+    ("finishing",): ("finished right", "detail, finished, over the simulator's own"),
     OTHERS: ("PSNR, dB", "IoU from a point", "everything finds", "top-15"),
     models.REAL_PARTS: ("PSNR, dB", "IoU from a box", "with five or more"),
 }
 SHEETS = {
     PAINTED: ("painted", "boxes"),
     ("variety",): ("seeds",),
+    ("finishing",): ("finished",),
     OTHERS: ("autoencoder",),
     models.REAL_PARTS: ("real",),
 }
@@ -50,7 +52,7 @@ def test_every_part_is_measured(tiny_files, tmp_path, judge, parts):
     folder, sam = map(str, tiny_files)
     report = tmp_path / "new" / "report"
     only = ",".join(parts)
-    models.main(report, folder, sam, items=2, steps=2, scans=tmp_path / "scans", only=only)
+    models.main(report, folder, sam, items=2, steps=3, scans=tmp_path / "scans", only=only)
     found = json.loads((report / "models.json").read_text())
     assert list(found) == [*parts, "settings"]
     table = (report / "models.md").read_text()

@@ -1,14 +1,19 @@
 """Training of the embedded denoiser, on two scenes and tiny random models."""
 
+from contextlib import nullcontext
+
+import cv2
 import numpy as np
 import pytest
+import torch
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from xsyn_core.attitudes import COMPASS, MIRRORED
 from xsyn_core.categories import phrase
+from xsyn_core.concealment import to_pixels, to_tensor
 from xsyn_core.errors import XsynError
-from xsyn_core.training import denoiser
-from xsyn_core.training.data import NAMES, Shard
+from xsyn_core.training import denoiser, objective
+from xsyn_core.training.data import NAMES, SIDE, Shard
 from xsyn_core.weights import load_models
 
 
@@ -40,7 +45,7 @@ def trained(rendered, tiny_files, tmp_path_factory):
 @pytest.fixture(scope="module")
 def latents(trained):
     with np.load(trained / "latents" / "00000.npz") as file:
-        return denoiser.Latents(**file)
+        return denoiser.Latents(**{"coarse": file["clean"], **file})
 
 
 def test_two_runs_of_one_step_make_two_steps(trained):
@@ -50,6 +55,49 @@ def test_two_runs_of_one_step_make_two_steps(trained):
         losses = dict(cell.split("=") for cell in row.split(",")[1:])
         assert set(losses) == {"loss", "inside", "attention"}
         assert all(np.isfinite(float(value)) for value in losses.values())
+
+
+def test_windows_to_finish_show_in_their_boxes_what_a_painter_of_half_the_side_leaves(
+    rendered, tiny_models, monkeypatch
+):
+    shard = Shard.open(rendered / "seed5" / "00000", 0)
+    rows = [
+        denoiser.window(shard, int(k), np.random.default_rng(k), SIDE)
+        for k in np.flatnonzero(~shard.whole)[:3]
+    ]
+    images, boxes = (np.stack([row[name] for row in rows]) for name in ("clean", "boxes"))
+    assert images.shape == (3, SIDE, SIDE, 3)
+    model, device = tiny_models.diffusion, torch.device("cpu")
+    monkeypatch.setattr(denoiser, "autocast", lambda _: nullcontext())
+
+    def coarsened(errors):
+        monkeypatch.setattr(denoiser, "ERRS", errors)
+        return denoiser.coarsened(model.vae, images, boxes, np.random.default_rng(0), device)
+
+    exact, wrong = coarsened(0.0), coarsened(5.0)
+    for image, some, found, other in zip(images, boxes, exact, wrong, strict=True):
+        small = image.reshape(128, 2, 128, 2, 3).astype(np.float64).mean((1, 3)).astype(np.uint8)
+        decoded = model.decode(model.encode(to_tensor(small)[None]).half().float())[0]
+        large = cv2.resize(to_pixels(decoded), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
+        for y in range(SIDE):
+            for x in range(SIDE):
+                cell = np.array([x // 8, y // 8]) / 32
+                inside = any((b[:2] < cell + 1 / 32).all() and (cell < b[2:]).all() for b in some)
+                if inside:
+                    assert np.abs(found[y, x] - large[y, x].clip(0, 255)).max() < 2
+                else:
+                    assert (found[y, x] == image[y, x]).all()
+                    assert (other[y, x] == image[y, x]).all()
+        assert (other != found).any()
+
+
+def test_the_noise_that_leads_from_coarse_latents_to_clean_ones():
+    noise, coarse, clean = torch.randn(3, 2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    signal = torch.tensor(0.4)
+    found = objective.leading(noise, coarse, clean, signal)
+    begun = objective.noised(clean, found, signal)
+    torch.testing.assert_close(begun, 0.4**0.5 * coarse + 0.6**0.5 * noise)
+    assert torch.equal(objective.leading(noise, clean, clean, signal), noise)
 
 
 def test_a_base_that_reads_other_words_is_refused(tiny_files, tmp_path):

@@ -218,7 +218,9 @@ def synthesize(
                 )
                 painting = None
                 for step in synthesizer.paint(source, request):
-                    progress.update()
+                    # how many steps a scan takes depends on its boxes
+                    done = number * steps + steps * step.step // step.steps
+                    progress.update(done - progress.n)
                     if stopped():
                         return
                     painting = step.result

@@ -18,12 +18,14 @@ from xsyn_core.curation.files import writable
 from xsyn_core.errors import XsynError
 from xsyn_core.evaluation import classifier, painting, sheets
 from xsyn_core.evaluation.autoencoding import autoencoder, autoencoder_real
+from xsyn_core.evaluation.finishing import finishing
 from xsyn_core.evaluation.held_out import Case, case
 from xsyn_core.evaluation.labelling import Labelled, grounding, labelled, labels
 from xsyn_core.evaluation.painting import Painted
 from xsyn_core.evaluation.real import RealScans, read_real_scans
 from xsyn_core.evaluation.report import markdown
 from xsyn_core.evaluation.segmenting import idle_real, segmenter, segmenter_real
+from xsyn_core.synthesis import Synthesizer
 from xsyn_core.training.data import NAMES
 from xsyn_core.weights import load_models
 
@@ -33,6 +35,7 @@ PARTS = (
     "categories",
     "realism",
     "variety",
+    "finishing",
     "grounding",
     "autoencoder",
     "segmenter",
@@ -78,7 +81,7 @@ def main(
         raise XsynError("Distances between items need at least two: give --items 2 or more.")
     real = read_real_scans(Path(scans)) if scans is not None else None
     # Painting takes long: what is missing is to be said before.
-    judged = {"judge", "categories", "realism", "variety"} & set(wanted)
+    judged = {"judge", "categories", "realism", "variety", "finishing"} & set(wanted)
     judge = classifier.load(JUDGE) if judged else None
     models = load_models(diffusion, sam)
     model, report = models.diffusion, Path(report)
@@ -125,6 +128,14 @@ def main(
         write_sheet("seeds", sheet)
         return result
 
+    def run_finishing() -> dict:
+        assert judge is not None
+        cases = held_out(items, 2 * model.side)
+        result, sheet = finishing(judge, Synthesizer(models), cases, steps, guidance)
+        if sheet is not None:
+            write_sheet("finished", sheet)
+        return result
+
     def run_grounding() -> dict:
         found: list[Labelled] = labelled(models.segmenter, painted())
         write_sheet("boxes", sheets.hand_check(found))
@@ -144,6 +155,7 @@ def main(
         "categories": run_categories,
         "realism": run_realism,
         "variety": run_variety,
+        "finishing": run_finishing,
         "grounding": run_grounding,
         "autoencoder": run_autoencoder,
         "segmenter": lambda: segmenter(models.segmenter, max(1, items // 6)),

@@ -17,8 +17,9 @@ from xsyn_core import grounding
 from xsyn_core.attitudes import Attitudes, hint, words
 from xsyn_core.categories import phrase
 from xsyn_core.errors import XsynError
+from xsyn_core.frames import resample
 from xsyn_core.training import architectures, objective, options
-from xsyn_core.training.architectures import CELL
+from xsyn_core.training.architectures import CELL, FINISHING
 from xsyn_core.training.attending import Attending, attention_loss
 from xsyn_core.training.data import NAMES, SIDE, WINDOW, Shard, halved, shards
 from xsyn_core.training.loop import Plan, autocast, pick_device, train
@@ -39,6 +40,11 @@ UNTOLD = 0.25
 LISTED = 240
 # Weight of `attention_loss`.
 ATTENDED = 0.5
+# Every second batch is of windows of twice the side, as large items are finished (see
+# `xsyn_core.finishing`). They are so many times fewer, for each costs so many times as much.
+FEWER = 4
+# What a painter leaves to be finished errs by up to this share of a latent's deviation.
+ERRS = 0.3
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,8 @@ class Latents:
         categories: int16 (N, SLOTS), index into `data.NAMES`, -1 where unused.
         attitudes: str (N, SLOTS), see `attitudes.words`, "" where unused.
         items: uint8 (N, g, g), share of each cell covered by the items (0 to 255).
+        coarse: float16 (N, c, g, g), as `clean`, with what a painter of windows of WINDOW pixels
+            leaves in the boxes; of windows of that side `clean` itself, in no memory of its own.
     """
 
     clean: np.ndarray
@@ -60,6 +68,8 @@ class Latents:
     categories: np.ndarray
     attitudes: np.ndarray
     items: np.ndarray
+
+    coarse: np.ndarray
 
     def hints(self, row: int, told: bool) -> np.ndarray:
         """The `attitudes.hint` of a window's objects, with their attitudes or without."""
@@ -103,10 +113,36 @@ def _encode(vae: AutoencoderKL, images: np.ndarray, where: torch.device) -> np.n
     return (mean.float() * vae.config.scaling_factor).half().cpu().numpy()
 
 
-def window(shard: Shard, index: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+def coarsened(
+    vae: AutoencoderKL,
+    images: np.ndarray,
+    boxes: np.ndarray,
+    rng: np.random.Generator,
+    where: torch.device,
+) -> np.ndarray:
+    """Windows uint8 (N, SIDE, SIDE, 3) with what a painter of half the side leaves in their boxes:
+    as coarse as that, as the autoencoder shows it, and with its errors."""
+    latents = torch.from_numpy(_encode(vae, np.stack([halved(x) for x in images]), where)).float()
+    errors = rng.standard_normal(latents.shape, np.float32)
+    errors *= rng.uniform(0, ERRS, (len(latents), 1, 1, 1)).astype(np.float32)
+    latents = (latents + torch.from_numpy(errors)).to(where) / vae.config.scaling_factor
+    with torch.no_grad(), autocast(where):
+        decoded = F.pixel_shuffle(vae.decode(latents).sample, architectures.PATCH)
+    pixels = ((decoded.float().clamp(-1, 1) + 1) * 127.5).permute(0, 2, 3, 1).cpu().numpy()
+    found = images.copy()
+    for image, painted, some in zip(found, pixels, boxes, strict=True):
+        keep = keep_mask(some, SIDE // CELL).repeat(CELL, 0).repeat(CELL, 1)
+        larger = resample(np.ascontiguousarray(painted), (SIDE, SIDE))
+        image[~keep] = np.clip(np.rint(larger), 0, 255).astype(np.uint8)[~keep]
+    return found
+
+
+def window(
+    shard: Shard, index: int, rng: np.random.Generator, side: int = WINDOW
+) -> dict[str, np.ndarray]:
     """One row of `Latents` from a window of a shard, turned, flipped and boxed at random, with
-    pictures uint8 (WINDOW, WINDOW, 3) in the place of latents."""
-    grid = WINDOW // CELL
+    pictures uint8 (side, side, 3) in the place of latents; side is WINDOW or SIDE."""
+    grid = side // CELL
     plain = rng.random() < PLAIN
     chosen = [0]
     for other in range(1, len(shard.categories[index])):
@@ -136,8 +172,9 @@ def window(shard: Shard, index: int, rng: np.random.Generator) -> dict[str, np.n
         pose = turned_pose(shard.angles[index][k], shard.mirrored[index][k], turns, flip)
         attitudes[slot] = words(str(shard.kinds[index][k]), *pose)
     keep = keep_mask(boxes, grid).repeat(CELL, 0).repeat(CELL, 1)[..., None]
-    picture = turned(halved(shard.images[index]))
-    inside_box = turned(halved(shard.plain[index])) if plain else picture
+    sized = halved if side == WINDOW else np.asarray
+    picture = turned(sized(shard.images[index]))
+    inside_box = turned(sized(shard.plain[index])) if plain else picture
     item = turned(np.any(shard.silhouettes(index)[chosen], axis=0))
     cells = item.reshape(grid, -1, grid, item.shape[1] // grid).mean((1, 3))
     return {
@@ -161,27 +198,33 @@ def cache_latents(
     copies: int,
     workers: int,
     where: torch.device,
+    side: int = WINDOW,
 ) -> Latents:
     """Encode every window of every look `copies` times, each time another `window`."""
-    names = tuple(Latents.__dataclass_fields__)
     for number, shard in enumerate(copies * shards(data, seed, shard_count, looks, workers)):
         part = folder / f"{number:05d}.npz"
         if part.exists():
             continue
         rng = np.random.default_rng((seed, number, 17))
-        rows = [window(shard, int(k), rng) for k in np.flatnonzero(~shard.whole)]
-        columns = {name: np.stack([row[name] for row in rows]) for name in names}
-        for name in ("clean", "masked"):
-            x = columns[name]
-            some = [_encode(vae, x[k : k + 64], where) for k in range(0, len(x), 64)]
-            columns[name] = np.concatenate(some)
+        rows = [window(shard, int(k), rng, side) for k in np.flatnonzero(~shard.whole)]
+        columns = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+        some = [slice(k, k + 64) for k in range(0, len(rows), 64)]
+        pictures = ["clean", "masked"]
+        if side != WINDOW:
+            x, boxes = columns["clean"], columns["boxes"]
+            left = [coarsened(vae, x[k], boxes[k], rng, where) for k in some]
+            columns["coarse"] = np.concatenate(left)
+            pictures.append("coarse")
+        for name in pictures:
+            columns[name] = np.concatenate([_encode(vae, columns[name][k], where) for k in some])
         folder.mkdir(parents=True, exist_ok=True)
         temporary = folder / f"{number:05d}.new.npz"
         np.savez(temporary, **columns)  # type: ignore[arg-type]
         temporary.rename(part)
         tqdm.write(f"latents of shard {number}: {len(rows)} windows")
     parts = [np.load(folder / f"{k:05d}.npz") for k in range(shard_count * looks * copies)]
-    return Latents(**{name: np.concatenate([p[name] for p in parts]) for name in names})
+    columns = {name: np.concatenate([p[name] for p in parts]) for name in parts[0].files}
+    return Latents(**{"coarse": columns["clean"], **columns})
 
 
 def timesteps(count: int, rng: np.random.Generator) -> np.ndarray:
@@ -194,6 +237,11 @@ def timesteps(count: int, rng: np.random.Generator) -> np.ndarray:
     normal = torch.special.ndtri(torch.from_numpy(even))
     middle = torch.sigmoid(0.5 + 0.9 * normal).numpy()
     return (np.where(rng.random(count) < EVEN, even, middle) * 1000).astype(np.int64)
+
+
+def finishing_timesteps(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Timesteps to learn from at twice the side, int64 (count,) in 0..FINISHING - 1."""
+    return (objective.spread(count, rng) * FINISHING).astype(np.int64)
 
 
 def listed(cached: Latents, seed: int) -> Attitudes:
@@ -231,7 +279,9 @@ def _begin(base: Path | None, tokenizer: CLIPTokenizer) -> Denoiser:
                 f"{base} knows {text.config.vocab_size} tokens where this recipe has "
                 f"{len(tokenizer)}. Go on from weights of this recipe, or without --base."
             )
-        return Denoiser(UNet2DConditionModel.from_pretrained(base, subfolder="unet").float(), text)
+        unet = UNet2DConditionModel.from_pretrained(base, subfolder="unet").float()
+        unet.register_to_config(finishing=FINISHING)
+        return Denoiser(unet, text)
     unet = architectures.build_unet(WINDOW // CELL)
     # zero gates would leave grounding without a gradient for long
     for name, parameter in unet.named_parameters():
@@ -266,14 +316,18 @@ def main(
     tokenizer = architectures.build_tokenizer()
     model = _begin(base, tokenizer).to(where)
     autoencoder = AutoencoderKL.from_pretrained(vae).float().eval().to(where)
-    cached = cache_latents(
-        autoencoder, data, latents, seed, shard_count, looks, copies, workers, where
+    cached, finer = (
+        cache_latents(
+            *(autoencoder, data, folder, seed, shard_count, looks, times, workers, where), side
+        )
+        for folder, times, side in ((latents, copies, WINDOW), (latents / "finer", 1, SIDE))
     )
     scheduler = architectures.build_scheduler()
     # the backward of fused attention is slow on a CPU
     if where.type == "cpu":
         model.unet.set_attn_processor(AttnProcessor())
     alphas = scheduler.alphas_cumprod.to(where)
+    start = alphas[FINISHING - 1]
     phrases = [phrase(name) for name in NAMES]
 
     def tokens(texts: list[str], padding: str = "max_length") -> torch.Tensor:
@@ -284,38 +338,45 @@ def main(
     lengths = torch.tensor([len(ids) - 2 for ids in tokenizer(phrases).input_ids], device=where)
     attending = Attending(model.unet)
     attitudes = listed(cached, seed)
-    chance = chances(cached.categories[:, 0])
+    chance, finer_chance = (chances(some.categories[:, 0]) for some in (cached, finer))
+    fewer = max(1, batch // FEWER)
 
     def draw(k: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        rows = np.sort(rng.choice(len(chance), batch, replace=False, p=chance))
-        dropped = objective.drops(batch, rng)
-        silent = (rng.random(batch) < UNTOLD) | dropped
-        described = [cached.phrases(row, not u) for row, u in zip(rows, silent, strict=True)]
+        some, count, p, noises = (
+            (finer, fewer, finer_chance, finishing_timesteps)
+            if k % 2
+            else (cached, batch, chance, timesteps)
+        )
+        rows = np.sort(rng.choice(len(p), count, replace=False, p=p))
+        dropped = objective.drops(count, rng)
+        silent = (rng.random(count) < UNTOLD) | dropped
+        described = [some.phrases(row, not u) for row, u in zip(rows, silent, strict=True)]
         texts = [
-            "" if d else grounding.SEPARATOR.join(some)
-            for d, some in zip(dropped.tolist(), described, strict=True)
+            "" if d else grounding.SEPARATOR.join(said)
+            for d, said in zip(dropped.tolist(), described, strict=True)
         ]
-        boxes, clean = cached.boxes[rows], cached.clean[rows]
+        boxes, clean = some.boxes[rows], some.clean[rows]
         grid = clean.shape[-1]
         columns = {
             "clean": clean.astype(np.float32),
-            "masked": cached.masked[rows].astype(np.float32),
+            "coarse": some.coarse[rows].astype(np.float32),
+            "masked": some.masked[rows].astype(np.float32),
             "keep": np.stack([keep_mask(b, grid) for b in boxes])[:, None].astype(np.float32),
             "hints": np.stack(
-                [cached.hints(row, not u) for row, u in zip(rows, silent, strict=True)]
+                [some.hints(row, not u) for row, u in zip(rows, silent, strict=True)]
             ),
-            "items": cached.items[rows][:, None].astype(np.float32) / 255,
+            "items": some.items[rows][:, None].astype(np.float32) / 255,
             "boxes": boxes,
-            "categories": cached.categories[rows].astype(np.int64),
+            "categories": some.categories[rows].astype(np.int64),
             "dropped": dropped,
-            "timesteps": timesteps(batch, rng),
+            "timesteps": noises(count, rng),
             "noise": rng.standard_normal(clean.shape, np.float32),
         }
         return {
             **{name: torch.from_numpy(values) for name, values in columns.items()},
             "text": tokens(texts),
             # the text model is causal: what follows a phrase does not change it
-            "phrases": tokens([text for some in described for text in some], "longest"),
+            "phrases": tokens([text for said in described for text in said], "longest"),
         }
 
     def step(k: int, drawn: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -325,6 +386,7 @@ def main(
         used = categories >= 0
         t = drawn["timesteps"]
         a = alphas[t].view(-1, 1, 1, 1)
+        noise = objective.leading(noise, drawn["coarse"], z0, start)
         noisy = objective.noised(z0, noise, a)
         velocity = objective.target(z0, noise, a, "v_prediction")
         inputs = objective.unet_input(noisy, drawn["masked"], keep, drawn["hints"])

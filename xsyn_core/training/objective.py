@@ -39,6 +39,17 @@ def noised(clean: torch.Tensor, noise: torch.Tensor, signal: torch.Tensor) -> to
     return signal.sqrt() * clean + (1 - signal).sqrt() * noise
 
 
+def leading(
+    noise: torch.Tensor, coarse: torch.Tensor, clean: torch.Tensor, signal: torch.Tensor
+) -> torch.Tensor:
+    """The noise that makes of the clean latents, at this signal, what `noise` makes of coarse ones.
+
+    On the way from there to the clean latents what is left of the faults is in proportion to the
+    noise, so that a denoiser that learns with it mends them.
+    """
+    return noise + (coarse - clean) * (signal / (1 - signal)).sqrt()
+
+
 def target(
     clean: torch.Tensor, noise: torch.Tensor, signal: torch.Tensor, kind: str
 ) -> torch.Tensor:
