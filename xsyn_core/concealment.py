@@ -15,6 +15,7 @@ from xsyn_core.compositing import composite, weight
 from xsyn_core.diffusion import Diffusion
 from xsyn_core.frames import Frame, resample
 from xsyn_core.occlusion import IntBox, beside, blend, occluded_boxes
+from xsyn_core.sample import Occlusion
 
 # Latent cells around a crop, for the receptive field of encoder and decoder.
 MARGIN = 4
@@ -197,6 +198,14 @@ def conceal_pixels(
         targets = [outward(clip(box, size)) for box in concealment.areas(size)]
         values = blend(values, source, targets, alpha)
     return np.rint(values.permute(1, 2, 0).numpy()).astype(np.uint8)
+
+
+def occlusion_of(
+    concealments: Sequence[Concealment], alpha: float, scan_size: tuple[int, int]
+) -> Occlusion:
+    """What is written down of at least one concealment with one occluder."""
+    areas = [area for c in concealments for area in c.areas(scan_size)]
+    return Occlusion(alpha, concealments[0].source, tuple(areas))
 
 
 def during_denoising(

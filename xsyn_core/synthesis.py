@@ -7,37 +7,27 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from xsyn_core import boxes, grounding, refinement, regions
-from xsyn_core.attention import AttentionMaps
 from xsyn_core.cache import Cache
 from xsyn_core.categories import catalog as find_catalog
-from xsyn_core.checks import check_occlusion, check_points, checked_request, warnings
-from xsyn_core.compositing import composite, put_back, weight
+from xsyn_core.checks import check_occlusion, check_points
 from xsyn_core.concealment import (
     Concealment,
     conceal,
     conceal_pixels,
-    during_denoising,
     encode_patch,
+    occlusion_of,
     place,
-    to_pixels,
-    to_tensor,
 )
-from xsyn_core.diffusion import Condition
 from xsyn_core.errors import XsynError
-from xsyn_core.finishing import finish, finishing_steps, pixels_of, repainted_cells
-from xsyn_core.frames import Frame, whole, windows
-from xsyn_core.inpainting import denoise
-from xsyn_core.painting import Painting, Progress, Window
+from xsyn_core.painter import paint
+from xsyn_core.painting import Painting, Progress
 from xsyn_core.sample import Grounding, Occlusion, OcclusionMode, PaintedObject, Request, Sample
-from xsyn_core.scan import Annotation, Scan
+from xsyn_core.scan import Scan
 from xsyn_core.segmentation import Segment
 from xsyn_core.weights import Models
 
-# Decoding a preview costs about half a step.
-PREVIEWS = 6
 # Grey levels by which a box has to change on average, or people are told.
 HARDLY = 2.0
 
@@ -92,90 +82,12 @@ class Synthesizer:
         Raises:
             XsynError: the request cannot be met; at the first step.
         """
-        request = checked_request(scan, request)
-        kept = grounding.kept_annotations(scan, request.groundings, request.variant)
-        model = self.models.diffusion
-        names = [g.category for g in request.groundings]
-        places = [g.box for g in request.groundings]
-        if request.frame == "whole":
-            frames = [(whole(scan.size, model.side, model.multiple), tuple(range(len(places))))]
-        else:
-            frames = windows(places, scan.size, model.side)
-        images = torch.stack([to_tensor(frame.cut(scan.pixels)) for frame, _ in frames])
-        masks = torch.stack(
-            [
-                1 - torch.from_numpy(self._cells(request, frame, members)).float()[None]
-                for frame, members in frames
-            ]
+        return paint(
+            self.models,
+            scan,
+            request,
+            lambda draft: self._concealments(draft, request.occluder, request.placement),
         )
-        rng = np.random.default_rng(request.seed)
-        attitudes = [model.attitudes.choose(n, b, rng) for n, b in zip(names, places, strict=True)]
-        conditions, columns = [], []
-        for frame, members in frames:
-            here = tuple(names[i] for i in members), tuple(attitudes[i] for i in members)
-            text = grounding.prompt(*here)
-            units = tuple(frame.unit(places[i]) for i in members)
-            conditions.append(Condition(text, grounding.phrases(*here), units, here[1]))
-            columns.append(model.columns(text, grounding.spans(*here)))
-        maps = AttentionMaps(columns, tuple(masks.shape[-2:]))  # type: ignore[arg-type]
-        draft = Painting(
-            scan=scan,
-            request=request,
-            prompt=grounding.prompt(names, attitudes),
-            weights=self.models.fingerprint,
-            windows=self._windows(scan, places, frames, kept),
-            clear=scan.pixels,
-            attention=(),
-            kept=kept,
-            notes=warnings(scan, request),
-        )
-        after, during = None, None
-        if request.occlude and request.occlusion == "every-step":
-            during = self._concealments(draft, request.occluder, request.placement)
-            if during:
-                after = during_denoising(during[: len(frames)], request.alpha, request.placement)
-        every = max(1, round(request.steps / PREVIEWS))
-        painted = draft.windows[: len(frames)]
-        extra = finishing_steps(model, request, painted)
-        total = request.steps + extra
-        for step in denoise(
-            model,
-            images,
-            masks,
-            conditions,
-            steps=request.steps,
-            guidance=request.guidance,
-            sampler=request.sampler,
-            generator=torch.Generator().manual_seed(request.seed),
-            maps=maps,
-            after=after,
-        ):
-            preview = None
-            if step.number % every == 0 or step.number == request.steps:
-                painted = _filled(painted, step.latents)
-                clear = preview = self._paste(scan, request, painted, maps)
-            if step.number < total:
-                yield Progress(step.number, total, preview)
-        if extra:
-            for number, finished in finish(model, scan, request, painted, conditions):
-                if finished is None:
-                    yield Progress(request.steps + number, total)
-                else:
-                    painted = finished
-            clear = self._paste(scan, request, painted, maps)
-        attention: list[Any] = [None] * len(places)
-        for row, (frame, members) in enumerate(frames):
-            for i, values in zip(members, maps.maps(row, frame.size), strict=True):
-                attention[i] = np.maximum(frame.restore(values, scan.size), 0)
-        painting = replace(
-            draft,
-            windows=(*painted, *draft.windows[len(frames) :]),
-            clear=clear,
-            attention=tuple(attention),
-        )
-        if during:
-            painting = self._keep_every_step(painting, during, len(frames))
-        yield Progress(total, total, painting.clear, painting)
 
     def made(self, painting: Painting) -> bool:
         """Whether these models painted it; others cannot read its latents."""
@@ -300,7 +212,7 @@ class Synthesizer:
             for window, concealment in zip(painting.windows, concealments, strict=True):
                 conceal(image, self.models.diffusion, window.latents, concealment, alpha)
         return self._sample(
-            painting, request, image, _record(concealments, alpha, painting.scan.size), False
+            painting, request, image, occlusion_of(concealments, alpha, painting.scan.size), False
         )
 
     def synthesize(self, scan: Scan, request: Request) -> Sample:
@@ -317,45 +229,6 @@ class Synthesizer:
             request.placement,
             request.occlusion,
             request.occlude,
-        )
-
-    def _windows(
-        self,
-        scan: Scan,
-        places: Sequence[boxes.Box],
-        frames: Sequence[tuple[Frame, tuple[int, ...]]],
-        kept: Sequence[Annotation],
-    ) -> tuple[Window, ...]:
-        """Painted windows with their foregrounds, then windows of the known items elsewhere."""
-        model = self.models.diffusion
-        found = [[places[i] for i in members] for _, members in frames]
-        elsewhere = []
-        for known in kept:
-            box = boxes.clip(known.box, scan.size)
-            if known.iscrowd or boxes.area(box) == 0:
-                continue
-            for row, (frame, _) in enumerate(frames):
-                if boxes.intersection(box, frame.box) == tuple(box):
-                    found[row].append(box)
-                    break
-            else:
-                elsewhere.append(box)
-        nothing = torch.zeros(0)
-        painted = [
-            Window(frame, nothing, members, tuple(here))
-            for (frame, members), here in zip(frames, found, strict=True)
-        ]
-        if not elsewhere:
-            return tuple(painted)
-        others = windows(elsewhere, scan.size, model.side)
-        images = torch.stack([to_tensor(frame.cut(scan.pixels)) for frame, _ in others])
-        latents = model.encode(images).cpu()
-        return (
-            *painted,
-            *(
-                Window(frame, latents[row], (), tuple(elsewhere[i] for i in members))
-                for row, (frame, members) in enumerate(others)
-            ),
         )
 
     def _concealments(
@@ -381,42 +254,6 @@ class Synthesizer:
                 place(model, window.frame, scan.pixels, box, window.foregrounds, patch, rng)
             )
         return tuple(result)
-
-    def _cells(self, request: Request, frame: Frame, members: Sequence[int]) -> np.ndarray:
-        """The latent cells of a frame that are repainted: bool (h, w)."""
-        here = [request.groundings[i].box for i in members]
-        return repainted_cells(frame, here, self.models.diffusion.factor)
-
-    def _paste(
-        self, scan: Scan, request: Request, windows: Sequence[Window], maps: AttentionMaps
-    ) -> np.ndarray:
-        """The scan with what was painted inside the grounding boxes and their feather."""
-        image, model = scan.pixels.copy(), self.models.diffusion
-        background = request.background if request.variant == "add" else "repaint"
-        for row, window in enumerate(windows):
-            frame, members = window.frame, window.grounded
-            repainted = pixels_of(self._cells(request, frame, members), model.factor)
-            targets = [request.groundings[i].box for i in members]
-            attention = maps.maps(row, frame.size)
-            decoded = to_pixels(model.decode(window.latents[None])[0])
-            put_back(image, frame, decoded, repainted, targets, attention, background)
-        return image
-
-    def _keep_every_step(
-        self, painting: Painting, concealments: Sequence[Concealment], painted: int
-    ) -> Painting:
-        """Put what was blended inside the loop into the image: the occluded areas of the painted
-        windows as they came out, those of the others blended once."""
-        image, alpha = painting.clear.copy(), painting.request.alpha
-        model, size = self.models.diffusion, painting.scan.size
-        for row, (window, hidden) in enumerate(zip(painting.windows, concealments, strict=True)):
-            if row >= painted:
-                conceal(image, model, window.latents, hidden, alpha)
-                continue
-            inside = window.frame.inside(size)
-            decoded = window.frame.restore(to_pixels(model.decode(window.latents[None])[0]), size)
-            composite(image, decoded, inside, weight(hidden.areas(size), inside))
-        return replace(painting, clear=image, occlusion=_record(concealments, alpha, size))
 
     def _sample(
         self,
@@ -447,11 +284,6 @@ class Synthesizer:
         )
 
 
-def _filled(windows: Sequence[Window], latents: torch.Tensor) -> tuple[Window, ...]:
-    """Painted windows with their latents, (B, c, h, w)."""
-    return tuple(replace(w, latents=z) for w, z in zip(windows, latents.cpu(), strict=True))
-
-
 def _hardly_painted(painting: Painting) -> list[str]:
     """A remark for each box in which the scan looks as before."""
     notes = []
@@ -467,13 +299,6 @@ def _hardly_painted(painting: Painting) -> list[str]:
                 "try another seed, or another place."
             )
     return notes
-
-
-def _record(
-    concealments: Sequence[Concealment], alpha: float, scan_size: tuple[int, int]
-) -> Occlusion:
-    areas = [area for c in concealments for area in c.areas(scan_size)]
-    return Occlusion(alpha, concealments[0].source, tuple(areas))
 
 
 def _moved(box: Sequence[float], x: float, y: float) -> boxes.Box:
