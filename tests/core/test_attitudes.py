@@ -13,7 +13,7 @@ from xsyn_core.errors import XsynError
 from xsyn_core.simulation.items import ITEMS
 from xsyn_core.simulation.parts import Placement
 from xsyn_core.simulation.rendering import attitude, bounds, silhouette
-from xsyn_core.training.denoiser import turned_pose
+from xsyn_core.training.denoiser_data import turned_pose
 
 SIZE = (128, 128)
 

@@ -12,7 +12,7 @@ from xsyn_core.attitudes import COMPASS, MIRRORED
 from xsyn_core.categories import phrase
 from xsyn_core.concealment import to_pixels, to_tensor
 from xsyn_core.errors import XsynError
-from xsyn_core.training import denoiser, objective
+from xsyn_core.training import denoiser, denoiser_data, objective
 from xsyn_core.training.data import NAMES, SIDE, Shard
 from xsyn_core.weights import load_models
 
@@ -45,7 +45,7 @@ def trained(rendered, tiny_files, tmp_path_factory):
 @pytest.fixture(scope="module")
 def latents(trained):
     with np.load(trained / "latents" / "00000.npz") as file:
-        return denoiser.Latents(**{"coarse": file["clean"], **file})
+        return denoiser_data.Latents(**{"coarse": file["clean"], **file})
 
 
 def test_two_runs_of_one_step_make_two_steps(trained):
@@ -62,17 +62,17 @@ def test_windows_to_finish_show_in_their_boxes_what_a_painter_of_half_the_side_l
 ):
     shard = Shard.open(rendered / "seed5" / "00000", 0)
     rows = [
-        denoiser.window(shard, int(k), np.random.default_rng(k), SIDE)
+        denoiser_data.window(shard, int(k), np.random.default_rng(k), SIDE)
         for k in np.flatnonzero(~shard.whole)[:3]
     ]
     images, boxes = (np.stack([row[name] for row in rows]) for name in ("clean", "boxes"))
     assert images.shape == (3, SIDE, SIDE, 3)
     model, device = tiny_models.diffusion, torch.device("cpu")
-    monkeypatch.setattr(denoiser, "autocast", lambda _: nullcontext())
+    monkeypatch.setattr(denoiser_data, "autocast", lambda _: nullcontext())
 
     def coarsened(errors):
-        monkeypatch.setattr(denoiser, "ERRS", errors)
-        return denoiser.coarsened(model.vae, images, boxes, np.random.default_rng(0), device)
+        monkeypatch.setattr(denoiser_data, "ERRS", errors)
+        return denoiser_data.coarsened(model.vae, images, boxes, np.random.default_rng(0), device)
 
     exact, wrong = coarsened(0.0), coarsened(5.0)
     for image, some, found, other in zip(images, boxes, exact, wrong, strict=True):

@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 from xsyn_core.boxes import of_mask
 from xsyn_core.simulation.scene import random_scene
 from xsyn_core.training import data, segmenter_data
-from xsyn_core.training.denoiser import CELL, WINDOW, keep_mask, loosened, timesteps, window
+from xsyn_core.training.architectures import CELL
+from xsyn_core.training.data import WINDOW
+from xsyn_core.training.denoiser import timesteps
+from xsyn_core.training.denoiser_data import keep_mask, loosened, window
 
 
 @pytest.fixture(scope="module")

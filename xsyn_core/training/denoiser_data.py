@@ -1,0 +1,208 @@
+"""What the embedded denoiser learns from: windows with their grounding boxes, as latents."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL
+from tqdm import tqdm
+
+from xsyn_core import grounding
+from xsyn_core.attitudes import hint, words
+from xsyn_core.frames import resample
+from xsyn_core.training import architectures
+from xsyn_core.training.architectures import CELL
+from xsyn_core.training.data import NAMES, SIDE, WINDOW, Shard, halved, shards
+from xsyn_core.training.loop import autocast
+
+SLOTS = architectures.GROUNDING_SLOTS
+# More items than this in one window are rare, in training as in use.
+MOST = 3
+# Share of windows in which the item is to be painted on a plain background: nobody can foresee the
+# clutter in a box, and learning to draw it costs the item its outline. Added items are laid over
+# the scan's own clutter afterwards (see `compositing.absorption`).
+PLAIN = 0.85
+# What a painter leaves to be finished errs by up to this share of a latent's deviation.
+ERRS = 0.3
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Cached inputs of the denoiser; N windows on a grid of g x g cells.
+
+    Attributes:
+        clean: float16 (N, c, g, g), scaled latents of the windows.
+        masked: float16 (N, c, g, g), of the windows with their grounding boxes greyed out.
+        boxes: float32 (N, SLOTS, 4), grounding boxes in 0..1, zeros where unused.
+        categories: int16 (N, SLOTS), index into `data.NAMES`, -1 where unused.
+        attitudes: str (N, SLOTS), see `attitudes.words`, "" where unused.
+        items: uint8 (N, g, g), share of each cell covered by the items (0 to 255).
+        coarse: float16 (N, c, g, g), as `clean`, with what a painter of windows of WINDOW pixels
+            leaves in the boxes; of windows of that side `clean` itself, in no memory of its own.
+    """
+
+    clean: np.ndarray
+    masked: np.ndarray
+    boxes: np.ndarray
+    categories: np.ndarray
+    attitudes: np.ndarray
+    items: np.ndarray
+
+    coarse: np.ndarray
+
+    def hints(self, row: int, told: bool) -> np.ndarray:
+        """The `attitudes.hint` of a window's objects, with their attitudes or without."""
+        said = self.attitudes[row].tolist() if told else [""] * SLOTS
+        return hint(said, self.boxes[row].tolist(), self.clean.shape[1:])
+
+    def phrases(self, row: int, told: bool) -> tuple[str, ...]:
+        """How the objects of a window are described, with their attitudes or without."""
+        used = self.categories[row] >= 0
+        names = [NAMES[k] for k in self.categories[row][used]]
+        return grounding.phrases(names, self.attitudes[row][used].tolist() if told else ())
+
+
+def loosened(box: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A grounding box around an item that need not touch it (0..1, clipped)."""
+    w, h = box[2] - box[0], box[3] - box[1]
+    grow = rng.uniform(0, 0.2, 4) * (w, h, w, h)
+    return np.clip(box + grow * (-1, -1, 1, 1), 0, 1).astype(np.float32)
+
+
+def keep_mask(boxes: np.ndarray, grid: int) -> np.ndarray:
+    """The inpainting mask on the latent grid, 1 keeps and 0 repaints: bool (grid, grid)."""
+    mask = np.ones((grid, grid), bool)
+    for x1, y1, x2, y2 in boxes * grid:
+        if x2 > x1:
+            mask[int(np.floor(y1)) : int(np.ceil(y2)), int(np.floor(x1)) : int(np.ceil(x2))] = 0
+    return mask
+
+
+def turned_pose(angle: float, mirrored: bool, turns: int, flip: bool) -> tuple[float, bool]:
+    """Where an item points (degrees clockwise) and whether it is mirrored, once its picture was
+    turned by `np.rot90` so often and then flipped left to right."""
+    angle = float(angle) - 90 * turns
+    return (180 - angle, not mirrored) if flip else (angle, bool(mirrored))
+
+
+def _encode(vae: AutoencoderKL, images: np.ndarray, where: torch.device) -> np.ndarray:
+    x = torch.from_numpy(images).to(where).permute(0, 3, 1, 2).float() / 127.5 - 1
+    with torch.no_grad(), autocast(where):
+        mean = vae.encode(F.pixel_unshuffle(x, architectures.PATCH)).latent_dist.mean
+    return (mean.float() * vae.config.scaling_factor).half().cpu().numpy()
+
+
+def coarsened(
+    vae: AutoencoderKL,
+    images: np.ndarray,
+    boxes: np.ndarray,
+    rng: np.random.Generator,
+    where: torch.device,
+) -> np.ndarray:
+    """Windows uint8 (N, SIDE, SIDE, 3) with what a painter of half the side leaves in their boxes:
+    as coarse as that, as the autoencoder shows it, and with its errors."""
+    latents = torch.from_numpy(_encode(vae, np.stack([halved(x) for x in images]), where)).float()
+    errors = rng.standard_normal(latents.shape, np.float32)
+    errors *= rng.uniform(0, ERRS, (len(latents), 1, 1, 1)).astype(np.float32)
+    latents = (latents + torch.from_numpy(errors)).to(where) / vae.config.scaling_factor
+    with torch.no_grad(), autocast(where):
+        decoded = F.pixel_shuffle(vae.decode(latents).sample, architectures.PATCH)
+    pixels = ((decoded.float().clamp(-1, 1) + 1) * 127.5).permute(0, 2, 3, 1).cpu().numpy()
+    found = images.copy()
+    for image, painted, some in zip(found, pixels, boxes, strict=True):
+        keep = keep_mask(some, SIDE // CELL).repeat(CELL, 0).repeat(CELL, 1)
+        larger = resample(np.ascontiguousarray(painted), (SIDE, SIDE))
+        image[~keep] = np.clip(np.rint(larger), 0, 255).astype(np.uint8)[~keep]
+    return found
+
+
+def window(
+    shard: Shard, index: int, rng: np.random.Generator, side: int = WINDOW
+) -> dict[str, np.ndarray]:
+    """One row of `Latents` from a window of a shard, turned, flipped and boxed at random, with
+    pictures uint8 (side, side, 3) in the place of latents; side is WINDOW or SIDE."""
+    grid = side // CELL
+    plain = rng.random() < PLAIN
+    chosen = [0]
+    for other in range(1, len(shard.categories[index])):
+        b = shard.boxes[index][other]
+        inside = (b[:2] > 2).all() and (b[2:] < SIDE - 2).all()
+        big = min(b[2] - b[0], b[3] - b[1]) > SIDE / 12
+        known = shard.categories[index][other] >= 0
+        if not plain and known and inside and big and len(chosen) < MOST and rng.random() < 0.4:
+            chosen.append(other)
+    turns, flip = int(rng.integers(4)), rng.random() < 0.5
+
+    def turned(image: np.ndarray) -> np.ndarray:
+        image = np.rot90(image, turns)
+        return image[:, ::-1] if flip else image
+
+    boxes = np.zeros((SLOTS, 4), np.float32)
+    categories = np.full(SLOTS, -1, np.int16)
+    attitudes = np.zeros(SLOTS, "<U24")
+    for slot, k in enumerate(chosen):
+        x1, y1, x2, y2 = shard.boxes[index][k] / SIDE
+        for _ in range(turns):
+            x1, y1, x2, y2 = y1, 1 - x2, y2, 1 - x1
+        if flip:
+            x1, x2 = 1 - x2, 1 - x1
+        boxes[slot] = loosened(np.array([x1, y1, x2, y2]), rng)
+        categories[slot] = shard.categories[index][k]
+        pose = turned_pose(shard.angles[index][k], shard.mirrored[index][k], turns, flip)
+        attitudes[slot] = words(str(shard.kinds[index][k]), *pose)
+    keep = keep_mask(boxes, grid).repeat(CELL, 0).repeat(CELL, 1)[..., None]
+    sized = halved if side == WINDOW else np.asarray
+    picture = turned(sized(shard.images[index]))
+    inside_box = turned(sized(shard.plain[index])) if plain else picture
+    item = turned(np.any(shard.silhouettes(index)[chosen], axis=0))
+    cells = item.reshape(grid, -1, grid, item.shape[1] // grid).mean((1, 3))
+    return {
+        "clean": np.where(keep, picture, inside_box),
+        # grey is 0 in [-1, 1]
+        "masked": np.where(keep, picture, 127.5).astype(np.uint8),
+        "boxes": boxes,
+        "categories": categories,
+        "attitudes": attitudes,
+        "items": (cells * 255).astype(np.uint8),
+    }
+
+
+def cache_latents(
+    vae: AutoencoderKL,
+    data: Path,
+    folder: Path,
+    seed: int,
+    shard_count: int,
+    looks: int,
+    copies: int,
+    workers: int,
+    where: torch.device,
+    side: int = WINDOW,
+) -> Latents:
+    """Encode every window of every look `copies` times, each time another `window`."""
+    for number, shard in enumerate(copies * shards(data, seed, shard_count, looks, workers)):
+        part = folder / f"{number:05d}.npz"
+        if part.exists():
+            continue
+        rng = np.random.default_rng((seed, number, 17))
+        rows = [window(shard, int(k), rng, side) for k in np.flatnonzero(~shard.whole)]
+        columns = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+        some = [slice(k, k + 64) for k in range(0, len(rows), 64)]
+        pictures = ["clean", "masked"]
+        if side != WINDOW:
+            x, boxes = columns["clean"], columns["boxes"]
+            left = [coarsened(vae, x[k], boxes[k], rng, where) for k in some]
+            columns["coarse"] = np.concatenate(left)
+            pictures.append("coarse")
+        for name in pictures:
+            columns[name] = np.concatenate([_encode(vae, columns[name][k], where) for k in some])
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / f"{number:05d}.new.npz"
+        np.savez(temporary, **columns)  # type: ignore[arg-type]
+        temporary.rename(part)
+        tqdm.write(f"latents of shard {number}: {len(rows)} windows")
+    parts = [np.load(folder / f"{k:05d}.npz") for k in range(shard_count * looks * copies)]
+    columns = {name: np.concatenate([p[name] for p in parts]) for name in parts[0].files}
+    return Latents(**{"coarse": columns["clean"], **columns})
