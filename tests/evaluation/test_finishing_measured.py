@@ -1,5 +1,6 @@
 """What finishing is said to add, with a painter of known pictures."""
 
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import cv2
@@ -7,8 +8,10 @@ import numpy as np
 import pytest
 from test_painting import Judge, level
 
+from xsyn_core.boxes import iou
 from xsyn_core.evaluation.finishing import detail, finishing
 from xsyn_core.evaluation.held_out import Case
+from xsyn_core.extent import visible_box
 from xsyn_core.painting import Progress
 
 BOX = (40.0, 60.0, 200.0, 180.0)
@@ -44,6 +47,12 @@ def test_detail_is_what_a_blur_takes_away():
     assert detail(benign // 2 + 20, benign // 2, BOX) == pytest.approx(0, abs=1e-5)
 
 
+@dataclass(frozen=True)
+class Made:
+    clear: np.ndarray
+    objects: tuple = ()
+
+
 class Painter:
     """Paints wide stripes, finished to narrow ones, but does not finish knives."""
 
@@ -52,11 +61,17 @@ class Painter:
         yield Progress(1, request.steps, flat(1))
         coarse = cv2.GaussianBlur(striped(100, 4), (0, 0), 2)
         if asked.category == "Knife":
-            yield Progress(2, 2, coarse, SimpleNamespace(clear=coarse))
+            yield Progress(2, 2, coarse, Made(coarse))
             return
         yield Progress(2, 3, coarse)
         fine = flat(level("Gun")) if asked.category == "Gun" else striped(100, 4)
-        yield Progress(3, 3, fine, SimpleNamespace(clear=fine))
+        yield Progress(3, 3, fine, Made(fine))
+
+    def refine(self, painting):
+        """The left half of the box where there are stripes, else the upper half of the picture."""
+        striped = (painting.clear[0, 0] == 250).all()
+        half = (40.0, 60.0, 120.0, 180.0) if striped else (0.0, 0.0, 256.0, 128.0)
+        return replace(painting, objects=(SimpleNamespace(refined=half),))
 
 
 def test_items_as_painted_and_as_finished_are_compared_with_simulated_ones():
@@ -77,5 +92,11 @@ def test_items_as_painted_and_as_finished_are_compared_with_simulated_ones():
     assert found["detail, painted, over the simulator's own"] == pytest.approx(coarse / truth)
     # one of the two has become even, the other has all the detail
     assert found["detail, finished, over the simulator's own"] == pytest.approx(0.5, abs=0.01)
+    blurred = visible_box(cv2.GaussianBlur(striped(100, 4), (0, 0), 2), flat(250), BOX)
+    half = iou((40.0, 60.0, 120.0, 180.0), blurred)
+    assert found["IoU of CAR's box, painted"] == pytest.approx(half)
+    # guns fill the picture once they are finished; stripes begin with a gap of four pixels
+    stripes = (120 - 44) / (200 - 40)
+    assert found["IoU of CAR's box, finished"] == pytest.approx((0.5 + stripes) / 2, abs=1e-6)
     assert sheet.shape == (256, 3 * 3 * 256, 3)
     assert finishing(Judge(), Painter(), cases[1:2], steps=2, guidance=1.0) == ({"items": 0}, None)

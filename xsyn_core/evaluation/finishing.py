@@ -1,17 +1,19 @@
 """What finishing (see `xsyn_core.finishing`) adds to items in windows larger than the model's."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
-from xsyn_core.boxes import Box, outward
+from xsyn_core.boxes import Box, iou, outward
 from xsyn_core.categories import CATALOGS
 from xsyn_core.evaluation import classifier
 from xsyn_core.evaluation.held_out import Case
 from xsyn_core.evaluation.painting import read_right
 from xsyn_core.evaluation.tiles import captioned, grid
+from xsyn_core.extent import visible_box
 from xsyn_core.sample import Grounding, Request
 from xsyn_core.scan import make_scan
 from xsyn_core.synthesis import Synthesizer
@@ -50,10 +52,12 @@ def finishing(
         cases: pictures of twice the model's side; small items are left out.
 
     Returns:
-        shares that the judge reads right and the mean `detail` over that of the simulator's own
-        items; and a sheet, three items a row, each simulated, painted, finished. None without any.
+        shares that the judge reads right, the mean IoU of CAR's box with that of what was painted,
+        and the mean `detail` over that of the simulator's own items; and a sheet, three items a
+        row, each simulated, painted, finished. None without any.
     """
     pictures: list[tuple[Case, np.ndarray, np.ndarray]] = []
+    labels: dict[str, list[float]] = {"painted": [], "finished": []}
     for number, one in enumerate(tqdm(cases, desc="finishing")):
         request = Request(
             groundings=(Grounding(one.category, one.grounding),),
@@ -68,8 +72,14 @@ def finishing(
             # the painting as it is when finishing begins
             if done.step == steps and done.result is None:
                 before = done.preview
-        if before is not None and done.result is not None:
-            pictures.append((one, before, done.result.clear))
+        if before is None or done.result is None:
+            continue
+        pictures.append((one, before, done.result.clear))
+        for name, image in (("painted", before), ("finished", done.result.clear)):
+            truth = visible_box(image, one.benign, one.grounding)
+            if truth is not None:
+                (label,) = synthesizer.refine(replace(done.result, clear=image)).objects
+                labels[name].append(iou(label.refined, truth))
     if not pictures:
         return {"items": 0}, None
     own = [one for one, _, _ in pictures]
@@ -79,12 +89,14 @@ def finishing(
         "finished": [after for _, _, after in pictures],
     }
     found: dict = {"items": len(own)}
-    truth = 0.0
+    own_detail = 0.0
     for name, images in columns.items():
         fine = [detail(x, one.benign, one.grounding) for x, one in zip(images, own, strict=True)]
-        truth = truth or float(np.mean(fine))
+        own_detail = own_detail or float(np.mean(fine))
         found[f"{name} right"] = float(read_right(judge, images, own).mean())
-        found[f"detail, {name}, over the simulator's own"] = float(np.mean(fine)) / truth
+        found[f"detail, {name}, over the simulator's own"] = float(np.mean(fine)) / own_detail
+    for name, values in labels.items():
+        found[f"IoU of CAR's box, {name}"] = float(np.mean(values)) if values else 0.0
     rows = list(zip(*columns.values(), strict=True))
     shown = np.unique(np.linspace(0, len(rows) - 1, min(SHOWN, len(rows))).round().astype(int))
     tiles = []
