@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from xsyn_core.attitudes import COMPASS, MIRRORED
@@ -13,6 +14,7 @@ from xsyn_core.categories import phrase
 from xsyn_core.concealment import to_pixels, to_tensor
 from xsyn_core.errors import XsynError
 from xsyn_core.training import denoiser, denoiser_data, objective
+from xsyn_core.training.architectures import FINISHING
 from xsyn_core.training.data import NAMES, SIDE, Shard
 from xsyn_core.weights import load_models
 
@@ -160,3 +162,40 @@ def test_windows_are_described_with_their_items_attitudes(rendered, latents):
         used = (latents.categories[row] >= 0).sum()
         assert len(latents.phrases(row, told=True)) == used
         assert (latents.attitudes[row, used:] == "").all()
+
+
+def test_what_is_written_lies_between_the_base_and_what_was_learnt(
+    rendered, tiny_files, tmp_path, monkeypatch
+):
+    source, out = tiny_files[0], tmp_path / "out"
+
+    def written(kept):
+        monkeypatch.setattr(denoiser, "KEPT", kept)
+        denoiser.main(
+            vae=source / "vae",
+            base=source,
+            out=out,
+            data=rendered,
+            latents=tmp_path / "latents",
+            run=tmp_path / f"run{kept}",
+            steps=2,
+            batch=4,
+            shard_count=1,
+            looks=1,
+            seed=5,
+            device="cpu",
+        )
+        assert load_models(out, tiny_files[1], "cpu").diffusion.finishing == FINISHING
+        files = "unet/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"
+        tensors: dict = {}
+        for file in files:
+            tensors |= load_file(out / file)
+        return tensors
+
+    half, learnt, base = written(0.5), written(0.0), written(1.0)
+    begun = load_file(source / "unet/diffusion_pytorch_model.safetensors")
+    assert all(torch.equal(base[name], values) for name, values in begun.items())
+    assert any(not torch.equal(learnt[name], base[name]) for name in learnt)
+    for name, values in half.items():
+        middle = (learnt[name].double() + base[name].double()) / 2
+        torch.testing.assert_close(values.double(), middle, atol=2e-4, rtol=2e-3)

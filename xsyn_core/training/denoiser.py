@@ -19,7 +19,7 @@ from xsyn_core.training.architectures import CELL, FINISHING
 from xsyn_core.training.attending import Attending, attention_loss
 from xsyn_core.training.data import NAMES, SIDE, WINDOW
 from xsyn_core.training.denoiser_data import Latents, cache_latents, keep_mask
-from xsyn_core.training.loop import Plan, autocast, pick_device, train
+from xsyn_core.training.loop import Plan, autocast, between, pick_device, train
 from xsyn_core.training.objective import Denoiser
 
 # Share of the timesteps that are drawn evenly.
@@ -30,6 +30,8 @@ UNTOLD = 0.25
 LISTED = 240
 # Weight of `attention_loss`.
 ATTENDED = 0.5
+# Share of BASE's weights in what is written.
+KEPT = 0.5
 # Every second batch is of windows of twice the side, as large items are finished (see
 # `xsyn_core.finishing`). They are so many times fewer, for each costs so many times as much.
 FEWER = 4
@@ -123,6 +125,7 @@ def main(
     where = pick_device(device)
     tokenizer = architectures.build_tokenizer()
     model = _begin(base, tokenizer).to(where)
+    begun = {name: values.clone() for name, values in model.state_dict().items()}
     autoencoder = AutoencoderKL.from_pretrained(vae).float().eval().to(where)
     cached, finer = (
         cache_latents(
@@ -233,6 +236,8 @@ def main(
         }
 
     def on_save(average: Denoiser, done: int) -> None:
+        if base is not None:
+            average = between(average, begun, KEPT)  # type: ignore[assignment]
         # the tokenizer in use would write down how it padded last
         fresh = architectures.build_tokenizer()
         architectures.save_diffusion(

@@ -7,7 +7,7 @@ so that all end with the same weights; the first one writes.
 import copy
 import multiprocessing
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -220,6 +220,18 @@ def train(
         save(plan.steps)
         processes.wait()
     return average.eval()
+
+
+def between(
+    model: torch.nn.Module, base: Mapping[str, torch.Tensor], share: float
+) -> torch.nn.Module:
+    """A copy of a model with this share of the weights from which it went on: between the two lie
+    weights that are better than either (Wortsman et al., "Robust Fine-Tuning of Zero-Shot Models",
+    CVPR 2022)."""
+    found = copy.deepcopy(model)
+    learnt = found.state_dict()
+    found.load_state_dict({name: v.lerp(base[name], share) for name, v in learnt.items()})
+    return found
 
 
 def _device(model: torch.nn.Module) -> torch.device:

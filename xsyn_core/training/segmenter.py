@@ -6,7 +6,6 @@ a click, or by both, as a click's answer is looked at again. The others are what
 pays to them, and the maps of that attention themselves.
 """
 
-import copy
 from pathlib import Path
 from typing import Annotated
 
@@ -23,7 +22,7 @@ from xsyn_core.sam_refiner import Refiner
 from xsyn_core.training import architectures, options
 from xsyn_core.training.attended_items import Items, attended_items
 from xsyn_core.training.data import SIDE, halved
-from xsyn_core.training.loop import Plan, autocast, pick_device, train
+from xsyn_core.training.loop import Plan, autocast, between, pick_device, train
 from xsyn_core.training.prompting import decode, mask_losses
 from xsyn_core.training.queries import ZOOM, Query, QueryBatch, again, batched, by_box, by_click
 from xsyn_core.training.segmenter_data import Pictures, pictures
@@ -37,8 +36,7 @@ BOXES_FIRST = 300
 HALVED = 0.5
 # Clicks, seldom in the middle, that thresholds are measured on.
 CLICKS = 256
-# Share of BASE's weights in what is written: between the two lie weights that are better than
-# either (Wortsman et al., "Robust Fine-Tuning of Zero-Shot Models", CVPR 2022).
+# Share of BASE's weights in what is written.
 KEPT = 0.4
 
 
@@ -231,9 +229,7 @@ def main(
 
     def on_save(average: Sam, done: int) -> None:
         if base is not None:
-            average = copy.deepcopy(average)
-            learnt = average.state_dict()
-            average.load_state_dict({k: v.lerp(begun[k], KEPT) for k, v in learnt.items()})
+            average = between(average, begun, KEPT)
         save_sam(out, average, thresholds(average, shards, where), ZOOM)
 
     plan = Plan(steps=steps, rate=rate, seed=seed, warmup=50 if base else 300, decay=0.7, ema=0.998)
