@@ -31,7 +31,7 @@ LISTED = 240
 # Weight of `attention_loss`.
 ATTENDED = 0.5
 # Share of BASE's weights in what is written.
-KEPT = 0.5
+KEPT = 0.75
 # Every second batch is of windows of twice the side, as large items are finished (see
 # `xsyn_core.finishing`). They are so many times fewer, for each costs so many times as much.
 FEWER = 4
