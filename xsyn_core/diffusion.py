@@ -22,7 +22,7 @@ from xsyn_core.memory import Residence
 # a UNet trained with another one says so in its configuration, as "grounding_slots".
 SLOTS = 30
 # Entries of a UNet's configuration that are this module's own.
-ENTRIES = ("grounding_slots", "guidance_rescale")
+ENTRIES = ("grounding_slots", "guidance_rescale", "finishing")
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,10 @@ FIVE = Request((LARGE,), steps=5)
 
 @pytest.fixture(scope="module")
 def synthesizer(drawn_models):
-    return Synthesizer(drawn_models)
+    with pytest.MonkeyPatch.context() as patch:
+        # two of five steps
+        patch.setitem(drawn_models.diffusion.unet.config, "finishing", 400)
+        yield Synthesizer(drawn_models)
 
 
 def painted(synthesizer, scan, request):

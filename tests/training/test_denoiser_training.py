@@ -199,3 +199,9 @@ def test_what_is_written_lies_between_the_base_and_what_was_learnt(
     for name, values in half.items():
         middle = (learnt[name].double() + base[name].double()) / 2
         torch.testing.assert_close(values.double(), middle, atol=2e-4, rtol=2e-3)
+
+
+def test_items_are_finished_from_little_noise():
+    found = np.sort(denoiser.finishing_timesteps(FINISHING, np.random.default_rng(0)))
+    # one of each
+    assert found.tolist() == list(range(FINISHING))
