@@ -16,7 +16,7 @@ from xsyn_core.boxes import Box
 from xsyn_core.compositing import harmonise
 from xsyn_core.concealment import to_pixels, to_tensor
 from xsyn_core.diffusion import Condition, Diffusion
-from xsyn_core.frames import Frame, resample
+from xsyn_core.frames import Frame, pixels_of, repainted_cells, resample
 from xsyn_core.inpainting import denoise, make_scheduler
 from xsyn_core.painting import Window
 from xsyn_core.sample import Request
@@ -83,20 +83,6 @@ def finish(
     for row, frame, latents in zip(rows, frames, step.latents.cpu(), strict=True):
         finished[row] = replace(windows[row], frame=frame, latents=latents)
     yield count, tuple(finished)
-
-
-def repainted_cells(frame: Frame, boxes: Sequence[Box], factor: int) -> np.ndarray:
-    """The latent cells of a frame that boxes in scan pixels touch: bool (h, w)."""
-    cells = np.zeros((frame.size[0] // factor, frame.size[1] // factor), bool)
-    for box in boxes:
-        x1, y1, x2, y2 = frame.cells(box, factor)
-        cells[y1:y2, x1:x2] = True
-    return cells
-
-
-def pixels_of(cells: np.ndarray, factor: int) -> np.ndarray:
-    """The model pixels of latent cells: bool (h, w) to bool (factor h, factor w)."""
-    return cells.repeat(factor, 0).repeat(factor, 1)
 
 
 def _large(window: Window) -> bool:

@@ -90,6 +90,20 @@ class Frame:
         return full[iy1 - y1 : iy2 - y1, ix1 - x1 : ix2 - x1]
 
 
+def repainted_cells(frame: Frame, boxes: Sequence[Box], factor: int) -> np.ndarray:
+    """The latent cells of a frame that boxes in scan pixels touch: bool (h, w)."""
+    cells = np.zeros((frame.size[0] // factor, frame.size[1] // factor), bool)
+    for box in boxes:
+        x1, y1, x2, y2 = frame.cells(box, factor)
+        cells[y1:y2, x1:x2] = True
+    return cells
+
+
+def pixels_of(cells: np.ndarray, factor: int) -> np.ndarray:
+    """The model pixels of latent cells: bool (h, w) to bool (factor h, factor w)."""
+    return cells.repeat(factor, 0).repeat(factor, 1)
+
+
 def resample(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resize float32 (h, w[, c]) to (height, width): by area down, bicubic up."""
     h, w = size

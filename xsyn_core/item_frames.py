@@ -11,7 +11,7 @@ from xsyn_core.boxes import Box
 from xsyn_core.compositing import put_back
 from xsyn_core.concealment import to_pixels, to_tensor
 from xsyn_core.diffusion import Condition, Diffusion
-from xsyn_core.frames import Frame
+from xsyn_core.frames import Frame, pixels_of, repainted_cells
 from xsyn_core.inpainting import denoise
 from xsyn_core.sample import Background
 
@@ -42,8 +42,7 @@ class ItemFrames:
         self.masks = torch.ones(len(images), 1, cells, cells)
         self.conditions, columns = [], []
         for mask, name, box in zip(self.masks, categories, boxes, strict=True):
-            x1, y1, x2, y2 = self.frame.cells(box, model.factor)
-            mask[0, y1:y2, x1:x2] = 0
+            mask[0, repainted_cells(self.frame, [box], model.factor)] = 0
             told = [model.attitudes.choose(name, box, rng)] if rng else []
             text = grounding.prompt([name], told)
             self.conditions.append(Condition(text, (text,), (self.frame.unit(box),), tuple(told)))
@@ -81,8 +80,7 @@ class ItemFrames:
         rows = zip(self.images, self.boxes, self.masks, attention, strict=True)
         for (image, box, mask, seen), decoded in zip(rows, self.model.decode(latents), strict=True):
             new = image.copy()
-            repainted = (mask[0].numpy() == 0).repeat(self.model.factor, 0)
-            repainted = repainted.repeat(self.model.factor, 1)
+            repainted = pixels_of(mask[0].numpy() == 0, self.model.factor)
             put_back(new, self.frame, to_pixels(decoded), repainted, [box], [seen], background)
             found.append(new)
         return found

@@ -20,8 +20,8 @@ from xsyn_core.concealment import (
     to_tensor,
 )
 from xsyn_core.diffusion import Condition, Diffusion
-from xsyn_core.finishing import finish, finishing_steps, pixels_of, repainted_cells
-from xsyn_core.frames import whole, windows
+from xsyn_core.finishing import finish, finishing_steps
+from xsyn_core.frames import pixels_of, repainted_cells, whole, windows
 from xsyn_core.inpainting import denoise
 from xsyn_core.painting import Painting, Progress, Window
 from xsyn_core.sample import Request
