@@ -2,8 +2,8 @@
 
 A window larger than the model's side is painted coarser than the scan around it. Enlarged, what
 was painted is noised as far as the model learnt to begin from, and denoised with cells half as
-large, as SDEdit goes on from a sketch (Meng et al., ICLR 2022): so it comes out as sharp as the
-scan.
+large, as SDEdit goes on from a sketch (Meng et al., ICLR 2022), with the sketch in sight: so it
+comes out as sharp as the scan.
 """
 
 from collections.abc import Iterator, Sequence
@@ -75,6 +75,7 @@ def finish(
         sampler=request.sampler,
         generator=torch.Generator().manual_seed(request.seed),
         skip=request.steps - count,
+        sketched=True,
     ):
         number = step.number - (request.steps - count)
         if number < count:

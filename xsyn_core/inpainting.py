@@ -15,6 +15,9 @@ from xsyn_core.diffusion import Condition, Diffusion
 from xsyn_core.errors import XsynError
 from xsyn_core.sample import Sampler
 
+# The mask of cells that are repainted where the model sees what is to be finished there.
+SKETCHED = 0.5
+
 
 @dataclass(frozen=True)
 class Step:
@@ -73,6 +76,7 @@ def denoise(
     maps: AttentionMaps | None = None,
     after: Callable[[torch.Tensor, float], torch.Tensor] | None = None,
     skip: int = 0,
+    sketched: bool = False,
 ) -> Iterator[Step]:
     """Repaint frames; yields after every step, the last step holds z_0.
 
@@ -94,6 +98,8 @@ def denoise(
             every step; what it returns goes on (for BOM's rival inside the loop).
         skip: leave out this many steps and start from the noised images themselves, so that an
             item which is already there stays while its attention is measured.
+        sketched: in the repainted cells too the model sees the images, of what it is to finish
+            there, in the place of attitudes.
 
     Raises:
         XsynError: steps or sampler out of range, or too many objects in a frame.
@@ -104,9 +110,12 @@ def denoise(
     masks = masks.to(device, torch.float32)
     original = diffusion.encode(images)
     kept = diffusion.encode(masked_images(images.to(device), masks)) * masks
+    hints, seen = _hints(conditions, kept), masks
+    if sketched:
+        hints, seen = original, masks + SKETCHED * (1 - masks)
     plain, told = (
-        torch.cat([kept + hints * (1 - masks), masks], 1)
-        for hints in (torch.zeros_like(kept), _hints(conditions, kept))
+        torch.cat([kept + inside * (1 - masks), seen], 1)
+        for inside in (torch.zeros_like(kept), hints)
     )
     text = diffusion.text_states([c.prompt for c in conditions])
     grounding = diffusion.grounding_tokens(conditions)

@@ -41,11 +41,11 @@ def painted(synthesizer, scan, request):
 
 
 def watched(model, monkeypatch):
-    """Latents (B, c, h, w) and timestep of every call of the UNet."""
+    """Inputs (B, 2c + 1, h, w) and timestep of every call of the UNet."""
     calls, forward = [], model.unet.forward
 
     def spy(sample, timestep, **options):
-        calls.append((sample[:, : model.channels].clone(), int(timestep)))
+        calls.append((sample.clone(), int(timestep)))
         return forward(sample, timestep, **options)
 
     monkeypatch.setattr(model.unet, "forward", spy)
@@ -94,9 +94,19 @@ def test_it_begins_with_what_was_painted_enlarged_and_noised(synthesizer, drawn_
     x1, y1, x2, y2 = (8 * v for v in window.frame.cells(LARGE.box, 8))
     expected[y1:y2, x1:x2] = enlarged[y1:y2, x1:x2]
     signal = make_scheduler(model.scheduler, "ddim", 5).alphas_cumprod[399]
-    noise = torch.randn(1, model.channels, 32, 32, generator=torch.Generator().manual_seed(0))
+    c = model.channels
+    noise = torch.randn(1, c, 32, 32, generator=torch.Generator().manual_seed(0))
     state = signal.sqrt() * model.encode(to_tensor(expected)[None]) + (1 - signal).sqrt() * noise
-    torch.testing.assert_close(calls[5][0], state, atol=1e-4, rtol=1e-4)
+    seen = calls[5][0]
+    torch.testing.assert_close(seen[:, :c], state, atol=1e-4, rtol=1e-4)
+
+    # in sight of it, under a mask of its own
+    cells = torch.zeros(32, 32, dtype=torch.bool)
+    cells[y1 // 8 : y2 // 8, x1 // 8 : x2 // 8] = True
+    sketch = model.encode(to_tensor(expected)[None])
+    torch.testing.assert_close(seen[:, c:-1][..., cells], sketch[..., cells], atol=1e-4, rtol=1e-4)
+    assert torch.equal(seen[0, -1], torch.where(cells, 0.5, 1.0))
+    assert set(calls[4][0][:, -1].unique().tolist()) == {0.0, 1.0}
 
 
 def test_nothing_else_changes(synthesizer, drawn_scan):

@@ -1,5 +1,6 @@
 """Training of the embedded denoiser, on two scenes and tiny random models."""
 
+import json
 from contextlib import nullcontext
 
 import cv2
@@ -9,10 +10,12 @@ import torch
 from safetensors.torch import load_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from xsyn_core.attitudes import COMPASS, MIRRORED
+from xsyn_core import grounding
+from xsyn_core.attitudes import COMPASS, FILE, MIRRORED
 from xsyn_core.categories import phrase
 from xsyn_core.concealment import to_pixels, to_tensor
 from xsyn_core.errors import XsynError
+from xsyn_core.inpainting import Step
 from xsyn_core.training import denoiser, denoiser_data, objective
 from xsyn_core.training.architectures import FINISHING
 from xsyn_core.training.data import NAMES, SIDE, Shard
@@ -59,22 +62,33 @@ def test_two_runs_of_one_step_make_two_steps(trained):
         assert all(np.isfinite(float(value)) for value in losses.values())
 
 
-def test_windows_to_finish_show_in_their_boxes_what_a_painter_of_half_the_side_leaves(
-    rendered, tiny_models, monkeypatch
-):
+def windows_to_finish(rendered):
+    """Three rows of `denoiser_data.window`: themselves, their pictures, boxes and descriptions."""
     shard = Shard.open(rendered / "seed5" / "00000", 0)
     rows = [
         denoiser_data.window(shard, int(k), np.random.default_rng(k), SIDE)
         for k in np.flatnonzero(~shard.whole)[:3]
     ]
     images, boxes = (np.stack([row[name] for row in rows]) for name in ("clean", "boxes"))
+    described = [
+        ([NAMES[k] for k in row["categories"] if k >= 0], [a for a in row["attitudes"] if a])
+        for row in rows
+    ]
+    return rows, images, boxes, described
+
+
+def test_windows_to_finish_show_in_their_boxes_what_a_painter_of_half_the_side_leaves(
+    rendered, tiny_models, monkeypatch
+):
+    _, images, boxes, described = windows_to_finish(rendered)
     assert images.shape == (3, SIDE, SIDE, 3)
     model, device = tiny_models.diffusion, torch.device("cpu")
     monkeypatch.setattr(denoiser_data, "autocast", lambda _: nullcontext())
 
     def coarsened(errors):
         monkeypatch.setattr(denoiser_data, "ERRS", errors)
-        return denoiser_data.coarsened(model.vae, images, boxes, np.random.default_rng(0), device)
+        rng = np.random.default_rng(0)
+        return denoiser_data.coarsened(model.vae, images, boxes, described, rng, device)
 
     exact, wrong = coarsened(0.0), coarsened(5.0)
     for image, some, found, other in zip(images, boxes, exact, wrong, strict=True):
@@ -91,6 +105,38 @@ def test_windows_to_finish_show_in_their_boxes_what_a_painter_of_half_the_side_l
                     assert (found[y, x] == image[y, x]).all()
                     assert (other[y, x] == image[y, x]).all()
         assert (other != found).any()
+
+
+def test_what_a_painter_leaves_is_its_own_drawing_of_the_items(rendered, tiny_models, monkeypatch):
+    rows, images, boxes, described = windows_to_finish(rendered)
+    model, asked = tiny_models.diffusion, {}
+    monkeypatch.setattr(denoiser_data, "autocast", lambda _: nullcontext())
+    monkeypatch.setattr(denoiser_data, "ERRS", 0.0)
+
+    def denoised(painter, pictures, masks, conditions, **options):
+        asked.update(options, masks=masks, conditions=conditions)
+        yield None
+        yield Step(options["steps"], painter.encode(pictures))
+
+    monkeypatch.setattr(denoiser_data, "denoise", denoised)
+    arguments = described, np.random.default_rng(0), torch.device("cpu")
+    exact = denoiser_data.coarsened(model.vae, images, boxes, *arguments)
+    skips = set()
+    for seed in range(40):
+        arguments = described, np.random.default_rng(seed), torch.device("cpu")
+        drawn = denoiser_data.coarsened(model.vae, images, boxes, *arguments, model)
+        # rounding of the cache apart
+        assert np.abs(drawn.astype(int) - exact).max() <= 2
+        skips.add(asked["skip"])
+    assert skips == {4, 5, 6, 7, 8, 9} and asked["steps"] == 10
+    for (names, told), row, mask, condition in zip(
+        described, rows, asked["masks"], asked["conditions"], strict=True
+    ):
+        assert condition.phrases == grounding.phrases(names, told)
+        assert condition.prompt == grounding.prompt(names, told)
+        assert condition.attitudes == tuple(told)
+        assert np.allclose(condition.boxes, row["boxes"][: len(names)])
+        assert np.array_equal(mask.numpy()[0] == 1, denoiser_data.keep_mask(row["boxes"], 16))
 
 
 def test_the_noise_that_leads_from_coarse_latents_to_clean_ones():
@@ -164,41 +210,75 @@ def test_windows_are_described_with_their_items_attitudes(rendered, latents):
         assert (latents.attitudes[row, used:] == "").all()
 
 
+def train_from(base, rendered, folder, **options):
+    """Train for one step, of painting; the UNet that is written, by name."""
+    denoiser.main(
+        vae=base / "vae",
+        base=base,
+        out=folder / "out",
+        data=rendered,
+        latents=folder / "latents",
+        run=folder / "run",
+        steps=1,
+        batch=4,
+        shard_count=1,
+        looks=1,
+        seed=5,
+        device="cpu",
+        **options,
+    )
+    unet = folder / "out" / "unet"
+    assert json.loads((unet / "config.json").read_text())["finishing"] == FINISHING
+    return load_file(unet / "diffusion_pytorch_model.safetensors")
+
+
+def test_what_paints_as_its_base_learns_nothing_from_being_held(
+    rendered, tiny_files, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(denoiser, "ATTENDED", 0.0)
+    source = tiny_files[0]
+    begun = load_file(source / "unet" / "diffusion_pytorch_model.safetensors")
+    free, held = (
+        train_from(source, rendered, tmp_path / str(hold), hold=hold) for hold in (False, True)
+    )
+    assert all(torch.equal(held[name], values) for name, values in begun.items())
+    assert any(not torch.equal(free[name], values) for name, values in begun.items())
+    # the base lists no attitudes
+    listed = [(tmp_path / str(hold) / "out/tokenizer" / FILE).exists() for hold in (False, True)]
+    assert listed == [True, False]
+
+
 def test_what_is_written_lies_between_the_base_and_what_was_learnt(
     rendered, tiny_files, tmp_path, monkeypatch
 ):
-    source, out = tiny_files[0], tmp_path / "out"
-
     def written(kept):
         monkeypatch.setattr(denoiser, "KEPT", kept)
-        denoiser.main(
-            vae=source / "vae",
-            base=source,
-            out=out,
-            data=rendered,
-            latents=tmp_path / "latents",
-            run=tmp_path / f"run{kept}",
-            steps=2,
-            batch=4,
-            shard_count=1,
-            looks=1,
-            seed=5,
-            device="cpu",
-        )
-        assert load_models(out, tiny_files[1], "cpu").diffusion.finishing == FINISHING
-        files = "unet/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"
-        tensors: dict = {}
-        for file in files:
-            tensors |= load_file(out / file)
-        return tensors
+        return train_from(tiny_files[0], rendered, tmp_path / str(kept))
 
     half, learnt, base = written(0.5), written(0.0), written(1.0)
-    begun = load_file(source / "unet/diffusion_pytorch_model.safetensors")
+    begun = load_file(tiny_files[0] / "unet/diffusion_pytorch_model.safetensors")
     assert all(torch.equal(base[name], values) for name, values in begun.items())
     assert any(not torch.equal(learnt[name], base[name]) for name in learnt)
     for name, values in half.items():
         middle = (learnt[name].double() + base[name].double()) / 2
         torch.testing.assert_close(values.double(), middle, atol=2e-4, rtol=2e-3)
+
+
+def test_nothing_can_be_held_without_a_base(tmp_path):
+    with pytest.raises(XsynError, match="Name its weights with --base"):
+        denoiser.main(hold=True, data=tmp_path, run=tmp_path / "run", out=tmp_path / "out")
+    assert not any(tmp_path.iterdir())
+
+
+def test_where_it_repaints_the_unet_sees_hints_under_a_mask_of_its_own():
+    noisy, masked, hints = torch.randn(3, 2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    keep = torch.ones(2, 1, 8, 8)
+    keep[0, :, 2:5, 1:7] = 0
+    found = objective.unet_input(noisy, masked, keep, hints, known=0.5)
+    for row, y, x in np.ndindex(2, 8, 8):
+        inside = row == 0 and 2 <= y < 5 and 1 <= x < 7
+        seen = [*noisy[row, :, y, x], *(hints if inside else masked)[row, :, y, x]]
+        assert found[row, :, y, x].tolist() == [*seen, 0.5 if inside else 1.0]
 
 
 def test_items_are_finished_from_little_noise():

@@ -32,7 +32,7 @@ GROUNDING_SLOTS = 8
 # `evaluate models --only categories,realism`.
 GUIDANCE_RESCALE = 0.7
 # Large windows are finished from this timestep on (see `xsyn_core.finishing`).
-FINISHING = 200
+FINISHING = 400
 
 
 def vocabulary() -> list[str]:

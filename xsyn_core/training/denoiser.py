@@ -1,5 +1,6 @@
 """Train the embedded denoiser: grounded inpainting (Eq. 1)."""
 
+import copy
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from xsyn_core import grounding
 from xsyn_core.attitudes import Attitudes
 from xsyn_core.categories import phrase
 from xsyn_core.errors import XsynError
+from xsyn_core.inpainting import SKETCHED
 from xsyn_core.training import architectures, objective, options
 from xsyn_core.training.architectures import CELL, FINISHING
 from xsyn_core.training.attending import Attending, attention_loss
@@ -21,6 +23,7 @@ from xsyn_core.training.data import NAMES, SIDE, WINDOW
 from xsyn_core.training.denoiser_data import Latents, cache_latents, keep_mask
 from xsyn_core.training.loop import Plan, autocast, between, pick_device, train
 from xsyn_core.training.objective import Denoiser
+from xsyn_core.weights import load_diffusion
 
 # Share of the timesteps that are drawn evenly.
 EVEN = 0.15
@@ -31,10 +34,12 @@ LISTED = 240
 # Weight of `attention_loss`.
 ATTENDED = 0.5
 # Share of BASE's weights in what is written.
-KEPT = 0.75
+KEPT = 0.4
 # Every second batch is of windows of twice the side, as large items are finished (see
 # `xsyn_core.finishing`). They are so many times fewer, for each costs so many times as much.
 FEWER = 4
+# Held windows are so many times fewer: what BASE says of them has no noise to be averaged out.
+FEWER_HELD = 2
 
 
 def timesteps(count: int, rng: np.random.Generator) -> np.ndarray:
@@ -115,21 +120,32 @@ def main(
     shard_count: options.ShardCount = 100,
     looks: Annotated[int, typer.Option(min=1, help="Scanners that show each window.")] = 2,
     copies: Annotated[int, typer.Option(min=1, help="Times each is turned and boxed anew.")] = 1,
+    hold: Annotated[
+        bool, typer.Option("--hold", help="Learn finishing alone; painting stays that of BASE.")
+    ] = False,
     seed: options.Seed = 0,
     workers: options.Workers = 2,
     device: options.Device = "auto",
 ) -> None:
     """Train the embedded denoiser on simulated scans; resumes from RUN, else goes on from the
-    diffusers folder BASE, else starts anew; writes a diffusers folder to OUT."""
+    diffusers folder BASE, else starts anew; writes a diffusers folder to OUT.
+
+    Raises:
+        XsynError: see `_begin`; or painting is to be held without BASE.
+    """
+    if hold and base is None:
+        raise XsynError("There is no painting to hold. Name its weights with --base.")
     torch.manual_seed(seed)
     where = pick_device(device)
     tokenizer = architectures.build_tokenizer()
     model = _begin(base, tokenizer).to(where)
-    begun = {name: values.clone() for name, values in model.state_dict().items()}
     autoencoder = AutoencoderKL.from_pretrained(vae).float().eval().to(where)
+    painter = load_diffusion(base, where, base.name) if base else None
     cached, finer = (
         cache_latents(
-            *(autoencoder, data, folder, seed, shard_count, looks, times, workers, where), side
+            *(autoencoder, data, folder, seed, shard_count, looks, times, workers, where),
+            side,
+            painter,
         )
         for folder, times, side in ((latents, copies, WINDOW), (latents / "finer", 1, SIDE))
     )
@@ -137,6 +153,9 @@ def main(
     # the backward of fused attention is slow on a CPU
     if where.type == "cpu":
         model.unet.set_attn_processor(AttnProcessor())
+    begun = {name: values.clone() for name, values in model.state_dict().items()}
+    # as in Li and Hoiem, "Learning without Forgetting", ECCV 2016
+    held = copy.deepcopy(model).requires_grad_(False) if hold else None
     alphas = scheduler.alphas_cumprod.to(where)
     start = alphas[FINISHING - 1]
     phrases = [phrase(name) for name in NAMES]
@@ -148,15 +167,15 @@ def main(
 
     lengths = torch.tensor([len(ids) - 2 for ids in tokenizer(phrases).input_ids], device=where)
     attending = Attending(model.unet)
-    attitudes = listed(cached, seed)
+    attitudes = painter.attitudes if painter is not None and hold else listed(cached, seed)
     chance, finer_chance = (chances(some.categories[:, 0]) for some in (cached, finer))
-    fewer = max(1, batch // FEWER)
+    fewer, painted = max(1, batch // FEWER), max(1, batch // FEWER_HELD) if hold else batch
 
     def draw(k: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         some, count, p, noises = (
             (finer, fewer, finer_chance, finishing_timesteps)
             if k % 2
-            else (cached, batch, chance, timesteps)
+            else (cached, painted, chance, timesteps)
         )
         rows = np.sort(rng.choice(len(p), count, replace=False, p=p))
         dropped = objective.drops(count, rng)
@@ -167,15 +186,16 @@ def main(
             for d, said in zip(dropped.tolist(), described, strict=True)
         ]
         boxes, clean = some.boxes[rows], some.clean[rows]
+        coarse = some.coarse[rows].astype(np.float32)
         grid = clean.shape[-1]
         columns = {
             "clean": clean.astype(np.float32),
-            "coarse": some.coarse[rows].astype(np.float32),
+            "coarse": coarse,
             "masked": some.masked[rows].astype(np.float32),
             "keep": np.stack([keep_mask(b, grid) for b in boxes])[:, None].astype(np.float32),
-            "hints": np.stack(
-                [some.hints(row, not u) for row, u in zip(rows, silent, strict=True)]
-            ),
+            "hints": coarse
+            if k % 2
+            else np.stack([some.hints(row, not u) for row, u in zip(rows, silent, strict=True)]),
             "items": some.items[rows][:, None].astype(np.float32) / 255,
             "boxes": boxes,
             "categories": some.categories[rows].astype(np.int64),
@@ -190,6 +210,28 @@ def main(
             "phrases": tokens([text for said in described for text in said], "longest"),
         }
 
+    def answer(
+        speaker: Denoiser, inputs: torch.Tensor, drawn: dict[str, torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What a denoiser makes of its inputs, and the states of its text."""
+        used = drawn["categories"] >= 0
+        text = speaker.text_encoder(drawn["text"]).last_hidden_state
+        pooled = speaker.text_encoder(drawn["phrases"]).pooler_output
+        embeddings = pooled.new_zeros(*used.shape, pooled.shape[1])
+        embeddings[used] = pooled
+        grounded = {
+            "boxes": drawn["boxes"],
+            "positive_embeddings": embeddings,
+            "masks": (used & ~drawn["dropped"][:, None]).float(),
+        }
+        output = speaker.unet(
+            inputs.to(memory_format=torch.channels_last),
+            drawn["timesteps"],
+            text,
+            cross_attention_kwargs={"gligen": grounded},
+        ).sample.float()
+        return output, text
+
     def step(k: int, drawn: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         drawn = {name: values.to(where) for name, values in drawn.items()}
         z0, keep, items = drawn["clean"], drawn["keep"], drawn["items"]
@@ -200,23 +242,13 @@ def main(
         noise = objective.leading(noise, drawn["coarse"], z0, start)
         noisy = objective.noised(z0, noise, a)
         velocity = objective.target(z0, noise, a, "v_prediction")
-        inputs = objective.unet_input(noisy, drawn["masked"], keep, drawn["hints"])
+        known = SKETCHED if k % 2 else 0.0
+        inputs = objective.unet_input(noisy, drawn["masked"], keep, drawn["hints"], known)
+        if held is not None and k % 2 == 0:
+            with torch.no_grad(), autocast(where):
+                velocity = answer(held, inputs, drawn)[0]
         with autocast(where):
-            text = model.text_encoder(drawn["text"]).last_hidden_state
-            pooled = model.text_encoder(drawn["phrases"]).pooler_output
-            embeddings = pooled.new_zeros(*used.shape, pooled.shape[1])
-            embeddings[used] = pooled
-            grounded = {
-                "boxes": drawn["boxes"],
-                "positive_embeddings": embeddings,
-                "masks": (used & ~dropped[:, None]).float(),
-            }
-            output = model.unet(
-                inputs.to(memory_format=torch.channels_last),
-                t,
-                text,
-                cross_attention_kwargs={"gligen": grounded},
-            ).sample.float()
+            output, text = answer(model, inputs, drawn)
             # a phrase stands between the token of the beginning and that of the end
             place = torch.arange(text.shape[1], device=where)[None]
             named = (place > 0) & (place <= lengths[categories[:, :1].clamp(min=0)])

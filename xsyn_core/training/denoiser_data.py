@@ -1,5 +1,6 @@
 """What the embedded denoiser learns from: windows with their grounding boxes, as latents."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,10 @@ from tqdm import tqdm
 
 from xsyn_core import grounding
 from xsyn_core.attitudes import hint, words
+from xsyn_core.concealment import to_tensor
+from xsyn_core.diffusion import Condition, Diffusion
 from xsyn_core.frames import resample
+from xsyn_core.inpainting import denoise
 from xsyn_core.training import architectures
 from xsyn_core.training.architectures import CELL
 from xsyn_core.training.data import NAMES, SIDE, WINDOW, Shard, halved, shards
@@ -24,8 +28,12 @@ MOST = 3
 # clutter in a box, and learning to draw it costs the item its outline. Added items are laid over
 # the scan's own clutter afterwards (see `compositing.absorption`).
 PLAIN = 0.85
-# What a painter leaves to be finished errs by up to this share of a latent's deviation.
+# What a painter leaves to be finished errs by up to this share of a latent's deviation where there
+# is none yet to be asked; else it has gone through the last of so many steps, at most so many.
 ERRS = 0.3
+STEPS, REPAINTED, GUIDANCE = 10, 6, 7.5
+# Windows that are encoded at once.
+TOGETHER = 32
 
 
 @dataclass(frozen=True)
@@ -98,15 +106,28 @@ def coarsened(
     vae: AutoencoderKL,
     images: np.ndarray,
     boxes: np.ndarray,
+    described: Sequence[tuple[list[str], list[str]]],
     rng: np.random.Generator,
     where: torch.device,
+    painter: Diffusion | None = None,
 ) -> np.ndarray:
     """Windows uint8 (N, SIDE, SIDE, 3) with what a painter of half the side leaves in their boxes:
-    as coarse as that, as the autoencoder shows it, and with its errors."""
-    latents = torch.from_numpy(_encode(vae, np.stack([halved(x) for x in images]), where)).float()
-    errors = rng.standard_normal(latents.shape, np.float32)
-    errors *= rng.uniform(0, ERRS, (len(latents), 1, 1, 1)).astype(np.float32)
-    latents = (latents + torch.from_numpy(errors)).to(where) / vae.config.scaling_factor
+    as coarse as that, as the autoencoder shows it, and with its errors.
+
+    Args:
+        boxes: float (N, SLOTS, 4), see `Latents`.
+        described: categories and attitudes of the items of each.
+        painter: repaints them from less and more noise; None for errors by chance.
+    """
+    halves = np.stack([halved(x) for x in images])
+    if painter is None:
+        latents = torch.from_numpy(_encode(vae, halves, where)).float()
+        errors = rng.standard_normal(latents.shape, np.float32)
+        errors *= rng.uniform(0, ERRS, (len(latents), 1, 1, 1)).astype(np.float32)
+        latents += torch.from_numpy(errors)
+    else:
+        latents = _repainted(painter, halves, boxes, described, rng)
+    latents = latents.to(where) / vae.config.scaling_factor
     with torch.no_grad(), autocast(where):
         decoded = F.pixel_shuffle(vae.decode(latents).sample, architectures.PATCH)
     pixels = ((decoded.float().clamp(-1, 1) + 1) * 127.5).permute(0, 2, 3, 1).cpu().numpy()
@@ -116,6 +137,39 @@ def coarsened(
         larger = resample(np.ascontiguousarray(painted), (SIDE, SIDE))
         image[~keep] = np.clip(np.rint(larger), 0, 255).astype(np.uint8)[~keep]
     return found
+
+
+def _repainted(
+    painter: Diffusion,
+    images: np.ndarray,
+    boxes: np.ndarray,
+    described: Sequence[tuple[list[str], list[str]]],
+    rng: np.random.Generator,
+) -> torch.Tensor:
+    """Scaled latents (N, c, g, g) of windows uint8 (N, WINDOW, WINDOW, 3) whose items a painter
+    drew once more over themselves; other arguments as in `coarsened`."""
+    conditions = [
+        Condition(
+            grounding.prompt(names, told),
+            grounding.phrases(names, told),
+            tuple(map(tuple, some[: len(names)].tolist())),
+            tuple(told),
+        )
+        for some, (names, told) in zip(boxes, described, strict=True)
+    ]
+    keep = np.stack([keep_mask(some, WINDOW // CELL) for some in boxes])[:, None]
+    *_, last = denoise(
+        painter,
+        torch.stack([to_tensor(image) for image in images]),
+        torch.from_numpy(keep).float(),
+        conditions,
+        steps=STEPS,
+        guidance=GUIDANCE,
+        sampler="ddim",
+        generator=torch.Generator().manual_seed(int(rng.integers(2**31))),
+        skip=STEPS - int(rng.integers(1, REPAINTED + 1)),
+    )
+    return last.latents
 
 
 def window(
@@ -169,6 +223,12 @@ def window(
     }
 
 
+def _described(row: dict[str, np.ndarray]) -> tuple[list[str], list[str]]:
+    """Categories and attitudes of the items of a `window`."""
+    used = row["categories"] >= 0
+    return [NAMES[k] for k in row["categories"][used]], row["attitudes"][used].tolist()
+
+
 def cache_latents(
     vae: AutoencoderKL,
     data: Path,
@@ -180,8 +240,10 @@ def cache_latents(
     workers: int,
     where: torch.device,
     side: int = WINDOW,
+    painter: Diffusion | None = None,
 ) -> Latents:
-    """Encode every window of every look `copies` times, each time another `window`."""
+    """Encode every window of every look `copies` times, each time another `window`; for the painter
+    see `coarsened`."""
     for number, shard in enumerate(copies * shards(data, seed, shard_count, looks, workers)):
         part = folder / f"{number:05d}.npz"
         if part.exists():
@@ -189,11 +251,11 @@ def cache_latents(
         rng = np.random.default_rng((seed, number, 17))
         rows = [window(shard, int(k), rng, side) for k in np.flatnonzero(~shard.whole)]
         columns = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-        some = [slice(k, k + 64) for k in range(0, len(rows), 64)]
+        some = [slice(k, k + TOGETHER) for k in range(0, len(rows), TOGETHER)]
         pictures = ["clean", "masked"]
         if side != WINDOW:
-            x, boxes = columns["clean"], columns["boxes"]
-            left = [coarsened(vae, x[k], boxes[k], rng, where) for k in some]
+            x, boxes, said = columns["clean"], columns["boxes"], [_described(r) for r in rows]
+            left = [coarsened(vae, x[k], boxes[k], said[k], rng, where, painter) for k in some]
             columns["coarse"] = np.concatenate(left)
             pictures.append("coarse")
         for name in pictures:

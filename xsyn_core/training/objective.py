@@ -60,14 +60,20 @@ def target(
 
 
 def unet_input(
-    noisy: torch.Tensor, masked: torch.Tensor, keep: torch.Tensor, hints: torch.Tensor | float = 0.0
+    noisy: torch.Tensor,
+    masked: torch.Tensor,
+    keep: torch.Tensor,
+    hints: torch.Tensor | float = 0.0,
+    known: float = 0.0,
 ) -> torch.Tensor:
     """(B, 2c + 1, h, w): z_t, the latent of the masked image, the mask (1 keeps, 0 repaints).
 
     Args:
         hints: what stands in the place of the masked image where it is repainted.
+        known: the mask that the UNet sees there.
     """
-    return torch.cat([noisy, masked * keep + hints * (1 - keep), keep], 1)
+    repainted = 1 - keep
+    return torch.cat([noisy, masked * keep + hints * repainted, keep + known * repainted], 1)
 
 
 def weights(keep: torch.Tensor, items: torch.Tensor | float = 0.0) -> torch.Tensor:
