@@ -112,7 +112,9 @@ def main(
     base: options.Base = None,
     out: options.Out = Path("assets/diffusion"),
     data: options.Data = Path("runs/data"),
-    latents: Annotated[Path, typer.Option(help="Cache of encoded windows.")] = Path("runs/latents"),
+    latents: Annotated[
+        Path, typer.Option(help="Cache of encoded windows, of one SEED and BASE alone.")
+    ] = Path("runs/latents"),
     run: options.Run = Path("runs/denoiser"),
     steps: options.Steps = 6000,
     batch: options.Batch = 64,
