@@ -148,24 +148,40 @@ def test_the_noise_that_leads_from_coarse_latents_to_clean_ones():
     assert torch.equal(objective.leading(noise, clean, clean, signal), noise)
 
 
-def test_a_base_that_reads_other_words_is_refused(tiny_files, tmp_path):
+def train_from(base, rendered, folder, steps=1, **options):
+    """Train for these steps, the first of painting; the weights that are written, by name."""
+    denoiser.main(
+        vae=base / "vae",
+        base=base,
+        out=folder / "out",
+        data=rendered,
+        latents=folder / "latents",
+        run=folder / "run",
+        steps=steps,
+        batch=4,
+        shard_count=1,
+        looks=1,
+        seed=5,
+        device="cpu",
+        **options,
+    )
+    config = json.loads((folder / "out" / "unet" / "config.json").read_text())
+    assert config["finishing"] == FINISHING
+    return weights(folder / "out")
+
+
+def weights(folder):
+    """Those of the UNet and the text encoder of a diffusers folder."""
+    files = "unet/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"
+    return {f"{file} {name}": v for file in files for name, v in load_file(folder / file).items()}
+
+
+def test_a_base_that_reads_other_words_is_refused(tmp_path):
     base = tmp_path / "base"
     other = CLIPTextConfig(vocab_size=9, hidden_size=8, num_attention_heads=1, num_hidden_layers=1)
     CLIPTextModel(other).save_pretrained(base / "text_encoder")
     with pytest.raises(XsynError, match="9 tokens where this recipe has"):
-        denoiser.main(
-            vae=tiny_files[0] / "vae",
-            base=base,
-            out=tmp_path / "out",
-            data=tmp_path / "data",
-            latents=tmp_path / "latents",
-            run=tmp_path / "run",
-            steps=1,
-            batch=1,
-            shard_count=1,
-            looks=1,
-            device="cpu",
-        )
+        train_from(base, tmp_path / "data", tmp_path)
     # before any picture is rendered or encoded
     assert sorted(tmp_path.iterdir()) == [base]
 
@@ -210,36 +226,14 @@ def test_windows_are_described_with_their_items_attitudes(rendered, latents):
         assert (latents.attitudes[row, used:] == "").all()
 
 
-def train_from(base, rendered, folder, **options):
-    """Train for one step, of painting; the UNet that is written, by name."""
-    denoiser.main(
-        vae=base / "vae",
-        base=base,
-        out=folder / "out",
-        data=rendered,
-        latents=folder / "latents",
-        run=folder / "run",
-        steps=1,
-        batch=4,
-        shard_count=1,
-        looks=1,
-        seed=5,
-        device="cpu",
-        **options,
-    )
-    unet = folder / "out" / "unet"
-    assert json.loads((unet / "config.json").read_text())["finishing"] == FINISHING
-    return load_file(unet / "diffusion_pytorch_model.safetensors")
-
-
 def test_what_paints_as_its_base_learns_nothing_from_being_held(
     rendered, tiny_files, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(denoiser, "ATTENDED", 0.0)
-    source = tiny_files[0]
-    begun = load_file(source / "unet" / "diffusion_pytorch_model.safetensors")
+    begun = weights(tiny_files[0])
     free, held = (
-        train_from(source, rendered, tmp_path / str(hold), hold=hold) for hold in (False, True)
+        train_from(tiny_files[0], rendered, tmp_path / str(hold), hold=hold)
+        for hold in (False, True)
     )
     assert all(torch.equal(held[name], values) for name, values in begun.items())
     assert any(not torch.equal(free[name], values) for name, values in begun.items())
@@ -253,10 +247,10 @@ def test_what_is_written_lies_between_the_base_and_what_was_learnt(
 ):
     def written(kept):
         monkeypatch.setattr(denoiser, "KEPT", kept)
-        return train_from(tiny_files[0], rendered, tmp_path / str(kept))
+        return train_from(tiny_files[0], rendered, tmp_path / str(kept), steps=2)
 
     half, learnt, base = written(0.5), written(0.0), written(1.0)
-    begun = load_file(tiny_files[0] / "unet/diffusion_pytorch_model.safetensors")
+    begun = weights(tiny_files[0])
     assert all(torch.equal(base[name], values) for name, values in begun.items())
     assert any(not torch.equal(learnt[name], base[name]) for name in learnt)
     for name, values in half.items():
