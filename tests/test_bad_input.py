@@ -97,7 +97,7 @@ def loaded(drawn_models, monkeypatch):
     """Commands get the drawn models instead of loading some; devices are still checked."""
 
     def load(diffusion="embedded", sam="embedded", device="auto", compiled=False):
-        weights._device(device)
+        weights.pick_device(device)
         return drawn_models
 
     monkeypatch.setattr(weights, "load_models", load)

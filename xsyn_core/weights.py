@@ -40,6 +40,10 @@ ORIGINAL = "diffusion_pytorch_model.bin"
 # Endings of what is meant as a file, so that a missing one is not looked for on the hub.
 SINGLE_FILES = {".bin", ".pth", ".pt", ".ckpt", ".pkl", ".safetensors"}
 
+AUTOENCODER_NEEDED = "An autoencoder is the vae folder of a diffusers model."
+# What the libraries raise for a missing or damaged part.
+UNREADABLE = OSError, ValueError, RuntimeError, KeyError, SafetensorError
+
 # Sound weights load in silence: diffusers does not know `inpainting`'s own entries in a UNet's
 # configuration, and transformers shows a bar for every file. Real warnings come through.
 _OWN = rf"'({'|'.join(ENTRIES)})': [\d.]+"
@@ -89,7 +93,7 @@ def load_models(
         XsynError: missing, unreadable or unfit weights, no such device, or a device that was
             asked for and has too little free memory for any way.
     """
-    where = _device(device)
+    where = pick_device(device)
     source = _diffusion_source(str(diffusion))
     sam_file = _sam_file(str(sam))
     network = load_sam(sam_file)
@@ -117,7 +121,7 @@ def load_segmenter(
     Raises:
         XsynError: as for `load_models`.
     """
-    where = _device(device)
+    where = pick_device(device)
     network = load_sam(_sam_file(str(sam)))
     residence: Residence | None = Residence()
     if not staying:
@@ -138,6 +142,24 @@ def load_diffusion(source: Path, device: torch.device, name: str) -> Diffusion:
         XsynError: a part is missing or damaged, or the UNet is not a gated one.
     """
     return _placed(_unplaced(source, device, name), Residence(), compiled=False)
+
+
+def load_autoencoder(folder: Path) -> AutoencoderKL:
+    """Load the autoencoder of a diffusers model in float32, on the CPU.
+
+    Raises:
+        XsynError: it is missing or damaged.
+    """
+    # the library would look for it on the hub
+    if not (folder / "config.json").is_file():
+        raise XsynError(f"{folder} has no config.json. {AUTOENCODER_NEEDED}")
+    try:
+        # Autoencoders overflow in float16.
+        return _whole(AutoencoderKL, folder, torch_dtype=torch.float32)
+    except UNREADABLE as error:
+        raise XsynError(
+            f"{folder} cannot be read ({_reason(error)}). {AUTOENCODER_NEEDED}"
+        ) from None
 
 
 def _residence(needs: list[Need], where: torch.device, asked: str) -> Residence | None:
@@ -240,15 +262,17 @@ def _load_folder(folder: Path, half: torch.dtype) -> Parts:
     try:
         return Parts(
             _whole(UNet2DConditionModel, folder / "unet", torch_dtype=half),
-            # Autoencoders overflow in float16.
-            _whole(AutoencoderKL, folder / "vae", torch_dtype=torch.float32),
+            load_autoencoder(folder / "vae"),
             _whole(CLIPTextModel, folder / "text_encoder", dtype=half),
             CLIPTokenizer.from_pretrained(folder / "tokenizer"),
             json.loads((folder / "scheduler" / "scheduler_config.json").read_text()),
         )
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise XsynError(f"{folder} cannot be read ({reason}). {NEEDED}") from None
+    except UNREADABLE as error:
+        raise XsynError(f"{folder} cannot be read ({_reason(error)}). {NEEDED}") from None
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
 
 
 def _widen(unet: UNet2DConditionModel) -> None:
@@ -312,7 +336,12 @@ def _digest_of(path: str, size: int, modified: int) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _device(name: str) -> torch.device:
+def pick_device(name: str) -> torch.device:
+    """The device of a name; "auto" takes CUDA where there is one.
+
+    Raises:
+        XsynError: there is no such device.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -1,22 +1,24 @@
 """Training of the embedded denoiser, on two scenes and tiny random models."""
 
 import json
+import shutil
 from contextlib import nullcontext
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from diffusers import AutoencoderKL
+from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from xsyn_core import grounding
-from xsyn_core.attitudes import COMPASS, FILE, MIRRORED
+from xsyn_core.attitudes import COMPASS, FILE, MIRRORED, Attitudes
 from xsyn_core.categories import phrase
 from xsyn_core.concealment import to_pixels, to_tensor
 from xsyn_core.errors import XsynError
 from xsyn_core.inpainting import Step
-from xsyn_core.training import denoiser, denoiser_data, objective
+from xsyn_core.training import architectures, denoiser, denoiser_data, objective
 from xsyn_core.training.architectures import FINISHING
 from xsyn_core.training.data import NAMES, SIDE, Shard
 from xsyn_core.weights import load_models
@@ -148,11 +150,10 @@ def test_the_noise_that_leads_from_coarse_latents_to_clean_ones():
     assert torch.equal(objective.leading(noise, clean, clean, signal), noise)
 
 
-def train_from(base, rendered, folder, steps=1, **options):
+def train_from(files, rendered, folder, steps=1, **options):
     """Train for these steps, the first of painting; the weights that are written, by name."""
+    told = {"vae": files / "vae", "base": files, **options}
     denoiser.main(
-        vae=base / "vae",
-        base=base,
         out=folder / "out",
         data=rendered,
         latents=folder / "latents",
@@ -163,7 +164,7 @@ def train_from(base, rendered, folder, steps=1, **options):
         looks=1,
         seed=5,
         device="cpu",
-        **options,
+        **told,
     )
     config = json.loads((folder / "out" / "unet" / "config.json").read_text())
     assert config["finishing"] == FINISHING
@@ -176,14 +177,52 @@ def weights(folder):
     return {f"{file} {name}": v for file in files for name, v in load_file(folder / file).items()}
 
 
-def test_a_base_that_reads_other_words_is_refused(tmp_path):
-    base = tmp_path / "base"
+def other_words(folder):
+    shutil.rmtree(folder / "text_encoder")
     other = CLIPTextConfig(vocab_size=9, hidden_size=8, num_attention_heads=1, num_hidden_layers=1)
-    CLIPTextModel(other).save_pretrained(base / "text_encoder")
-    with pytest.raises(XsynError, match="9 tokens where this recipe has"):
-        train_from(base, tmp_path / "data", tmp_path)
+    CLIPTextModel(other).save_pretrained(folder / "text_encoder")
+
+
+def other_latents(folder):
+    shutil.rmtree(folder / "unet")
+    shutil.rmtree(folder / "vae")
+    with torch.random.fork_rng():
+        unet = architectures.build_unet()
+        made = {**unet.config, "in_channels": 9, "out_channels": 4}
+        type(unet).from_config(made).save_pretrained(folder / "unet")
+        vae = AutoencoderKL(latent_channels=4, norm_num_groups=8, block_out_channels=(8,))
+    vae.save_pretrained(folder / "vae")
+
+
+@pytest.mark.parametrize("option", ["base", "hold"])
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (other_words, "9 tokens where this recipe has"),
+        (other_latents, "latents of 4 channels, the autoencoder's have 16"),
+        (shutil.rmtree, "has no unet, no vae"),
+    ],
+)
+def test_weights_that_it_cannot_go_on_from_are_refused(option, spoil, told, tiny_files, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(tiny_files[0], other)
+    spoil(other)
+    folders = {"base": tiny_files[0], option: other}
+    with pytest.raises(XsynError, match=told):
+        train_from(tiny_files[0], tmp_path / "data", tmp_path, **folders)
     # before any picture is rendered or encoded
-    assert sorted(tmp_path.iterdir()) == [base]
+    assert not {path.name for path in tmp_path.iterdir()} - {"other"}
+
+
+def test_an_autoencoder_that_cannot_be_read_is_refused(tiny_files, tmp_path):
+    with pytest.raises(XsynError, match=r"has no config\.json\. An autoencoder is the vae folder"):
+        train_from(tiny_files[0], tmp_path / "data", tmp_path, vae=tmp_path / "none")
+    damaged = tmp_path / "damaged"
+    shutil.copytree(tiny_files[0] / "vae", damaged)
+    (damaged / "diffusion_pytorch_model.safetensors").write_bytes(b"nothing")
+    with pytest.raises(XsynError, match=r"cannot be read .* An autoencoder is the vae folder"):
+        train_from(tiny_files[0], tmp_path / "data", tmp_path, vae=damaged)
+    assert list(tmp_path.iterdir()) == [damaged]
 
 
 def test_a_category_of_a_quarter_of_the_windows_is_drawn_half_as_often():
@@ -231,15 +270,23 @@ def test_what_paints_as_its_base_learns_nothing_from_being_held(
 ):
     monkeypatch.setattr(denoiser, "ATTENDED", 0.0)
     begun = weights(tiny_files[0])
-    free, held = (
-        train_from(tiny_files[0], rendered, tmp_path / str(hold), hold=hold)
-        for hold in (False, True)
+    other = tmp_path / "other"
+    shutil.copytree(tiny_files[0], other)
+    file = other / "unet" / "diffusion_pytorch_model.safetensors"
+    save_file({name: values * 1.1 for name, values in load_file(file).items()}, file)
+    Attitudes({"Gun": [("pistol north", 1.0)]}).save(other / "tokenizer")
+    free, held, elsewhere = (
+        train_from(tiny_files[0], rendered, tmp_path / name, hold=hold)
+        for name, hold in (("free", None), ("held", tiny_files[0]), ("elsewhere", other))
     )
     assert all(torch.equal(held[name], values) for name, values in begun.items())
-    assert any(not torch.equal(free[name], values) for name, values in begun.items())
-    # the base lists no attitudes
-    listed = [(tmp_path / str(hold) / "out/tokenizer" / FILE).exists() for hold in (False, True)]
-    assert listed == [True, False]
+    for learnt in (free, elsewhere):
+        assert any(not torch.equal(learnt[name], values) for name, values in begun.items())
+    # those of what is held: the base lists none
+    assert (tmp_path / "free/out/tokenizer" / FILE).exists()
+    assert not (tmp_path / "held/out/tokenizer" / FILE).exists()
+    known = Attitudes.open(tmp_path / "elsewhere/out/tokenizer").known
+    assert known == {"Gun": [("pistol north", 1.0)]}
 
 
 def test_what_is_written_lies_between_the_base_and_what_was_learnt(
@@ -256,12 +303,6 @@ def test_what_is_written_lies_between_the_base_and_what_was_learnt(
     for name, values in half.items():
         middle = (learnt[name].double() + base[name].double()) / 2
         torch.testing.assert_close(values.double(), middle, atol=2e-4, rtol=2e-3)
-
-
-def test_nothing_can_be_held_without_a_base(tmp_path):
-    with pytest.raises(XsynError, match="Name its weights with --base"):
-        denoiser.main(hold=True, data=tmp_path, run=tmp_path / "run", out=tmp_path / "out")
-    assert not any(tmp_path.iterdir())
 
 
 def test_where_it_repaints_the_unet_sees_hints_under_a_mask_of_its_own():

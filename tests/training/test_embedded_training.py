@@ -11,7 +11,7 @@ from xsyn_core.errors import XsynError
 from xsyn_core.evaluation import classifier
 from xsyn_core.sam_checkpoint import load_sam, save_sam
 from xsyn_core.sam_refiner import Refiner
-from xsyn_core.training import architectures, autoencoder, painter_items, segmenter
+from xsyn_core.training import architectures, autoencoder, denoiser, painter_items, segmenter
 
 SEED = 5
 PAINTER = Path(__file__).parents[2] / "assets/diffusion"
@@ -109,3 +109,33 @@ def test_the_judge_learns_on_from_weights(rendered, tmp_path):
     assert changed(base, learnt)
     for old, new in zip(base.parameters(), learnt.parameters(), strict=True):
         assert torch.allclose(old, new, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    "command", [autoencoder.main, denoiser.main, segmenter.main, classifier.main]
+)
+@pytest.mark.parametrize(
+    ("wrong", "told"), [("base", "none"), ("device", "'abacus' cannot be used")]
+)
+def test_what_cannot_be_used_is_told_before_anything_is_rendered(command, wrong, told, tmp_path):
+    asked = {"base": tmp_path / "none", "device": "abacus"}
+    folders = {name: tmp_path / name for name in ("out", "data", "run")}
+    with pytest.raises(XsynError, match=told):
+        command(**folders, **{wrong: asked[wrong]})
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", [autoencoder.main, denoiser.main, segmenter.main])
+def test_what_is_learnt_from_is_not_overwritten(command, tmp_path):
+    (tmp_path / "other").mkdir()
+    same = tmp_path / "other" / ".." / "base"
+    with pytest.raises(XsynError, match="Name another place with --out"):
+        command(out=tmp_path / "base", data=tmp_path / "data", run=tmp_path / "run", base=same)
+    assert list(tmp_path.iterdir()) == [tmp_path / "other"]
+
+
+def test_a_painter_that_cannot_be_read_is_told_before_anything_is_rendered(tmp_path):
+    folders = {name: tmp_path / name for name in ("out", "data", "run", "painter")}
+    with pytest.raises(XsynError, match="painter has no unet"):
+        segmenter.main(**folders, base=PAINTER.parent / "segmenter/sam.safetensors")
+    assert not any(tmp_path.iterdir())

@@ -236,6 +236,7 @@ def main(
     weights BASE, else starts anew."""
     torch.manual_seed(seed)
     where = pick_device(device)
+    model = load(base).train() if base else Classifier()
     images, classes = item_crops(
         shards(data, seed, shard_count, workers=workers), 0.25, np.random.default_rng(seed)
     )
@@ -245,5 +246,4 @@ def main(
         save_file({k: v.half().contiguous() for k, v in average.state_dict().items()}, out)
 
     plan = Plan(steps=steps, rate=rate, seed=seed, weight_decay=0.05)
-    model = load(base).train() if base else Classifier()
     learn(model.to(where), images, classes, batch, plan, run, on_save, workers)

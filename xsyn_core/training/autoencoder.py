@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL
 
 from xsyn_core.training import architectures, options
 from xsyn_core.training.data import SIDE, WINDOW, Shard, halved, shards
 from xsyn_core.training.loop import Plan, autocast, pick_device, train
+from xsyn_core.weights import load_autoencoder
 
 CROP = WINDOW
 # The most noise on latents, in their standard deviations. A painter is never sure of its latents to
@@ -66,12 +66,16 @@ def main(
     device: options.Device = "auto",
 ) -> None:
     """Train the autoencoder; resumes from RUN, else goes on from the diffusers folder BASE, near
-    whose latents it stays, else starts anew; writes a diffusers folder to OUT."""
+    whose latents it stays, else starts anew; writes a diffusers folder to OUT.
+
+    Raises:
+        XsynError: BASE cannot be read, or OUT is BASE.
+    """
+    options.check_apart(base, out)
     torch.manual_seed(seed)
     where = pick_device(device)
+    model = (load_autoencoder(base) if base else architectures.build_autoencoder()).to(where)
     pictures = shards(data, seed, shard_count, workers=workers)
-    model = AutoencoderKL.from_pretrained(base) if base else architectures.build_autoencoder()
-    model = model.float().to(where)
     known = copy.deepcopy(model).requires_grad_(False) if base else None
 
     def draw(k: int, rng: np.random.Generator) -> tuple[torch.Tensor, ...]:

@@ -1,19 +1,19 @@
 """Train the embedded denoiser: grounded inpainting (Eq. 1)."""
 
-import copy
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import torch
 import typer
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL
 from diffusers.models.attention_processor import AttnProcessor
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTokenizer
 
 from xsyn_core import grounding
 from xsyn_core.attitudes import Attitudes
 from xsyn_core.categories import phrase
+from xsyn_core.diffusion import Diffusion
 from xsyn_core.errors import XsynError
 from xsyn_core.inpainting import SKETCHED
 from xsyn_core.training import architectures, objective, options
@@ -23,7 +23,7 @@ from xsyn_core.training.data import NAMES, SIDE, WINDOW
 from xsyn_core.training.denoiser_data import Latents, cache_latents, keep_mask
 from xsyn_core.training.loop import Plan, autocast, between, pick_device, train
 from xsyn_core.training.objective import Denoiser
-from xsyn_core.weights import load_diffusion
+from xsyn_core.weights import load_autoencoder, load_diffusion
 
 # Share of the timesteps that are drawn evenly.
 EVEN = 0.15
@@ -81,22 +81,35 @@ def chances(categories: np.ndarray) -> np.ndarray:
     return rarity / rarity.sum()
 
 
-def _begin(base: Path | None, tokenizer: CLIPTokenizer) -> Denoiser:
-    """The models of a diffusers folder, or fresh ones.
+def _opened(
+    folder: Path, tokenizer: CLIPTokenizer, vae: AutoencoderKL, where: torch.device
+) -> Diffusion:
+    """A diffusers folder that this recipe can go on from.
 
     Raises:
-        XsynError: the folder's text encoder reads other words.
+        XsynError: it cannot be read, its text encoder reads other words, or its UNet paints the
+            latents of another autoencoder.
     """
-    if base is not None:
-        text = CLIPTextModel.from_pretrained(base, subfolder="text_encoder").float()
-        if text.config.vocab_size != len(tokenizer):
-            raise XsynError(
-                f"{base} knows {text.config.vocab_size} tokens where this recipe has "
-                f"{len(tokenizer)}. Go on from weights of this recipe, or without --base."
-            )
-        unet = UNet2DConditionModel.from_pretrained(base, subfolder="unet").float()
-        unet.register_to_config(finishing=FINISHING)
-        return Denoiser(unet, text)
+    opened = load_diffusion(folder, where, folder.name)
+    words, channels = opened.text_encoder.config.vocab_size, opened.unet.config.out_channels
+    if words != len(tokenizer):
+        raise XsynError(
+            f"{folder} knows {words} tokens where this recipe has {len(tokenizer)}. Go on from "
+            "weights of this recipe, or without --base."
+        )
+    if channels != vae.config.latent_channels:
+        raise XsynError(
+            f"{folder} paints latents of {channels} channels, the autoencoder's have "
+            f"{vae.config.latent_channels}. Name the autoencoder that it was trained with by --vae."
+        )
+    return opened
+
+
+def _speaker(opened: Diffusion) -> Denoiser:
+    return Denoiser(opened.unet, opened.text_encoder).float()
+
+
+def _fresh(tokenizer: CLIPTokenizer) -> Denoiser:
     unet = architectures.build_unet(WINDOW // CELL)
     # zero gates would leave grounding without a gradient for long
     for name, parameter in unet.named_parameters():
@@ -123,8 +136,9 @@ def main(
     looks: Annotated[int, typer.Option(min=1, help="Scanners that show each window.")] = 2,
     copies: Annotated[int, typer.Option(min=1, help="Times each is turned and boxed anew.")] = 1,
     hold: Annotated[
-        bool, typer.Option("--hold", help="Learn finishing alone; painting stays that of BASE.")
-    ] = False,
+        Path | None,
+        typer.Option(help="Learn finishing alone; painting becomes that of this diffusers folder."),
+    ] = None,
     seed: options.Seed = 0,
     workers: options.Workers = 2,
     device: options.Device = "auto",
@@ -133,16 +147,16 @@ def main(
     diffusers folder BASE, else starts anew; writes a diffusers folder to OUT.
 
     Raises:
-        XsynError: see `_begin`; or painting is to be held without BASE.
+        XsynError: for BASE and HOLD see `_opened`; OUT is one of them; or VAE cannot be read.
     """
-    if hold and base is None:
-        raise XsynError("There is no painting to hold. Name its weights with --base.")
+    for folder in (base, hold):
+        options.check_apart(folder, out)
     torch.manual_seed(seed)
     where = pick_device(device)
     tokenizer = architectures.build_tokenizer()
-    model = _begin(base, tokenizer).to(where)
-    autoencoder = AutoencoderKL.from_pretrained(vae).float().eval().to(where)
-    painter = load_diffusion(base, where, base.name) if base else None
+    autoencoder = load_autoencoder(vae).eval().to(where)
+    kept = _opened(hold, tokenizer, autoencoder, where) if hold else None
+    painter = _opened(base, tokenizer, autoencoder, where) if base else None
     cached, finer = (
         cache_latents(
             *(autoencoder, data, folder, seed, shard_count, looks, times, workers, where),
@@ -152,12 +166,16 @@ def main(
         for folder, times, side in ((latents, copies, WINDOW), (latents / "finer", 1, SIDE))
     )
     scheduler = architectures.build_scheduler()
+    model = (_speaker(painter) if painter else _fresh(tokenizer)).to(where).requires_grad_(True)
+    model.unet.register_to_config(finishing=FINISHING)
+    # as in Li and Hoiem, "Learning without Forgetting", ECCV 2016
+    held = _speaker(kept) if kept else None
     # the backward of fused attention is slow on a CPU
     if where.type == "cpu":
-        model.unet.set_attn_processor(AttnProcessor())
+        for one in (model, held):
+            if one is not None:
+                one.unet.set_attn_processor(AttnProcessor())
     begun = {name: values.clone() for name, values in model.state_dict().items()}
-    # as in Li and Hoiem, "Learning without Forgetting", ECCV 2016
-    held = copy.deepcopy(model).requires_grad_(False) if hold else None
     alphas = scheduler.alphas_cumprod.to(where)
     start = alphas[FINISHING - 1]
     phrases = [phrase(name) for name in NAMES]
@@ -169,9 +187,9 @@ def main(
 
     lengths = torch.tensor([len(ids) - 2 for ids in tokenizer(phrases).input_ids], device=where)
     attending = Attending(model.unet)
-    attitudes = painter.attitudes if painter is not None and hold else listed(cached, seed)
+    attitudes = kept.attitudes if kept else listed(cached, seed)
     chance, finer_chance = (chances(some.categories[:, 0]) for some in (cached, finer))
-    fewer, painted = max(1, batch // FEWER), max(1, batch // FEWER_HELD) if hold else batch
+    fewer, painted = max(1, batch // FEWER), max(1, batch // FEWER_HELD) if held else batch
 
     def draw(k: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         some, count, p, noises = (

@@ -19,6 +19,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from xsyn_core import weights
 from xsyn_core.errors import XsynError
 from xsyn_core.training import processes
 from xsyn_core.training.optimiser import Optimiser
@@ -62,13 +63,17 @@ class Plan:
 
 
 def pick_device(device: str = "auto") -> torch.device:
-    """ "auto" takes CUDA where there is one, each of several processes its own."""
+    """ "auto" takes CUDA where there is one, each of several processes its own.
+
+    Raises:
+        XsynError: there is no such device.
+    """
     if device == "auto":
         device = f"cuda:{processes.local()}" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda"):
         # what autocast leaves in float32 needs no more than ten bits
         torch.set_float32_matmul_precision("high")
-    return torch.device(device)
+    return weights.pick_device(device)
 
 
 def autocast(device: torch.device):

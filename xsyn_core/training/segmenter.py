@@ -26,6 +26,7 @@ from xsyn_core.training.loop import Plan, autocast, between, pick_device, train
 from xsyn_core.training.prompting import decode, mask_losses
 from xsyn_core.training.queries import ZOOM, Query, QueryBatch, again, batched, by_box, by_click
 from xsyn_core.training.segmenter_data import Pictures, pictures
+from xsyn_core.weights import load_diffusion
 
 # How anything is asked for, and how often; the last share is of prompts after attention.
 WAYS = {"box": by_box, "click": by_click, "again": again}
@@ -198,8 +199,9 @@ def main(
     the second stage on, for BASE finds what the painter, a diffusers folder, attends to.
 
     Raises:
-        XsynError: BASE sees scans in another size.
+        XsynError: BASE sees scans in another size, or OUT is BASE.
     """
+    options.check_apart(base, out)
     torch.manual_seed(seed)
     where = pick_device(device)
     sam = load_sam(base).requires_grad_(True) if base else architectures.build_sam()
@@ -211,9 +213,13 @@ def main(
     if getattr(sam, "refiner", None) is None:
         sam.refiner = Refiner()
     sam = sam.to(where)
+    attends = base is not None and item_shards > 0
+    if attends:
+        # one that cannot be read is told before anything is rendered
+        load_diffusion(painter, torch.device("cpu"), painter.name)
     shards = pictures(data, seed, shard_count, workers)
     shares, items = np.array([*SHARES[:-1], 0.0]), []
-    if base is not None and item_shards:
+    if base is not None and attends:
         items = attended_items(base, painter, data, run / "items", seed, item_shards, workers)
         shares = np.array(SHARES)
     shares /= shares.sum()
