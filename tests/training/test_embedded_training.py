@@ -129,7 +129,7 @@ def test_what_cannot_be_used_is_told_before_anything_is_rendered(command, wrong,
 def test_what_is_learnt_from_is_not_overwritten(command, tmp_path):
     (tmp_path / "other").mkdir()
     same = tmp_path / "other" / ".." / "base"
-    with pytest.raises(XsynError, match="Name another place with --out"):
+    with pytest.raises(XsynError, match="Choose another place with --out"):
         command(out=tmp_path / "base", data=tmp_path / "data", run=tmp_path / "run", base=same)
     assert list(tmp_path.iterdir()) == [tmp_path / "other"]
 
@@ -139,3 +139,17 @@ def test_a_painter_that_cannot_be_read_is_told_before_anything_is_rendered(tmp_p
     with pytest.raises(XsynError, match="painter has no unet"):
         segmenter.main(**folders, base=PAINTER.parent / "segmenter/sam.safetensors")
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "command", [autoencoder.main, denoiser.main, segmenter.main, classifier.main]
+)
+@pytest.mark.parametrize("option", ["out", "run"])
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_rendered(
+    command, option, tmp_path
+):
+    (tmp_path / "file").touch()
+    folders = {name: tmp_path / name for name in ("out", "data", "run")}
+    with pytest.raises(XsynError, match="cannot be written"):
+        command(**{**folders, option: tmp_path / "file" / "below" / option})
+    assert {path.name for path in tmp_path.iterdir()} <= {"file", "run"}

@@ -234,9 +234,11 @@ def main(
 ) -> None:
     """Train the judge of painted items on simulated crops; resumes from RUN, else goes on from the
     weights BASE, else starts anew."""
+    options.writable_file(out)
     torch.manual_seed(seed)
     where = pick_device(device)
     model = load(base).train() if base else Classifier()
+    options.writable_file(run / "checkpoint.pt")
     images, classes = item_crops(
         shards(data, seed, shard_count, workers=workers), 0.25, np.random.default_rng(seed)
     )

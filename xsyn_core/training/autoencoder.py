@@ -71,10 +71,11 @@ def main(
     Raises:
         XsynError: BASE cannot be read, or OUT is BASE.
     """
-    options.check_apart(base, out)
+    options.writable_file(out, base)
     torch.manual_seed(seed)
     where = pick_device(device)
     model = (load_autoencoder(base) if base else architectures.build_autoencoder()).to(where)
+    options.writable_file(run / "checkpoint.pt")
     pictures = shards(data, seed, shard_count, workers=workers)
     known = copy.deepcopy(model).requires_grad_(False) if base else None
 

@@ -149,14 +149,14 @@ def main(
     Raises:
         XsynError: for BASE and HOLD see `_opened`; OUT is one of them; or VAE cannot be read.
     """
-    for folder in (base, hold):
-        options.check_apart(folder, out)
+    options.writable_file(out, base, hold)
     torch.manual_seed(seed)
     where = pick_device(device)
     tokenizer = architectures.build_tokenizer()
     autoencoder = load_autoencoder(vae).eval().to(where)
     kept = _opened(hold, tokenizer, autoencoder, where) if hold else None
     painter = _opened(base, tokenizer, autoencoder, where) if base else None
+    options.writable_file(run / "checkpoint.pt")
     cached, finer = (
         cache_latents(
             *(autoencoder, data, folder, seed, shard_count, looks, times, workers, where),

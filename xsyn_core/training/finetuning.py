@@ -34,7 +34,6 @@ from xsyn_core.training.finetuning_data import (
     select,
     sources,
     unpaintable,
-    writable_file,
 )
 from xsyn_core.training.finetuning_frames import MIRRORS, Batch, Frames, cache_frames
 from xsyn_core.training.finetuning_recipe import (
@@ -330,4 +329,4 @@ def _target(folder: Path, base: str) -> Path:
             raise XsynError(
                 f"{folder} holds other things than a model. Choose a new folder with --out."
             )
-    return writable_file(folder, base)
+    return options.writable_file(folder, base)

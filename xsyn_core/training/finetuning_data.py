@@ -197,22 +197,6 @@ def claim(run: Path, settings: Mapping[str, Any]) -> None:
         temporary.replace(file)
 
 
-def writable_file(path: Path, base: str) -> Path:
-    """A path where weights can be put, tried.
-
-    Raises:
-        XsynError: it is the base, or its parent folder cannot be written.
-    """
-    if Path(base).expanduser().resolve() == path.resolve():
-        raise XsynError(f"{path} is the base itself. Choose another place with --out.")
-    with writable(path.parent, "the weights"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        probe = path.parent / f".{path.name}.xsyn-probe"
-        probe.touch()
-        probe.unlink()
-    return path
-
-
 def remark(*lines: str) -> None:
     """Tell the operator something beside the result, without breaking a progress bar."""
     for line in lines:

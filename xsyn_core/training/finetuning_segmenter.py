@@ -31,7 +31,6 @@ from xsyn_core.training.finetuning_data import (
     remark,
     select,
     sources,
-    writable_file,
 )
 from xsyn_core.training.loop import Plan, autocast, pick_device, train
 from xsyn_core.training.prompting import KINDS, SHARES, decode, mask_losses, prompt
@@ -290,7 +289,7 @@ def main(
         raise XsynError(_NO_MASKS)
     selection = select(dataset, category or (), min_area)
     held_out(map(str, selection.objects), held_out_share, seed)
-    target = writable_file(out or run / "sam.safetensors", base)
+    target = options.writable_file(out or run / "sam.safetensors", base)
     if target.is_dir():
         raise XsynError(f"{target} is a folder. Give a file of weights with --out.")
     settings = {

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from xsyn_core.curation.files import writable
 from xsyn_core.errors import XsynError
 
 Out = Annotated[Path, typer.Option(help="Weights to write, at every save.")]
@@ -22,14 +23,21 @@ Workers = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
 
 
-def check_apart(base: Path | None, out: Path) -> None:
-    """A run that is resumed needs the weights it began from as they were.
+def writable_file(path: Path, *bases: str | Path | None) -> Path:
+    """A path where weights can be put, tried.
 
     Raises:
-        XsynError: OUT would overwrite BASE.
+        XsynError: it is that of weights that are learnt from, which a resumed run needs as they
+            were; or its parent folder cannot be written.
     """
-    if base is not None and base.resolve() == out.resolve():
+    if any(base and Path(base).expanduser().resolve() == path.resolve() for base in bases):
         raise XsynError(
-            f"{base} is to be learnt from and overwritten: a resumed run would begin from other "
-            "weights. Name another place with --out."
+            f"{path} is the base itself, which a resumed run begins from. Choose another place "
+            "with --out."
         )
+    with writable(path.parent, "the weights"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        probe = path.parent / f".{path.name}.xsyn-probe"
+        probe.touch()
+        probe.unlink()
+    return path

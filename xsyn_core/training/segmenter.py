@@ -201,7 +201,7 @@ def main(
     Raises:
         XsynError: BASE sees scans in another size, or OUT is BASE.
     """
-    options.check_apart(base, out)
+    options.writable_file(out, base)
     torch.manual_seed(seed)
     where = pick_device(device)
     sam = load_sam(base).requires_grad_(True) if base else architectures.build_sam()
@@ -217,6 +217,7 @@ def main(
     if attends:
         # one that cannot be read is told before anything is rendered
         load_diffusion(painter, torch.device("cpu"), painter.name)
+    options.writable_file(run / "checkpoint.pt")
     shards = pictures(data, seed, shard_count, workers)
     shares, items = np.array([*SHARES[:-1], 0.0]), []
     if base is not None and attends:
