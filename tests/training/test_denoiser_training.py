@@ -18,7 +18,7 @@ from xsyn_core.categories import phrase
 from xsyn_core.concealment import to_pixels, to_tensor
 from xsyn_core.errors import XsynError
 from xsyn_core.inpainting import Step
-from xsyn_core.training import architectures, denoiser, denoiser_data, objective
+from xsyn_core.training import architectures, denoiser, denoiser_batches, denoiser_data, objective
 from xsyn_core.training.architectures import FINISHING
 from xsyn_core.training.data import NAMES, SIDE, Shard
 from xsyn_core.weights import load_models
@@ -227,7 +227,7 @@ def test_an_autoencoder_that_cannot_be_read_is_refused(tiny_files, tmp_path):
 
 def test_a_category_of_a_quarter_of_the_windows_is_drawn_half_as_often():
     categories = np.array([3] * 16 + [7] * 4 + [3] * 16 + [0] * 8)
-    chances = denoiser.chances(categories)
+    chances = denoiser_batches.chances(categories)
     assert chances.sum() == pytest.approx(1)
     of = [chances[categories == k].sum() for k in (3, 0, 7)]
     assert of[0] / of[1] == pytest.approx(2) and of[1] / of[2] == pytest.approx(2**0.5)
@@ -317,6 +317,6 @@ def test_where_it_repaints_the_unet_sees_hints_under_a_mask_of_its_own():
 
 
 def test_items_are_finished_from_little_noise():
-    found = np.sort(denoiser.finishing_timesteps(FINISHING, np.random.default_rng(0)))
+    found = np.sort(denoiser_batches.finishing_timesteps(FINISHING, np.random.default_rng(0)))
     # one of each
     assert found.tolist() == list(range(FINISHING))

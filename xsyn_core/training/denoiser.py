@@ -10,53 +10,26 @@ from diffusers import AutoencoderKL
 from diffusers.models.attention_processor import AttnProcessor
 from transformers import CLIPTokenizer
 
-from xsyn_core import grounding
 from xsyn_core.attitudes import Attitudes
 from xsyn_core.categories import phrase
 from xsyn_core.diffusion import Diffusion
 from xsyn_core.errors import XsynError
-from xsyn_core.inpainting import SKETCHED
 from xsyn_core.training import architectures, objective, options
 from xsyn_core.training.architectures import CELL, FINISHING
 from xsyn_core.training.attending import Attending, attention_loss
 from xsyn_core.training.data import NAMES, SIDE, WINDOW
-from xsyn_core.training.denoiser_data import Latents, cache_latents, keep_mask
+from xsyn_core.training.denoiser_batches import Batches, finishes
+from xsyn_core.training.denoiser_data import Latents, cache_latents
 from xsyn_core.training.loop import Plan, autocast, between, pick_device, train
 from xsyn_core.training.objective import Denoiser
 from xsyn_core.weights import load_autoencoder, load_diffusion
 
-# Share of the timesteps that are drawn evenly.
-EVEN = 0.15
-# Share of windows whose attitudes are not told: labels and fine-tuning know none.
-UNTOLD = 0.25
 # How many attitudes of each category the model is written with.
 LISTED = 240
 # Weight of `attention_loss`.
 ATTENDED = 0.5
 # Share of BASE's weights in what is written.
 KEPT = 0.4
-# Every second batch is of windows of twice the side, as large items are finished (see
-# `xsyn_core.finishing`). They are so many times fewer, for each costs so many times as much.
-FEWER = 4
-# Held windows are so many times fewer: what BASE says of them has no noise to be averaged out.
-FEWER_HELD = 2
-
-
-def timesteps(count: int, rng: np.random.Generator) -> np.ndarray:
-    """Timesteps to learn from, int64 (count,) in 0..999.
-
-    Most are drawn logit-normally (Esser et al., ICML 2024) around the noise at which the shapes of
-    items are decided on a grid this small; some evenly, for painting starts from pure noise.
-    """
-    even = objective.spread(count, rng)
-    normal = torch.special.ndtri(torch.from_numpy(even))
-    middle = torch.sigmoid(0.5 + 0.9 * normal).numpy()
-    return (np.where(rng.random(count) < EVEN, even, middle) * 1000).astype(np.int64)
-
-
-def finishing_timesteps(count: int, rng: np.random.Generator) -> np.ndarray:
-    """Timesteps to learn from at twice the side, int64 (count,) in 0..FINISHING - 1."""
-    return (objective.spread(count, rng) * FINISHING).astype(np.int64)
 
 
 def listed(cached: Latents, seed: int) -> Attitudes:
@@ -69,16 +42,6 @@ def listed(cached: Latents, seed: int) -> Attitudes:
         if len(some) < LISTED:
             some.append((str(cached.attitudes[row, 0]), round(float((x2 - x1) / (y2 - y1)), 2)))
     return Attitudes({name: known[name] for name in NAMES if name in known})
-
-
-def chances(categories: np.ndarray) -> np.ndarray:
-    """The chance of each window to be drawn, float64 (N,), by the category of its item (N,).
-
-    A category with a quarter of another's windows is drawn half as often: the catalogues share
-    the simulator's scans unevenly, and every category is asked for as often as any other.
-    """
-    rarity = 1 / np.sqrt(np.bincount(categories)[categories])
-    return rarity / rarity.sum()
 
 
 def _opened(
@@ -116,6 +79,87 @@ def _fresh(tokenizer: CLIPTokenizer) -> Denoiser:
         if name.endswith(("alpha_attn", "alpha_dense")):
             torch.nn.init.constant_(parameter, 0.5)
     return Denoiser(unet, architectures.build_text_encoder(tokenizer))
+
+
+def _answer(
+    speaker: Denoiser, inputs: torch.Tensor, drawn: dict[str, torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What a denoiser makes of its inputs, and the states of its text."""
+    used = drawn["categories"] >= 0
+    text = speaker.text_encoder(drawn["text"]).last_hidden_state
+    pooled = speaker.text_encoder(drawn["phrases"]).pooler_output
+    embeddings = pooled.new_zeros(*used.shape, pooled.shape[1])
+    embeddings[used] = pooled
+    grounded = {
+        "boxes": drawn["boxes"],
+        "positive_embeddings": embeddings,
+        "masks": (used & ~drawn["dropped"][:, None]).float(),
+    }
+    output = speaker.unet(
+        inputs.to(memory_format=torch.channels_last),
+        drawn["timesteps"],
+        text,
+        cross_attention_kwargs={"gligen": grounded},
+    ).sample.float()
+    return output, text
+
+
+class _Losses:
+    """What a step's batch says of the model.
+
+    Args:
+        held: says what windows to paint should look like; None for the simulator.
+        alphas: float (1000,), the signal's share by timestep, on the models' device.
+        tokenizer: of prompts.
+    """
+
+    def __init__(
+        self,
+        model: Denoiser,
+        held: Denoiser | None,
+        alphas: torch.Tensor,
+        tokenizer: CLIPTokenizer,
+    ):
+        self._model, self._held, self._alphas = model, held, alphas
+        self._attending = Attending(model.unet)
+        # a phrase stands between the token of the beginning and that of the end
+        ids = tokenizer([phrase(name) for name in NAMES]).input_ids
+        self._lengths = torch.tensor([len(some) - 2 for some in ids], device=alphas.device)
+
+    def __call__(self, k: int, drawn: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The losses of step k and a batch of `Batches`, by name."""
+        where = self._alphas.device
+        drawn = {name: values.to(where) for name, values in drawn.items()}
+        z0, keep, items = drawn["clean"], drawn["keep"], drawn["items"]
+        used = drawn["categories"] >= 0
+        a = self._alphas[drawn["timesteps"]].view(-1, 1, 1, 1)
+        start = self._alphas[FINISHING - 1]
+        noise = objective.leading(drawn["noise"], drawn["coarse"], z0, start)
+        noisy = objective.noised(z0, noise, a)
+        velocity = objective.target(z0, noise, a, "v_prediction")
+        inputs = objective.unet_input(noisy, drawn["masked"], keep, drawn["hints"], drawn["known"])
+        if self._held is not None and not finishes(k):
+            with torch.no_grad(), autocast(where):
+                velocity = _answer(self._held, inputs, drawn)[0]
+        with autocast(where):
+            output, text = _answer(self._model, inputs, drawn)
+            place = torch.arange(text.shape[1], device=where)[None]
+            last = self._lengths[drawn["categories"][:, :1].clamp(min=0)]
+            named = (place > 0) & (place <= last)
+            lit = self._attending.map(text, named.float(), z0.shape[-1])
+        error = (output - velocity).square()
+        # at low noise the velocity is mostly scanner noise, which cannot be learnt
+        balance = torch.clamp(5 * (1 - a) / a, max=1.0)
+        share = objective.mean_error(balance * error, objective.weights(keep, items))
+        inside = ((1 - keep) * error).sum() / ((1 - keep).sum() * z0.shape[1])
+        # what covers the silhouettes of several items is no item's own
+        alone = (~drawn["dropped"] & (used.sum(1) == 1)).float()
+        attention = (alone * attention_loss(lit, items[:, 0])).sum() / alone.sum().clamp(min=1)
+        return {
+            "loss": 4 * share.mean() + ATTENDED * attention,
+            "inside": inside.detach(),
+            "attention": attention.detach(),
+        }
 
 
 def main(
@@ -176,116 +220,9 @@ def main(
             if one is not None:
                 one.unet.set_attn_processor(AttnProcessor())
     begun = {name: values.clone() for name, values in model.state_dict().items()}
-    alphas = scheduler.alphas_cumprod.to(where)
-    start = alphas[FINISHING - 1]
-    phrases = [phrase(name) for name in NAMES]
-
-    def tokens(texts: list[str], padding: str = "max_length") -> torch.Tensor:
-        return tokenizer(
-            texts, padding=padding, max_length=77, truncation=True, return_tensors="pt"
-        ).input_ids
-
-    lengths = torch.tensor([len(ids) - 2 for ids in tokenizer(phrases).input_ids], device=where)
-    attending = Attending(model.unet)
+    losses = _Losses(model, held, scheduler.alphas_cumprod.to(where), tokenizer)
     attitudes = kept.attitudes if kept else listed(cached, seed)
-    chance, finer_chance = (chances(some.categories[:, 0]) for some in (cached, finer))
-    fewer, painted = max(1, batch // FEWER), max(1, batch // FEWER_HELD) if held else batch
-
-    def draw(k: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        some, count, p, noises = (
-            (finer, fewer, finer_chance, finishing_timesteps)
-            if k % 2
-            else (cached, painted, chance, timesteps)
-        )
-        rows = np.sort(rng.choice(len(p), count, replace=False, p=p))
-        dropped = objective.drops(count, rng)
-        silent = (rng.random(count) < UNTOLD) | dropped
-        described = [some.phrases(row, not u) for row, u in zip(rows, silent, strict=True)]
-        texts = [
-            "" if d else grounding.SEPARATOR.join(said)
-            for d, said in zip(dropped.tolist(), described, strict=True)
-        ]
-        boxes, clean = some.boxes[rows], some.clean[rows]
-        coarse = some.coarse[rows].astype(np.float32)
-        grid = clean.shape[-1]
-        columns = {
-            "clean": clean.astype(np.float32),
-            "coarse": coarse,
-            "masked": some.masked[rows].astype(np.float32),
-            "keep": np.stack([keep_mask(b, grid) for b in boxes])[:, None].astype(np.float32),
-            "hints": coarse
-            if k % 2
-            else np.stack([some.hints(row, not u) for row, u in zip(rows, silent, strict=True)]),
-            "items": some.items[rows][:, None].astype(np.float32) / 255,
-            "boxes": boxes,
-            "categories": some.categories[rows].astype(np.int64),
-            "dropped": dropped,
-            "timesteps": noises(count, rng),
-            "noise": rng.standard_normal(clean.shape, np.float32),
-        }
-        return {
-            **{name: torch.from_numpy(values) for name, values in columns.items()},
-            "text": tokens(texts),
-            # the text model is causal: what follows a phrase does not change it
-            "phrases": tokens([text for said in described for text in said], "longest"),
-        }
-
-    def answer(
-        speaker: Denoiser, inputs: torch.Tensor, drawn: dict[str, torch.Tensor]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What a denoiser makes of its inputs, and the states of its text."""
-        used = drawn["categories"] >= 0
-        text = speaker.text_encoder(drawn["text"]).last_hidden_state
-        pooled = speaker.text_encoder(drawn["phrases"]).pooler_output
-        embeddings = pooled.new_zeros(*used.shape, pooled.shape[1])
-        embeddings[used] = pooled
-        grounded = {
-            "boxes": drawn["boxes"],
-            "positive_embeddings": embeddings,
-            "masks": (used & ~drawn["dropped"][:, None]).float(),
-        }
-        output = speaker.unet(
-            inputs.to(memory_format=torch.channels_last),
-            drawn["timesteps"],
-            text,
-            cross_attention_kwargs={"gligen": grounded},
-        ).sample.float()
-        return output, text
-
-    def step(k: int, drawn: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        drawn = {name: values.to(where) for name, values in drawn.items()}
-        z0, keep, items = drawn["clean"], drawn["keep"], drawn["items"]
-        categories, dropped, noise = drawn["categories"], drawn["dropped"], drawn["noise"]
-        used = categories >= 0
-        t = drawn["timesteps"]
-        a = alphas[t].view(-1, 1, 1, 1)
-        noise = objective.leading(noise, drawn["coarse"], z0, start)
-        noisy = objective.noised(z0, noise, a)
-        velocity = objective.target(z0, noise, a, "v_prediction")
-        known = SKETCHED if k % 2 else 0.0
-        inputs = objective.unet_input(noisy, drawn["masked"], keep, drawn["hints"], known)
-        if held is not None and k % 2 == 0:
-            with torch.no_grad(), autocast(where):
-                velocity = answer(held, inputs, drawn)[0]
-        with autocast(where):
-            output, text = answer(model, inputs, drawn)
-            # a phrase stands between the token of the beginning and that of the end
-            place = torch.arange(text.shape[1], device=where)[None]
-            named = (place > 0) & (place <= lengths[categories[:, :1].clamp(min=0)])
-            lit = attending.map(text, named.float(), z0.shape[-1])
-        error = (output - velocity).square()
-        # at low noise the velocity is mostly scanner noise, which cannot be learnt
-        balance = torch.clamp(5 * (1 - a) / a, max=1.0)
-        share = objective.mean_error(balance * error, objective.weights(keep, items))
-        inside = ((1 - keep) * error).sum() / ((1 - keep).sum() * z0.shape[1])
-        # what covers the silhouettes of several items is no item's own
-        alone = (~dropped & (used.sum(1) == 1)).float()
-        attention = (alone * attention_loss(lit, items[:, 0])).sum() / alone.sum().clamp(min=1)
-        return {
-            "loss": 4 * share.mean() + ATTENDED * attention,
-            "inside": inside.detach(),
-            "attention": attention.detach(),
-        }
+    batches = Batches(cached, finer, tokenizer, batch, held=held is not None)
 
     def on_save(average: Denoiser, done: int) -> None:
         if base is not None:
@@ -297,4 +234,4 @@ def main(
         )
 
     plan = Plan(steps=steps, rate=rate, seed=seed)
-    train(model, draw, step, plan, run, on_save, workers)  # type: ignore[arg-type]
+    train(model, batches, losses, plan, run, on_save, workers)  # type: ignore[arg-type]

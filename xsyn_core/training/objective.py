@@ -64,7 +64,7 @@ def unet_input(
     masked: torch.Tensor,
     keep: torch.Tensor,
     hints: torch.Tensor | float = 0.0,
-    known: float = 0.0,
+    known: torch.Tensor | float = 0.0,
 ) -> torch.Tensor:
     """(B, 2c + 1, h, w): z_t, the latent of the masked image, the mask (1 keeps, 0 repaints).
 
