@@ -99,7 +99,7 @@ def denoise(
         skip: leave out this many steps and start from the noised images themselves, so that an
             item which is already there stays while its attention is measured.
         sketched: in the repainted cells too the model sees the images, of what it is to finish
-            there, in the place of attitudes.
+            there, in the place of attitudes; unconditional rows see them as well.
 
     Raises:
         XsynError: steps or sampler out of range, or too many objects in a frame.
@@ -110,13 +110,11 @@ def denoise(
     masks = masks.to(device, torch.float32)
     original = diffusion.encode(images)
     kept = diffusion.encode(masked_images(images.to(device), masks)) * masks
-    hints, seen = _hints(conditions, kept), masks
+    hints = torch.zeros_like(kept), _hints(conditions, kept)
+    seen = masks
     if sketched:
-        hints, seen = original, masks + SKETCHED * (1 - masks)
-    plain, told = (
-        torch.cat([kept + inside * (1 - masks), seen], 1)
-        for inside in (torch.zeros_like(kept), hints)
-    )
+        hints, seen = (original, original), masks + SKETCHED * (1 - masks)
+    plain, told = (torch.cat([kept + inside * (1 - masks), seen], 1) for inside in hints)
     text = diffusion.text_states([c.prompt for c in conditions])
     grounding = diffusion.grounding_tokens(conditions)
     copies, context = 1, told

@@ -9,11 +9,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xsyn_core import boxes, finishing
+from xsyn_core import boxes, finishing, inpainting
 from xsyn_core.compositing import FEATHER, harmonise
 from xsyn_core.concealment import to_pixels, to_tensor
 from xsyn_core.frames import Frame
-from xsyn_core.inpainting import make_scheduler
+from xsyn_core.inpainting import guided, make_scheduler
 from xsyn_core.painting import Window
 from xsyn_core.sample import Grounding, Request
 from xsyn_core.scan import make_scan
@@ -74,9 +74,9 @@ def test_it_begins_with_what_was_painted_enlarged_and_noised(synthesizer, drawn_
     model = synthesizer.models.diffusion
     calls = watched(model, monkeypatch)
     steps, result = painted(synthesizer, drawn_scan, FIVE)
-    # 999, 799, 599, 399 and 199, guided; then the last two again, unguided
+    # 999, 799, 599, 399 and 199, guided; then the last two again, guided less
     assert [t for _, t in calls] == [999, 799, 599, 399, 199, 399, 199]
-    assert [len(z) for z, _ in calls] == [2] * 5 + [1] * 2
+    assert [len(z) for z, _ in calls] == [2] * 7
     assert [(s.step, s.steps) for s in steps] == [(k, 7) for k in range(1, 8)]
     (window,) = result.windows[:1]
     assert window.frame.size == (256, 256) and window.latents.shape[-2:] == (32, 32)
@@ -97,7 +97,9 @@ def test_it_begins_with_what_was_painted_enlarged_and_noised(synthesizer, drawn_
     c = model.channels
     noise = torch.randn(1, c, 32, 32, generator=torch.Generator().manual_seed(0))
     state = signal.sqrt() * model.encode(to_tensor(expected)[None]) + (1 - signal).sqrt() * noise
-    seen = calls[5][0]
+    without, seen = calls[5][0].chunk(2)
+    # unconditional rows see the sketch too: only what is told differs
+    assert torch.equal(without, seen)
     torch.testing.assert_close(seen[:, :c], state, atol=1e-4, rtol=1e-4)
 
     # in sight of it, under a mask of its own
@@ -107,6 +109,27 @@ def test_it_begins_with_what_was_painted_enlarged_and_noised(synthesizer, drawn_
     torch.testing.assert_close(seen[:, c:-1][..., cells], sketch[..., cells], atol=1e-4, rtol=1e-4)
     assert torch.equal(seen[0, -1], torch.where(cells, 0.5, 1.0))
     assert set(calls[4][0][:, -1].unique().tolist()) == {0.0, 1.0}
+
+
+@pytest.mark.parametrize(("asked", "found"), [(1, 1), (1.5, 1.5), (7.5, 2)])
+def test_it_is_guided_a_little_and_no_more_than_asked(
+    synthesizer, drawn_scan, monkeypatch, asked, found
+):
+    model = synthesizer.models.diffusion
+    used = []
+
+    def spy(without, conditional, guidance, *others):
+        used.append(guidance)
+        return guided(without, conditional, guidance, *others)
+
+    monkeypatch.setattr(inpainting, "guided", spy)
+    calls = watched(model, monkeypatch)
+    painted(synthesizer, drawn_scan, replace(FIVE, guidance=asked))
+    rows = [len(z) for z, _ in calls]
+    if asked == 1:
+        assert (rows, used) == ([1] * 7, [])
+    else:
+        assert (rows, used) == ([2] * 7, [asked] * 5 + [found] * 2)
 
 
 def test_nothing_else_changes(synthesizer, drawn_scan):

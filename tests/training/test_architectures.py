@@ -8,6 +8,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from xsyn_core.categories import CATALOGS, phrase
 from xsyn_core.sam_checkpoint import load_sam, save_sam
 from xsyn_core.training import architectures
+from xsyn_core.weights import load_diffusion
 
 
 def test_every_word_of_every_phrase_is_one_token():
@@ -56,6 +57,15 @@ def test_a_saved_folder_opens_with_the_same_weights(saved):
     assert again[0].config.in_channels == 2 * again[1].config.latent_channels + 1
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
     assert tokenizer.tokenize("utility knife") == ["utility</w>", "knife</w>"]
+
+
+def test_a_folder_does_not_tell_where_its_parts_were_opened(saved, tmp_path):
+    opened = load_diffusion(saved[0], torch.device("cpu"), "saved")
+    parts = opened.unet, opened.vae, opened.text_encoder, opened.tokenizer
+    architectures.save_diffusion(tmp_path / "again", *parts, architectures.build_scheduler())
+    written = [file for file in (tmp_path / "again").rglob("*.json") if file.is_file()]
+    assert len(written) >= 6
+    assert not any(str(saved[0].parent) in file.read_text() for file in written)
 
 
 def test_diffusers_own_pipeline_opens_the_folder(saved):

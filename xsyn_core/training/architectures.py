@@ -224,6 +224,10 @@ def save_diffusion(
         for name, part in (("unet", unet), ("vae", vae), ("text_encoder", text_encoder)):
             with _halved(part):
                 part.save_pretrained(new / name, safe_serialization=True)
+            # a path on this machine means nothing on others
+            config = json.loads((new / name / "config.json").read_text())
+            config.pop("_name_or_path", None)
+            (new / name / "config.json").write_text(json.dumps(config, indent=2) + "\n")
         tokenizer.save_pretrained(new / "tokenizer")
         if attitudes is not None:
             attitudes.save(new / "tokenizer")
