@@ -11,7 +11,7 @@ from xsyn_core.simulation.scene import random_scene
 from xsyn_core.training import data, segmenter_data
 from xsyn_core.training.architectures import CELL
 from xsyn_core.training.data import WINDOW
-from xsyn_core.training.denoiser import timesteps
+from xsyn_core.training.denoiser_batches import timesteps
 from xsyn_core.training.denoiser_data import keep_mask, loosened, window
 
 
