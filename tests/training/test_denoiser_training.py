@@ -24,28 +24,29 @@ from xsyn_core.training.data import NAMES, SIDE, Shard
 from xsyn_core.weights import load_models
 
 
+def train(rendered, folder, steps, **options):
+    """Train for these steps, the first of painting, in a folder of everything that is written."""
+    denoiser.main(
+        out=folder / "out",
+        data=rendered,
+        latents=folder / "latents",
+        run=folder / "run",
+        steps=steps,
+        batch=4,
+        shard_count=1,
+        looks=1,
+        seed=5,
+        device="cpu",
+        **options,
+    )
+
+
 @pytest.fixture(scope="module")
 def trained(rendered, tiny_files, tmp_path_factory):
-    """The folder of two steps' training; the latents that they learnt from."""
+    """The folder of two steps' training from nothing; the latents that they learnt from."""
     folder = tmp_path_factory.mktemp("denoiser")
-
-    def train(steps):
-        denoiser.main(
-            vae=tiny_files[0] / "vae",
-            out=folder / "out",
-            data=rendered,
-            latents=folder / "latents",
-            run=folder / "run",
-            steps=steps,
-            batch=4,
-            shard_count=1,
-            looks=1,
-            seed=5,
-            device="cpu",
-        )
-
-    train(1)
-    train(2)
+    for steps in (1, 2):
+        train(rendered, folder, steps, vae=tiny_files[0] / "vae")
     return folder
 
 
@@ -151,21 +152,8 @@ def test_the_noise_that_leads_from_coarse_latents_to_clean_ones():
 
 
 def train_from(files, rendered, folder, steps=1, **options):
-    """Train for these steps, the first of painting; the weights that are written, by name."""
-    told = {"vae": files / "vae", "base": files, **options}
-    denoiser.main(
-        out=folder / "out",
-        data=rendered,
-        latents=folder / "latents",
-        run=folder / "run",
-        steps=steps,
-        batch=4,
-        shard_count=1,
-        looks=1,
-        seed=5,
-        device="cpu",
-        **told,
-    )
+    """Train on from a diffusers folder; the weights that are written, by name."""
+    train(rendered, folder, steps, **{"vae": files / "vae", "base": files, **options})
     config = json.loads((folder / "out" / "unet" / "config.json").read_text())
     assert config["finishing"] == FINISHING
     return weights(folder / "out")

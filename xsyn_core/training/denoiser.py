@@ -57,8 +57,8 @@ def _opened(
     words, channels = opened.text_encoder.config.vocab_size, opened.unet.config.out_channels
     if words != len(tokenizer):
         raise XsynError(
-            f"{folder} knows {words} tokens where this recipe has {len(tokenizer)}. Go on from "
-            "weights of this recipe, or without --base."
+            f"{folder} knows {words} tokens where this recipe has {len(tokenizer)}. Name "
+            "weights of this recipe, or leave it out."
         )
     if channels != vae.config.latent_channels:
         raise XsynError(

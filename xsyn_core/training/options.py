@@ -39,5 +39,6 @@ def writable_file(path: Path, *bases: str | Path | None) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         probe = path.parent / f".{path.name}.xsyn-probe"
         probe.touch()
-        probe.unlink()
+        # another process of the same run may have been faster
+        probe.unlink(missing_ok=True)
     return path

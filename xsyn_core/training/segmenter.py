@@ -213,15 +213,15 @@ def main(
     if getattr(sam, "refiner", None) is None:
         sam.refiner = Refiner()
     sam = sam.to(where)
-    attends = base is not None and item_shards > 0
-    if attends:
+    attending = base if item_shards else None
+    if attending is not None:
         # one that cannot be read is told before anything is rendered
         load_diffusion(painter, torch.device("cpu"), painter.name)
     options.writable_file(run / "checkpoint.pt")
     shards = pictures(data, seed, shard_count, workers)
     shares, items = np.array([*SHARES[:-1], 0.0]), []
-    if base is not None and attends:
-        items = attended_items(base, painter, data, run / "items", seed, item_shards, workers)
+    if attending is not None:
+        items = attended_items(attending, painter, data, run / "items", seed, item_shards, workers)
         shares = np.array(SHARES)
     shares /= shares.sum()
     begun = {name: values.clone() for name, values in sam.state_dict().items()}
