@@ -3,12 +3,13 @@
 import gc
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
+from app.computing import ComputingThread
 from xsyn_core.errors import XsynError
 
 if TYPE_CHECKING:  # the page is up before torch is imported
@@ -16,6 +17,7 @@ if TYPE_CHECKING:  # the page is up before torch is imported
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 State = Literal["loading", "ready", "failed"]
 
 
@@ -66,6 +68,7 @@ class Engine:
         self._start_lock = threading.Lock()
         self._done = threading.Event()
         self._one = threading.Lock()
+        self._thread = ComputingThread()
 
     def start(self) -> None:
         """Begin to load the models, once; returns at once."""
@@ -73,7 +76,7 @@ class Engine:
             if self._started:
                 return
             self._started = True
-        threading.Thread(target=self._run, name="load-models", daemon=True).start()
+        self._thread.submit(self._run)
 
     def _run(self) -> None:
         try:
@@ -104,11 +107,11 @@ class Engine:
             self._done.clear()
             self._synthesizer, self.choice = None, choice
             gc.collect()
-            self._run()
+            self._thread.run(self._run)
             problem = self._problem
             if problem and had_models:
                 self.choice = before
-                self._run()
+                self._thread.run(self._run)
         if problem:
             raise XsynError(problem)
 
@@ -132,13 +135,28 @@ class Engine:
         """What to say while a handler waits: that the models load, or else `text`."""
         return "Waiting for the models …" if self.state == "loading" else text
 
-    @contextmanager
-    def use(self) -> "Iterator[Synthesizer]":
-        """The synthesizer, for this thread alone; waits until it is loaded and free.
+    def run(self, work: "Callable[[Synthesizer], T]") -> T:
+        """What `work` makes of the synthesizer; waits until that is loaded and free.
 
         Raises:
             XsynError: the models could not be loaded.
         """
+        with self._use() as synthesizer:
+            return self._thread.run(lambda: work(synthesizer))
+
+    def steps(
+        self, work: "Callable[[Synthesizer], Generator[T, None, None]]"
+    ) -> Generator[T, None, None]:
+        """What the generator `work` yields; no other handler has the models until it ends.
+
+        Raises:
+            XsynError: the models could not be loaded.
+        """
+        with self._use() as synthesizer:
+            yield from self._thread.steps(work(synthesizer))
+
+    @contextmanager
+    def _use(self) -> "Iterator[Synthesizer]":
         self.start()
         self._done.wait()
         with self._one:

@@ -1,7 +1,7 @@
 """Handlers of painting, of the label and of occlusion."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +15,19 @@ from app.studio import Studio
 from xsyn_core.sample import Request, Sample
 
 if TYPE_CHECKING:  # the page is up before torch is imported
-    from xsyn_core.painting import Painting
+    from xsyn_core.painting import Painting, Progress
     from xsyn_core.synthesis import Synthesizer
+
+    Made = tuple[Painting, Sample]
 
 # Fields of `Request` that have a control of the same name.
 SETTINGS = (
     *("variant", "catalog", "seed", "steps", "guidance", "sampler", "frame", "background"),
     *incoming.REVIEW,
 )
+
+# Seconds: what the page is told more often costs the painting more time than anyone sees.
+TELL = 0.25
 
 OTHERS = "Painted by other models. To change its label or occlusion, generate it again."
 
@@ -66,17 +71,25 @@ class Painter:
 
     def _paint(self, session: Session, asked: Request) -> Iterator[Any]:
         scan, run = session.need_scan(), session.run
-        begun, crop_shown, painting = time.monotonic(), None, None
-        with (
-            self.studio.engine.use() as synthesizer,
-            closing(synthesizer.paint(scan, asked)) as steps,  # type: ignore[type-var]
-        ):
-            for progress in steps:
+
+        def work(synthesizer: "Synthesizer") -> "Generator[tuple[Progress, Made | None]]":
+            for progress in synthesizer.paint(scan, asked):
+                yield progress, None
+            painting = synthesizer.refine(progress.result)  # type: ignore[arg-type]
+            yield progress, (painting, occluded(synthesizer, painting, vars(asked)))
+
+        begun, told, crop_shown = time.monotonic(), 0.0, None
+        with closing(self.studio.engine.steps(work)) as steps:
+            for progress, made in steps:
                 if session.run != run:
                     return
+                if made is not None:
+                    break
                 if progress.preview is not None:
                     crop_shown = crop(session, progress.preview)
-                painting = progress.result or painting
+                elif time.monotonic() - told < TELL:
+                    continue
+                told = time.monotonic()
                 text = f"Step {progress.step} of {asked.steps}"
                 if progress.step > asked.steps:
                     text = "Finishing in detail"
@@ -89,8 +102,8 @@ class Painter:
                         "patch": crop_shown,
                     }
                 )
-            painting = synthesizer.refine(painting)  # type: ignore[arg-type]
-            sample = occluded(synthesizer, painting, vars(asked))
+        assert made is not None
+        painting, sample = made
         with session.lock:
             if session.run == run:
                 session.clear()
@@ -160,19 +173,25 @@ class Painter:
             painting, sample = session.painting, session.sample
             if painting is None or sample is None:
                 return None
-            made = vars(sample.request)
-            differs = {name for name, value in wanted.items() if made[name] != value}
+            asked = vars(sample.request)
+            differs = {name for name, value in wanted.items() if asked[name] != value}
             if not differs:
                 return None
             label = bool(differs & {"points", "divisions"})
-            with self.studio.engine.use() as synthesizer:
-                if not synthesizer.made(painting):
-                    session.painting, session.result = None, result(session, sample)
-                    session.result["notes"].append(OTHERS)
-                    return "label"
+
+            def work(synthesizer: "Synthesizer", before: "Painting" = painting) -> "Made | None":
+                if not synthesizer.made(before):
+                    return None
                 if label:
-                    painting = synthesizer.refine(painting, wanted["divisions"], wanted["points"])
-                sample = occluded(synthesizer, painting, wanted)
+                    before = synthesizer.refine(before, wanted["divisions"], wanted["points"])
+                return before, occluded(synthesizer, before, wanted)
+
+            made = self.studio.engine.run(work)
+            if made is None:
+                session.painting, session.result = None, result(session, sample)
+                session.result["notes"].append(OTHERS)
+                return "label"
+            painting, sample = made
             shown = session.result
             session.clear()
             session.painting, session.sample = painting, sample

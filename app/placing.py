@@ -131,8 +131,7 @@ class Placing:
             return gr.skip()
         scan, wanted = session.scan, (session.scan_id, session.catalog)
         try:
-            with self.studio.engine.use() as synthesizer:
-                found = synthesizer.idle(scan, session.catalog)
+            found = self.studio.engine.run(lambda models: models.idle(scan, session.catalog))
         except XsynError as error:
             gr.Warning(shown(str(error)), title="")
             found = []
@@ -195,7 +194,7 @@ class Placing:
         """Xsyn-A's own choice: a random idle region with a category of its area group."""
         session = self.studio.sessions.get(key)
         scan = session.need_scan()
-        with self.studio.engine.use() as synthesizer:
-            found = synthesizer.propose(scan, session.catalog, secrets.randbits(32))
+        seed = secrets.randbits(32)
+        found = self.studio.engine.run(lambda models: models.propose(scan, session.catalog, seed))
         item = {"category": found.category, "box": [round(v) for v in found.box]}
         return canvas(placed=placed(session, [item]))

@@ -24,10 +24,13 @@ from xsyn_core.scan import Scan
 
 # At most so much guidance: with none details come out softer, with more thin edges get nicks.
 GUIDANCE = 2.0
+# A longer run is finished with the steps of one of so many: more add nothing, and they cost twice
+# what a painting step does.
+STEPS = 25
 
 
 def finishing_steps(model: Diffusion, request: Request, windows: Sequence[Window]) -> int:
-    """How many of a run's last steps its large windows go through once more.
+    """How many of a run's last steps, or of one of `STEPS`, its large windows go through once more.
 
     None where no window is coarser than the scan, or the model was not trained to; where the whole
     scan is painted, as in the paper; and where an occluder was blended inside the loop, which
@@ -36,7 +39,7 @@ def finishing_steps(model: Diffusion, request: Request, windows: Sequence[Window
     inside = request.occlude and request.occlusion == "every-step"
     if request.frame == "whole" or inside or not any(map(_large, windows)):
         return 0
-    timesteps = make_scheduler(model.scheduler, request.sampler, request.steps).timesteps
+    timesteps = make_scheduler(model.scheduler, request.sampler, _steps(request)).timesteps
     return int((timesteps < model.finishing).sum())
 
 
@@ -73,20 +76,24 @@ def finish(
         torch.stack(images),
         torch.stack(masks),
         [conditions[row] for row in rows],
-        steps=request.steps,
+        steps=_steps(request),
         guidance=min(request.guidance, GUIDANCE),
         sampler=request.sampler,
         generator=torch.Generator().manual_seed(request.seed),
-        skip=request.steps - count,
+        skip=_steps(request) - count,
         sketched=True,
     ):
-        number = step.number - (request.steps - count)
+        number = step.number - (_steps(request) - count)
         if number < count:
             yield number, None
     finished = list(windows)
     for row, frame, latents in zip(rows, frames, step.latents.cpu(), strict=True):
         finished[row] = replace(windows[row], frame=frame, latents=latents)
     yield count, tuple(finished)
+
+
+def _steps(request: Request) -> int:
+    return min(request.steps, STEPS)
 
 
 def _large(window: Window) -> bool:

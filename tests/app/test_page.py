@@ -113,6 +113,40 @@ def test_whole_story(operator, site, tmp_path):
     assert abs(json.loads(lines[-1])["settings"]["alpha"] - 0.5) < 0.021
 
 
+def test_everything_computes_in_one_thread(operator, painter, monkeypatch):
+    where = {}
+
+    def watch(name):
+        method = getattr(painter, name)
+
+        def watched(*given, **named):
+            where.setdefault(name, set()).add(threading.get_ident())
+            return method(*given, **named)
+
+        monkeypatch.setattr(painter, name, watched)
+
+    def paint(*given, method=painter.paint):
+        for progress in method(*given):
+            where.setdefault("paint", set()).add(threading.get_ident())
+            yield progress
+
+    for name in ("idle", "propose", "refine", "occlude"):
+        watch(name)
+    monkeypatch.setattr(painter, "paint", paint)
+    page = operator.page
+    operator.open_example(1)
+    page.keyboard.press("p")
+    operator.wait_boxes(1)
+    operator.set_steps(6)
+    operator.paint()
+    before = operator.picture()
+    page.locator("#xs-alpha input[type=range]").focus()
+    page.keyboard.press("ArrowLeft")
+    operator.wait_changed(before)
+    assert set(where) == {"idle", "propose", "paint", "refine", "occlude"}
+    assert len(set.union(*where.values())) == 1
+
+
 def test_region_click_move_delete_undo(operator, examples, painter):
     page = operator.page
     operator.open_example(1)

@@ -66,23 +66,28 @@ def test_engine_loads_once_and_serves_one_at_a_time():
     loads, inside, most = [], [], []
 
     def load(choice):
-        loads.append(1)
+        loads.append(threading.get_ident())
         return object()
 
     engine = Engine(load)
 
-    def work():
-        with engine.use():
+    def work(models):
+        for _ in range(3):
             inside.append(1)
+            yield threading.get_ident()
             most.append(len(inside))
             inside.pop()
 
-    threads = [threading.Thread(target=work) for _ in range(8)]
+    where = []
+    threads = [threading.Thread(target=lambda: where.extend(engine.steps(work))) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert (len(loads), max(most), engine.state) == (1, 1, "ready")
+    # whoever asks, it is computed in the thread that loaded the models
+    assert len(where) == 24 and set(where) == {engine.run(lambda models: threading.get_ident())}
+    assert set(where) == {loads[0]}
 
 
 def test_the_command_lines_models_are_those_loaded(tmp_path, monkeypatch):
@@ -90,8 +95,7 @@ def test_the_command_lines_models_are_those_loaded(tmp_path, monkeypatch):
     monkeypatch.setattr(weights, "load_models", lambda *given: asked.append(given))
     own = ["--workspace", str(tmp_path), "--sam", "s.pth", "--device", "cuda:1"]
     for more in ([], ["--compile", "--diffusion", "folder"]):
-        with open_studio(options([*own, *more])).engine.use():
-            pass
+        open_studio(options([*own, *more])).engine.run(lambda models: models)
     assert asked == [("embedded", "s.pth", "cuda:1", False), ("folder", "s.pth", "cuda:1", True)]
 
 
@@ -103,8 +107,10 @@ def test_engine_says_why_it_has_no_models(error, said):
         raise error
 
     engine = Engine(load)
-    with pytest.raises(XsynError, match=said), engine.use():
-        pass
+    with pytest.raises(XsynError, match=said):
+        engine.run(lambda models: models)
+    with pytest.raises(XsynError, match=said):
+        next(engine.steps(lambda models: (yield models)))
     assert engine.report()["state"] == "failed"
 
 
@@ -119,19 +125,21 @@ def test_exchanged_models_serve_from_then_on():
 
     engine, others = Engine(load), Choice("folder", "s.pth")
 
-    def work():
-        with engine.use():
-            inside.set()
-            time.sleep(0.2)
-            inside.clear()
+    def work(models):
+        inside.set()
+        yield models
+        time.sleep(0.2)
+        yield models
+        inside.clear()
 
-    worker = threading.Thread(target=work)
+    seen = []
+    worker = threading.Thread(target=lambda: seen.extend(engine.steps(work)))
     worker.start()
     inside.wait(5)
     engine.exchange(others)
     worker.join()
-    with engine.use() as found:
-        assert found == others
+    assert seen == [Choice(), Choice()]
+    assert engine.run(lambda models: models) == others
     assert loads == [Choice(), others]
     assert engine.report() == {"state": "ready", "text": "Ready · folder + s.pth", "why": ""}
 
@@ -169,8 +177,7 @@ def test_models_come_back_where_others_cannot_be_loaded():
             engine.exchange(before)
         with pytest.raises(XsynError, match=f"no {wrong.diffusion}"):
             engine.exchange(wrong)
-        with engine.use() as found:
-            assert found == engine.choice == before
+        assert engine.run(lambda models: models) == engine.choice == before
         assert engine.report()["why"] == ""
     # what never loaded does not come back, but others can take its place
     engine = Engine(load, Choice("x"))

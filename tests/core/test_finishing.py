@@ -63,11 +63,22 @@ def test_the_steps_of_less_noise_than_the_model_begins_from(tiny_models, steps, 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(model.unet.config, "finishing", begin)
         found = finishing.finishing_steps(model, request, [as_fine, coarse])
-        noises = make_scheduler(model.scheduler, sampler, steps).timesteps.tolist()
+        counted = min(steps, finishing.STEPS)
+        noises = make_scheduler(model.scheduler, sampler, counted).timesteps.tolist()
         assert found == len([t for t in noises if t < begin])
         assert finishing.finishing_steps(model, request, [as_fine]) == 0
         patch.setitem(model.unet.config, "finishing", 0)
         assert finishing.finishing_steps(model, request, [as_fine, coarse]) == 0
+
+
+def test_a_longer_run_is_finished_with_the_steps_of_a_shorter(synthesizer, drawn_scan, monkeypatch):
+    monkeypatch.setattr(finishing, "STEPS", 4)
+    calls = watched(synthesizer.models.diffusion, monkeypatch)
+    steps, result = painted(synthesizer, drawn_scan, FIVE)
+    # of five steps, then those of four with less noise than 400
+    assert [t for _, t in calls] == [999, 799, 599, 399, 199, 249]
+    assert [(s.step, s.steps) for s in steps] == [(k, 6) for k in range(1, 7)]
+    assert result.windows[0].latents.shape[-2:] == (32, 32)
 
 
 def test_it_begins_with_what_was_painted_enlarged_and_noised(synthesizer, drawn_scan, monkeypatch):

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,9 +16,15 @@ from xsyn_core.evaluation import speed
 WHAT = (
     *("regions of a new scan", "the same, stock generator", "stock generator / ours"),
     *("stock regions that ours matches", "an item of 2 steps", "its refined label (CAR)"),
-    *("alpha moved to new picture", "attention capture", "start of the process to page up"),
+    *(
+        "alpha moved to new picture",
+        "an item beside an idle thread",
+        "attention capture",
+        "start of the process to page up",
+    ),
     *("UNet", "encode", "decode", "SAM encoder", "SAM decoder", "upsampling", "rest"),
 )
+UNITS = ("s", "s", "x", "%", "s", "s", "ms", "x", "%", "s")
 SERVER = """
 import http.server, sys
 http.server.HTTPServer(
@@ -37,11 +44,18 @@ def test_every_row_is_printed(tiny_files, drawn_scan, tmp_path, capsys, monkeypa
     for what in WHAT:
         assert what in printed
     found = json.loads(report.read_text())
-    assert [row["unit"] for row in found["rows"]] == ["s", "s", "x", "%", "s", "s", "ms", "%", "s"]
+    assert [row["unit"] for row in found["rows"]] == list(UNITS)
     assert sum(found["shares"].values()) == pytest.approx(1)
     assert found["scan"] == {"name": "bag.png", "height": 240, "width": 320}
     command = started[0](1234, tmp_path)
     assert command[1:4] == ["app.py", "--port", "1234"] and command[-3:] == [folder, "--sam", sam]
+
+
+def test_the_other_thread_lives_as_long_as_it_is_wanted():
+    before = threading.active_count()
+    with speed.another_thread():
+        assert threading.active_count() == before + 1
+    assert threading.active_count() == before
 
 
 def test_memory_is_told_on_cuda_alone(monkeypatch):

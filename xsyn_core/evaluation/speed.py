@@ -13,11 +13,12 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from inspect import signature
 from pathlib import Path
@@ -250,6 +251,42 @@ def item_rows(synthesizer: Synthesizer, scan: Scan, request: Request, repeats: i
     ]
 
 
+@contextmanager
+def another_thread() -> Iterator[None]:
+    """Meanwhile another thread lives that has computed with torch, and does nothing any more."""
+    computed, over = threading.Event(), threading.Event()
+
+    def live() -> None:
+        torch.zeros(1 << 20).add(1)
+        computed.set()
+        over.wait()
+
+    thread = threading.Thread(target=live)
+    thread.start()
+    computed.wait()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def threads_row(synthesizer: Synthesizer, scan: Scan, request: Request, repeats: int) -> Row:
+    """Why the page computes in one thread alone."""
+
+    def paint() -> None:
+        for _ in synthesizer.paint(scan, request):
+            pass
+
+    def beside() -> None:
+        with another_thread():
+            paint()
+
+    alone, together = side_by_side([paint, beside], repeats)
+    note = "over one beside none, on a CPU"
+    return Row("an item beside an idle thread that computed", together / alone, "x", note)
+
+
 def shares(synthesizer: Synthesizer, scan: Scan, request: Request) -> dict[str, float]:
     """Shares of the time from a new scan to a finished sample, by part, "rest" last."""
     models = synthesizer.models
@@ -388,6 +425,7 @@ def main(
     parts: tuple[Callable[[], list[Row]], ...] = (
         lambda: regions_rows(models.segmenter, source, repeats),
         lambda: item_rows(synthesizer, source, request, repeats),
+        lambda: [threads_row(synthesizer, source, request, repeats)],
         lambda: capture_rows(models, source, grounding, max(2, steps)),
         lambda: memory_rows(models, source, request),
         lambda: [page_row(diffusion, sam, repeats)],
