@@ -85,13 +85,14 @@ class Painter:
                     return
                 if made is not None:
                     break
+                finishing = progress.step - asked.steps
                 if progress.preview is not None:
                     crop_shown = crop(session, progress.preview)
-                elif time.monotonic() - told < TELL:
+                elif finishing != 1 and time.monotonic() - told < TELL:
                     continue
                 told = time.monotonic()
                 text = f"Step {progress.step} of {asked.steps}"
-                if progress.step > asked.steps:
+                if finishing > 0:
                     text = "Finishing in detail"
                 yield canvas(
                     live={
