@@ -20,7 +20,8 @@ class ComputingThread:
 
     def __init__(self) -> None:
         self._waiting: SimpleQueue[tuple[Future, Callable[[], Any]]] = SimpleQueue()
-        threading.Thread(target=self._work, name="computing", daemon=True).start()
+        self._thread = threading.Thread(target=self._work, name="computing", daemon=True)
+        self._thread.start()
 
     def _work(self) -> None:
         while True:
@@ -41,7 +42,10 @@ class ComputingThread:
         return future
 
     def run(self, function: Callable[[], T]) -> T:
-        """What `function` returns, or raises."""
+        """What `function` returns, or raises; may be called from a function that runs here."""
+        if threading.current_thread() is self._thread:
+            # `steps` that nobody ended may be collected, and so closed, here
+            return function()
         return self.submit(function).result()
 
     def steps(self, generator: Generator[T, None, None]) -> Generator[T, None, None]:

@@ -24,8 +24,8 @@ from xsyn_core.scan import Scan
 
 # At most so much guidance: with none details come out softer, with more thin edges get nicks.
 GUIDANCE = 2.0
-# A longer run is finished with the steps of one of so many: more add nothing, and they cost twice
-# what a painting step does.
+# A longer run is finished with the steps of one of so many: more hardly add anything, and each
+# costs several steps of painting.
 STEPS = 25
 
 

@@ -65,6 +65,21 @@ def test_others_take_their_turn_between_two_steps():
     assert list(steps) == [1]
 
 
+def test_steps_that_nobody_ended_may_be_collected_there():
+    computing, ended = ComputingThread(), []
+
+    def count():
+        try:
+            yield 1
+        finally:
+            ended.append(threading.get_ident())
+
+    left = [computing.steps(count())]
+    assert next(left[0]) == 1
+    here = computing.submit(lambda: left.clear() or threading.get_ident()).result(5)
+    assert ended == [here]
+
+
 def test_an_error_in_a_step_ends_it():
     computing = ComputingThread()
 
