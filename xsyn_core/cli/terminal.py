@@ -1,5 +1,6 @@
 """What the commands share: errors, remarks, progress, Ctrl-C."""
 
+import errno
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -16,17 +17,39 @@ from xsyn_core.errors import XsynError
 USER_ERROR = 2
 INTERRUPTED = 130
 
+FULL = (
+    "The disk is full. Make room, then give the same command again: training goes on from what it "
+    "saved last."
+)
+# Of errors that come without the system's number.
+WITHOUT_NUMBER = ("No space left on device", "Not enough free space", " requested and ")
+
 
 class Explaining(TyperGroup):
-    """Shows an `XsynError` as one message, without a traceback."""
+    """Shows an `XsynError` as one message, without a traceback, and so that a disk is full."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; exit with 2 after an `XsynError`."""
+        """Run the command; exit with 2 after such an error."""
         try:
             return super().invoke(ctx)
-        except XsynError as error:
-            typer.echo(f"Error: {error}", err=True)
+        except Exception as error:
+            if not isinstance(error, XsynError) and not disk_full(error):
+                raise
+            said = error if isinstance(error, XsynError) else FULL
+            typer.echo(f"Error: {said}", err=True)
             raise typer.Exit(USER_ERROR) from None
+
+
+def disk_full(error: BaseException | None) -> bool:
+    """Whether a full disk is behind an error. Libraries have their own ways to say so: torch wraps
+    the system's error, safetensors quotes it, NumPy tells how much it could not write."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if any(words in str(error) for words in WITHOUT_NUMBER):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def remark(lines: Iterable[str]) -> None:

@@ -176,15 +176,19 @@ def train(
             return
         if done > start:
             temporary = checkpoint.with_suffix(".new")
-            torch.save(
-                {
-                    "model": _learnt(model, frozen),
-                    "average": _learnt(average, frozen) if plan.ema else None,
-                    "optimiser": optimiser.state_dict(),
-                    "step": done,
-                },
-                temporary,
-            )
+            state = {
+                "model": _learnt(model, frozen),
+                "average": _learnt(average, frozen) if plan.ema else None,
+                "optimiser": optimiser.state_dict(),
+                "step": done,
+            }
+            try:
+                # given a path, torch does not tell that a disk is full
+                with temporary.open("wb") as file:
+                    torch.save(state, file)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
             temporary.replace(checkpoint)
         if on_save:
             on_save(average, done)

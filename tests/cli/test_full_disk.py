@@ -1,0 +1,110 @@
+"""A full disk ends a command with one message, whichever library finds out."""
+
+import errno
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import typer
+from safetensors import SafetensorError
+from torch import nn
+from typer.testing import CliRunner
+
+from xsyn_core.cli.terminal import FULL, Explaining, disk_full
+from xsyn_core.training.loop import Plan, train
+
+LARGE = 1 << 16
+pytestmark = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+
+
+@pytest.fixture
+def full(tmp_path):
+    """A path that takes no byte."""
+    place = tmp_path / "full.npy"
+    place.symlink_to("/dev/full")
+    return place
+
+
+def with_torch(place):
+    with place.open("wb") as file:
+        torch.save(torch.zeros(LARGE), file)
+
+
+def with_safetensors(place):
+    # in its words: it writes beside the path and not to where that points
+    raise SafetensorError(
+        "Error while serializing: I/O error: No space left on device (os error 28)"
+    )
+
+
+def with_numpy_beforehand(place):
+    # in its words: it asks for the room first where the file system can tell
+    raise OSError("Not enough free space to write 104857600 bytes after offset 128")
+
+
+def quota(place):
+    raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+
+WRITERS = {
+    "plain": lambda place: place.write_bytes(bytes(LARGE)),
+    "numpy": lambda place: np.save(place, np.zeros(LARGE)),
+    "numpy, beforehand": with_numpy_beforehand,
+    "numpy, packed": lambda place: np.savez(place.open("wb"), a=np.zeros(LARGE)),
+    "torch": with_torch,
+    "safetensors": with_safetensors,
+    "quota": quota,
+}
+
+
+def invoked(action):
+    app = typer.Typer(cls=Explaining)
+    app.command("write")(action)
+    app.command("other")(lambda: None)
+    return CliRunner().invoke(app, ["write"])
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_it_is_told_in_one_line(full, writer):
+    result = invoked(lambda: WRITERS[writer](full))
+    assert result.exit_code == 2
+    assert result.output == f"Error: {FULL}\n"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.EACCES, "Permission denied"), OSError("broken"), RuntimeError("shapes differ")],
+)
+def test_other_errors_are_not_taken_for_it(error):
+    def fail():
+        raise error
+
+    result = invoked(fail)
+    assert result.exception is error
+
+
+def test_what_a_run_saved_last_stays(tmp_path):
+    torch.manual_seed(0)
+    model = nn.Linear(64, 64)
+
+    def go(steps):
+        train(
+            model,
+            lambda k, rng: torch.ones(2, 64),
+            lambda k, batch: {"loss": model(batch).square().mean()},
+            Plan(steps=steps, rate=0.01, warmup=1),
+            tmp_path,
+            workers=1,
+        )
+
+    go(2)
+    saved = (tmp_path / "checkpoint.pt").read_bytes()
+    new = tmp_path / "checkpoint.new"
+    new.symlink_to("/dev/full")
+    with pytest.raises((OSError, RuntimeError)) as found:
+        go(4)
+    assert disk_full(found.value)
+    assert not new.is_symlink() and (tmp_path / "checkpoint.pt").read_bytes() == saved
+    go(4)
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 4
