@@ -1,8 +1,10 @@
 """The training loop: resuming, averaging, schedule."""
 
 import os
+import signal
 from itertools import pairwise
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -92,6 +94,28 @@ def test_batches_of_a_gpu_are_drawn_ahead_by_others_and_are_the_same():
     for (k, _, one), (same, _, other) in zip(here, there, strict=True):
         assert k == same and torch.equal(one, other)
     assert [k for k, _, _ in here] == [3, 4, 5, 6, 7, 8]
+
+
+def test_batches_are_drawn_ahead_where_opencv_has_threads():
+    def late(number, frame):
+        raise TimeoutError
+
+    def blurred(k, rng):
+        cv2.setNumThreads(1)
+        return cv2.GaussianBlur(np.full((600, 600, 3), k, np.uint8), (0, 0), 3)
+
+    previous = signal.signal(signal.SIGALRM, late)
+    cv2.setNumThreads(4)
+    blurred_here = cv2.GaussianBlur(np.zeros((2000, 2000, 3), np.uint8), (0, 0), 5)
+    signal.alarm(60)
+    try:
+        found = list(_ahead(_Batches(blurred, seed=7), range(4), torch.device("cuda"), 2))
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, previous)
+        cv2.setNumThreads(-1)
+    assert blurred_here.shape == (2000, 2000, 3)
+    assert [int(image.max()) for image in found] == [0, 1, 2, 3]
 
 
 def test_the_rate_warms_up_holds_and_decays():

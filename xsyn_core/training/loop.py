@@ -104,6 +104,9 @@ def _ahead(batches: _Batches, steps: range, device: torch.device, workers: int) 
     to spare for them.
     """
     able = device.type == "cuda" and "fork" in multiprocessing.get_all_start_methods()
+    if able and workers:
+        # each draws in one thread, and a process forked beside OpenCV's threads waits for them
+        cv2.setNumThreads(1)
     return DataLoader(
         batches,
         batch_size=None,
@@ -111,7 +114,6 @@ def _ahead(batches: _Batches, steps: range, device: torch.device, workers: int) 
         num_workers=workers if able else 0,
         multiprocessing_context="fork" if able and workers else None,
         collate_fn=_as_drawn,
-        worker_init_fn=_alone,
         # its own randomness is not used, and would move the global one
         generator=torch.Generator(),
     )
@@ -119,10 +121,6 @@ def _ahead(batches: _Batches, steps: range, device: torch.device, workers: int) 
 
 def _as_drawn(batch: Any) -> Any:
     return batch
-
-
-def _alone(_: int) -> None:
-    cv2.setNumThreads(1)
 
 
 def train(
