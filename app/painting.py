@@ -26,8 +26,8 @@ SETTINGS = (
     *incoming.REVIEW,
 )
 
-# Seconds: what the page is told more often costs the painting more time than anyone sees.
-TELL = 0.25
+# Seconds between two messages about a painting: each takes time from it, and nobody sees more.
+TELL_EVERY = 0.25
 
 OTHERS = "Painted by other models. To change its label or occlusion, generate it again."
 
@@ -88,7 +88,7 @@ class Painter:
                 finishing = progress.step - asked.steps
                 if progress.preview is not None:
                     crop_shown = crop(session, progress.preview)
-                elif finishing != 1 and time.monotonic() - told < TELL:
+                elif finishing != 1 and time.monotonic() - told < TELL_EVERY:
                     continue
                 told = time.monotonic()
                 text = f"Step {progress.step} of {asked.steps}"

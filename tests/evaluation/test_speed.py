@@ -24,7 +24,7 @@ WHAT = (
     ),
     *("UNet", "encode", "decode", "SAM encoder", "SAM decoder", "upsampling", "rest"),
 )
-UNITS = ("s", "s", "x", "%", "s", "s", "ms", "x", "%", "s")
+UNITS = ["s", "s", "x", "%", "s", "s", "ms", "x", "%", "s"]
 SERVER = """
 import http.server, sys
 http.server.HTTPServer(
@@ -44,7 +44,7 @@ def test_every_row_is_printed(tiny_files, drawn_scan, tmp_path, capsys, monkeypa
     for what in WHAT:
         assert what in printed
     found = json.loads(report.read_text())
-    assert [row["unit"] for row in found["rows"]] == list(UNITS)
+    assert [row["unit"] for row in found["rows"]] == UNITS
     assert sum(found["shares"].values()) == pytest.approx(1)
     assert found["scan"] == {"name": "bag.png", "height": 240, "width": 320}
     command = started[0](1234, tmp_path)

@@ -1,6 +1,7 @@
 """What the commands share: errors, remarks, progress, Ctrl-C."""
 
 import errno
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -21,8 +22,10 @@ FULL = (
     "The disk is full. Make room, then give the same command again: training goes on from what it "
     "saved last."
 )
-# Of errors that come without the system's number.
-WITHOUT_NUMBER = ("No space left on device", "Not enough free space", " requested and ")
+# What errors say that come without the system's number.
+WITHOUT_NUMBER = re.compile(
+    r"No space left on device|Not enough free space to write|\d+ requested and \d+ written"
+)
 
 
 class Explaining(TyperGroup):
@@ -46,7 +49,7 @@ def disk_full(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return True
-        if any(words in str(error) for words in WITHOUT_NUMBER):
+        if WITHOUT_NUMBER.search(str(error)):
             return True
         error = error.__cause__ or error.__context__
     return False

@@ -283,7 +283,7 @@ def threads_row(synthesizer: Synthesizer, scan: Scan, request: Request, repeats:
             paint()
 
     alone, together = side_by_side([paint, beside], repeats)
-    note = "over one beside none, on a CPU"
+    note = "over the same item without; on a CPU"
     return Row("an item beside an idle thread that computed", together / alone, "x", note)
 
 
