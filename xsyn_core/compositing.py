@@ -19,10 +19,18 @@ REACH, RIM, CARRIED = 0.32, 0.05, 0.15
 # Painted backgrounds vary by less than the first share of the light, items take more than the
 # second; where the painter did not attend to an item, both by `ASIDE` more: a shade there is a
 # background that came out otherwise than the scan's, and what is darker still a part of the item.
-FAINT, SOLID = 0.03, 0.14
+FAINT, SOLID = 0.03, 0.11
 ASIDE = 0.4
-# Shares of the highest attention: none at the first or below, in full from the second on.
-UNATTENDED, ATTENDED = 0.05, 0.3
+# Shares of the highest attention: none at the first or below, in full from the second on. Thin
+# lines need less of it than shades: so rings of scissors stay, to which painters hardly attend.
+ATTENDED, HINTED = (0.05, 0.3), (0.05, 0.15)
+# Lines are narrower than the first share of the side; they take from what is beside them more than
+# the second, and for sure twice as much; and they have a margin of the third. Nearer than the
+# fourth to the border of the repainted cells they may be the scan's own, cut off there.
+NARROW, LINE, EDGE, BORDER = 0.1, 0.03, 0.024, 0.04
+# What is an item by more than the first hangs together with a part that the painter attended to, or
+# that takes more than the second share of the light, or a part of the scan was painted again.
+HANGS_ON, METAL = 0.15, 0.75
 # What is painted all over the rim darker than this share of the scan is no background.
 DARKEST = 0.6
 # Scan and guessed background whose logarithms differ by less than the first are one background, on
@@ -159,16 +167,22 @@ def absorption(
     def fine(values: np.ndarray) -> np.ndarray:
         return cv2.resize(values, (w, h), interpolation=cv2.INTER_LINEAR)
 
+    small, inside = resample(painted, size), coarse(repainted)
+    # all colours alike: organic items take most of the blue, which counts little in a grey picture
+    dark = painted.mean(-1)
+    attended, hinted = (
+        np.interp(attention, (least, full), (0, 1)).astype(np.float32)
+        for least, full in (ATTENDED, HINTED)
+    )
+    told = np.maximum(attended, hinted * fine(_lines(small.mean(-1), inside)))
+
     def item(behind: np.ndarray) -> np.ndarray:
         # by the light altogether: where a colour is all but missing, its share means nothing
-        dark, light = (cv2.cvtColor(np.float32(x), cv2.COLOR_RGB2GRAY) for x in (painted, behind))
-        lost = np.where(repainted, 1 - dark / np.maximum(light, 1), 0).astype(np.float32)
-        attended = np.clip((np.float32(attention) - UNATTENDED) / (ATTENDED - UNATTENDED), 0, 1)
-        faint = FAINT + ASIDE * (1 - attended)
-        sure = (cv2.GaussianBlur(lost, (0, 0), 0.7 / scale) - faint) / (SOLID - FAINT)
-        return np.clip(sure, 0, 1)
+        lost = np.where(repainted, 1 - dark / np.maximum(behind.mean(-1), 1), 0)
+        lost = cv2.GaussianBlur(lost.astype(np.float32), (0, 0), 0.7 / scale)
+        sure = np.clip((lost - FAINT - ASIDE * (1 - told)) / (SOLID - FAINT), 0, 1)
+        return sure * _hanging_on(sure, (attended >= 1) | (lost > METAL))
 
-    small, inside = resample(painted, size), coarse(repainted)
     rough = _background(small, resample(source, size), inside)
     around = cv2.dilate(np.uint8(item(fine(rough)) > LIKELY), _disc(2 * MARGIN * max(h, w)))
     # what is darker is a shade beside the item, not what lies behind it
@@ -180,6 +194,32 @@ def absorption(
     # a background that came out darker keeps nothing
     taken = own + np.clip(own.max(-1, keepdims=True) / SOLID, 0, 1) * (kept - own)
     return taken * repainted[..., None] * item(behind)[..., None]
+
+
+def _lines(dark: np.ndarray, repainted: np.ndarray) -> np.ndarray:
+    """How surely each place is in or next to a thin line of the painted light, float32 (h, w), in
+    the repainted cells, bool (h, w): float32 (h, w), 0 to 1."""
+    side = max(dark.shape)
+    beside = cv2.morphologyEx(dark, cv2.MORPH_CLOSE, _disc(NARROW * side))
+    inner = cv2.erode(
+        repainted.astype(np.uint8),
+        cv2.getStructuringElement(cv2.MORPH_RECT, (2 * round(BORDER * side) + 1,) * 2),
+        borderType=cv2.BORDER_CONSTANT,
+        borderValue=0,
+    )
+    lost = np.where(inner > 0, 1 - dark / np.maximum(beside, 1), 0).astype(np.float32)
+    lost = cv2.GaussianBlur(lost, (0, 0), 0.7)
+    return cv2.dilate(np.clip(lost / LINE - 1, 0, 1), _disc(EDGE * side))
+
+
+def _hanging_on(sure: np.ndarray, certain: np.ndarray) -> np.ndarray:
+    """Where an item, `sure` float32 (h, w), hangs together with what is `certain`, bool (h, w), or
+    is as good as none: bool (h, w). Everywhere if nothing of it is certain."""
+    count, parts = cv2.connectedComponents((sure > HANGS_ON).astype(np.uint8))
+    found = np.zeros(count, bool)
+    found[parts[certain]] = True
+    found[0] = True
+    return found[parts] if found[1:].any() else np.ones_like(certain)
 
 
 def _crossing(source: np.ndarray, behind: np.ndarray) -> np.ndarray:

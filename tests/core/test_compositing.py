@@ -198,6 +198,60 @@ def test_a_shade_far_from_the_attention_is_background_and_metal_there_an_item(si
     assert np.allclose(taken[inner(limb)], 0.8, atol=0.02)
 
 
+def ring(side, attended):
+    """A bar with a thin ring that hangs on it, and the attention to both: the ring gets little."""
+    thin, thick = np.zeros((2, side, side), np.uint8)
+    cv2.circle(thin, (side // 4, side // 2), side // 12, 1, max(1, side // 40))
+    thick[side * 15 // 32 : side * 17 // 32, side // 3 : side * 3 // 4] = 1
+    return thin > 0, thick > 0, np.maximum(thick, attended * np.float32(thin))
+
+
+@pytest.mark.parametrize("side", [128, 256])
+def test_a_pale_ring_is_an_item_at_little_attention_and_a_shade_is_not(side):
+    source = np.full((side, side, 3), 220, np.float32)
+    thin, thick, attention = ring(side, 0.2)
+    painted = source.copy()
+    painted[thick] *= 0.3
+    shade = np.zeros((side, side), bool)
+    shade[side * 9 // 16 : side * 11 // 16, side // 3 : side * 3 // 4] = True
+    painted[thin | shade] *= 0.85
+    attention[shade] = 0.1
+    taken = absorption(painted, source, boxed(side), attention)
+    assert taken[thin & ~thick].mean() > 0.08
+    assert taken[cv2.erode(np.uint8(shade), np.ones((5, 5))) > 0].mean() < 0.02
+    unseen = absorption(painted, source, boxed(side), np.float32(thick))
+    assert unseen[thin & ~thick].mean() < 0.04
+
+
+@pytest.mark.parametrize("colours", [(1, 0.95, 0.7), (0.95, 0.7, 1)])
+def test_organic_items_take_blue_as_others_take_green(colours):
+    item, source = bar(), np.full((128, 128, 3), 220, np.float32)
+    painted = source.copy()
+    painted[item] *= np.float32(colours)
+    taken = absorption(painted, source, boxed(128), glow(item))
+    assert np.allclose(taken[inner(item)], 1 - np.float32(colours), atol=0.03)
+
+
+def test_scraps_that_nobody_attended_to_are_the_scans_own():
+    source = np.full((128, 128, 3), 220, np.float32)
+    item, scrap = np.zeros((2, 128, 128), bool)
+    item[56:72, 48:96] = True
+    scrap[40:44, 24:28] = True
+    painted = source.copy()
+    painted[item] *= 0.3
+    painted[scrap] *= 0.35
+    taken = absorption(painted, source, boxed(128), glow(item))
+    assert taken[inner(item)].min() > 0.6 and (taken[scrap] == 0).all()
+    # the same scrap hangs together with the item
+    painted[42:58, 26:50] = 220 * 0.35
+    taken = absorption(painted, source, boxed(128), glow(item))
+    assert taken[41:43, 25:27].min() > 0.4
+    # attention that lies elsewhere altogether tells nothing of the scraps
+    nowhere = np.zeros((128, 128), np.float32)
+    nowhere[0, 0] = 1
+    assert absorption(painted, source, boxed(128), nowhere)[inner(item)].min() > 0.5
+
+
 def test_each_of_several_items_is_attended_to_by_its_own_measure():
     # attention is a share among all words, so that maps of one frame differ in height
     side = 128
