@@ -23,6 +23,9 @@ MARGIN = 4
 DRAWS = 8
 # Luminances of 255 below the brightest of a scan that are still air.
 AIR = 8
+# An occluder fades in over this share of the shorter side of what it covers: it is a crop, and its
+# straight ends would tell.
+FADE = 0.15
 
 
 @dataclass(frozen=True)
@@ -157,7 +160,7 @@ def conceal(
     changes nothing, and the scan stays as sharp as it was where the occluder hardly shows.
 
     Args:
-        image: the clear image; written inside the occluded areas and their feather.
+        image: the clear image; written inside the occluded areas, into which the occluder fades.
         diffusion: its decoder.
         latents: z_0 (c, h, w) of the frame.
         concealment: where the occluder falls.
@@ -184,7 +187,18 @@ def conceal(
     left, top, right, bottom = inside
     # (1 - alpha) times the clear image plus the change: alpha times the old look goes.
     target = (1 - alpha) * image[top:bottom, left:right] + change
-    composite(image, target, inside, weight(concealment.areas(size), inside))
+    composite(image, target, inside, _faded(concealment.areas(size), inside))
+
+
+def _faded(areas: Sequence[Box], inside: IntBox) -> np.ndarray:
+    """How much of the occluded areas, boxes in scan pixels, goes into the scan, float32 (height,
+    width) of `inside`: 0 at their ends, 1 further in than `FADE`."""
+    total = np.zeros((inside[3] - inside[1], inside[2] - inside[0]), np.float32)
+    for x1, y1, x2, y2 in areas:
+        fade = FADE * min(x2 - x1, y2 - y1)
+        core = x1 + fade, y1 + fade, x2 - fade, y2 - fade
+        total = np.maximum(total, weight([core], inside, fade))
+    return total
 
 
 def conceal_pixels(

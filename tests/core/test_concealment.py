@@ -1,4 +1,4 @@
-"""Where occluders fall, against all draws of Eq. 8 and 9."""
+"""Where occluders fall, against all draws of Eq. 8 and 9, and how they fade into the scan."""
 
 from types import SimpleNamespace
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xsyn_core.concealment import DRAWS, place
+from xsyn_core.concealment import DRAWS, Concealment, conceal, place, to_tensor
 from xsyn_core.frames import Frame
 from xsyn_core.occlusion import occluded_boxes
 
@@ -73,3 +73,41 @@ def test_a_scan_of_one_grey_takes_the_first_draw(grey):
         rng = np.random.default_rng(seed)
         first = occluded_boxes([front], got.occluder, (CELLS, CELLS), rng)
         assert list(got.occluded) == first
+
+
+class Blocks:
+    """An autoencoder whose cells are the colours of 8 x 8 pixels."""
+
+    factor = FACTOR
+
+    @staticmethod
+    def decode(latents):
+        return latents.repeat_interleave(FACTOR, 2).repeat_interleave(FACTOR, 3)
+
+
+@pytest.mark.parametrize("alpha", [0.3, 1.0])
+def test_an_occluder_is_blended_in_full_inside_and_not_at_all_at_its_ends(alpha):
+    side = CELLS * FACTOR
+    cells = np.random.default_rng(0).integers(0, 256, (CELLS, CELLS, 3)).astype(np.float32)
+    clear = cells.astype(np.uint8).repeat(FACTOR, 0).repeat(FACTOR, 1)
+    occluder, occluded = (0, 0, 6, 7), (8, 5, 14, 12)
+    falls = Concealment(
+        Frame((0, 0, side, side), (side, side)), FACTOR, (0, 0, 48, 56), None, occluder, (occluded,)
+    )
+    image = clear.copy()
+    conceal(image, Blocks, to_tensor(cells), falls, alpha)
+    x1, y1, x2, y2 = (FACTOR * v for v in occluded)
+    over = clear[: y2 - y1, : x2 - x1].astype(np.float64)
+    mixed = (1 - alpha) * clear[y1:y2, x1:x2] + alpha * over
+    found, before = (pixels[y1:y2, x1:x2].astype(np.float64) for pixels in (image, clear))
+    assert np.abs(found - mixed)[12:-12, 12:-12].max() <= 0.51
+    # by less than a tenth at the ends, more and more further in
+    different = np.abs(mixed - before) > 20
+    share = np.where(different, (found - before) / np.where(different, mixed - before, 1), np.nan)
+    for edge in (share[0], share[-1], share[:, 0], share[:, -1]):
+        assert np.nanmax(np.abs(edge)) < 0.1
+    middle = [np.nanmean(share[12:-12, k]) for k in range(8)]
+    assert (np.diff(middle) > 0.01).sum() >= 5
+    # and outside nothing at all
+    image[y1:y2, x1:x2] = clear[y1:y2, x1:x2]
+    assert np.array_equal(image, clear)
