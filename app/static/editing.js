@@ -252,7 +252,11 @@ function openMenu() {
   const below = tag.offsetTop + tag.offsetHeight + 4;
   menu.style.top = Math.max(8, Math.min(below, view.clientHeight - menu.offsetHeight - 8)) + "px";
 }
-function closeMenu() { $("menu").hidden = true; }
+function closeMenu() {
+  // what is hidden keeps the focus for a while, and with it the next key
+  if ($("menu").contains(document.activeElement)) document.activeElement.blur();
+  $("menu").hidden = true;
+}
 $("menu").addEventListener("click", (event) => {
   const choice = event.target.closest("[data-category]");
   if (!choice) return;

@@ -50,6 +50,8 @@ def test_whole_story(operator, site, tmp_path):
     assert page.locator("#xs-boxes .row span").inner_text() == "120 \u00d7 100"
     page.click("[data-do=menu]")
     page.click("[data-category=Gun]")
+    # keys are the page's again at once
+    assert page.evaluate("document.activeElement === document.body")
     assert page.locator("#xs-boxes select").input_value() == "Gun"
 
     operator.set_steps(6)
