@@ -28,8 +28,8 @@ ATTENDED, HINTED = (0.05, 0.3), (0.05, 0.15)
 # the second, and for sure twice as much; and they have a margin of the third. Nearer than the
 # fourth to the border of the repainted cells they may be the scan's own, cut off there.
 NARROW, LINE, EDGE, BORDER = 0.1, 0.03, 0.024, 0.04
-# What is an item by more than the first hangs together with a part that the painter attended to, or
-# that takes more than the second share of the light, or a part of the scan was painted again.
+# Parts of an item hang together by more than the first. Each holds a place that was attended to, or
+# that takes more than the second share of the light; others are the scan's, painted again.
 HANGS_ON, METAL = 0.15, 0.75
 # What is painted all over the rim darker than this share of the scan is no background.
 DARKEST = 0.6
@@ -146,7 +146,8 @@ def absorption(
     through it, and no repainted background shows, even where it came out darker than the scan. The
     background behind an item is carried inwards from what is painted next to it; where the scan is
     like it, the item stays as it was painted. Where the painter attended to the item tells shades
-    of the background from faint parts of the item.
+    of the background from faint parts of the item; thin lines need little attention, and what hangs
+    on nothing attended to is a part of the scan that was painted again.
 
     Args:
         painted: float32 (h, w, 3), 0..255, the decoded frame.
