@@ -23,6 +23,8 @@ class Region(Protocol):
 R = TypeVar("R", bound=Region)
 # The background and the whole baggage, typically (Section IV-A).
 DISCARDED = 2
+# Share of a region's box, at least, that lies in the baggage where an item may be proposed.
+INSIDE = 0.95
 
 
 def idle_regions(
@@ -73,3 +75,14 @@ def occluders(
     return idle_regions(
         segments, [*annotated, *grounded], image_size, iou_threshold, min_area_ratio
     )
+
+
+def within(regions: Iterable[R], baggage: np.ndarray) -> list[R]:
+    """The regions whose boxes lie in the baggage, bool (H, W) (see `baggage.baggage`), by at least
+    `INSIDE` of their area: no wheels, handles or corners beyond which there is air."""
+
+    def share(box: Box) -> float:
+        x1, y1, x2, y2 = boxes.outward(box)
+        return float(baggage[y1:y2, x1:x2].mean())
+
+    return [region for region in regions if share(region.box) >= INSIDE]

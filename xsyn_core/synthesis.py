@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from xsyn_core import boxes, grounding, refinement, regions
+from xsyn_core.baggage import baggage
 from xsyn_core.cache import Cache
 from xsyn_core.categories import catalog as find_catalog
 from xsyn_core.checks import check_occlusion, check_points
@@ -40,6 +41,7 @@ class Synthesizer:
         self._segments = Cache(8)
         self._embeddings = Cache(16)
         self._patches = Cache(64)
+        self._bodies = Cache(8)
 
     def segments(self, scan: Scan) -> list[Segment]:
         """S = {s_k}: everything SAM finds in a scan, largest first; kept for a few scans."""
@@ -56,23 +58,32 @@ class Synthesizer:
     def propose(self, scan: Scan, catalog: str, rng: np.random.Generator | int) -> Grounding:
         """Xsyn-A: a random idle region with a category that fits its area.
 
+        Where there are idle regions in the baggage, it is one of them: SAM finds wheels and corners
+        too, where an item would hang in the air.
+
         Raises:
             XsynError: no idle region.
         """
         rng = np.random.default_rng(rng)
-        return grounding.addition(self.idle(scan, catalog), find_catalog(catalog), scan.size, rng)
+        idle = self.idle(scan, catalog)
+        usable = regions.within(idle, self._baggage(scan)) or idle
+        return grounding.addition(usable, find_catalog(catalog), scan.size, rng)
 
     def occluders(self, painting: Painting) -> list[Segment]:
         """The candidates of BOM (Eq. 3 with footnote 1).
 
-        In the order of how near their boxes' area comes to that of the grounding boxes: the first
-        ones neither vanish on the item nor exceed its window.
+        Those in the baggage come first, for with air an item would fade; then they are in the order
+        of how near their boxes' area comes to that of the grounding boxes: the first ones neither
+        vanish on the item nor exceed its window.
         """
         grounded = [g.box for g in painting.request.groundings]
         known = [a.box for a in painting.scan.annotations]
         found = regions.occluders(self.segments(painting.scan), known, grounded, painting.scan.size)
         typical = sum(map(boxes.area, grounded)) / len(grounded)
-        return sorted(found, key=lambda s: abs(math.log(boxes.area(s.box) / typical)))
+        inside = {id(s) for s in regions.within(found, self._baggage(painting.scan))}
+        return sorted(
+            found, key=lambda s: (id(s) not in inside, abs(math.log(boxes.area(s.box) / typical)))
+        )
 
     def paint(self, scan: Scan, request: Request) -> Iterator[Progress]:
         """F of Eq. 4; yields after every denoising step. Closing the generator stops it.
@@ -230,6 +241,9 @@ class Synthesizer:
             request.occlusion,
             request.occlude,
         )
+
+    def _baggage(self, scan: Scan) -> np.ndarray:
+        return self._bodies.get(scan.sha256, lambda: baggage(scan.pixels))
 
     def _concealments(
         self, painting: Painting, occluder: int, placement: int

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xsyn_core.regions import idle_regions, occluders
+from xsyn_core.regions import idle_regions, occluders, within
 from xsyn_core.scan import Annotation
 
 SIZE = (40, 50)
@@ -85,3 +85,12 @@ def test_order_is_kept_and_annotations_are_understood():
 def test_fewer_than_three_segments_leave_nothing():
     assert idle_regions([], [], SIZE) == []
     assert idle_regions([rectangle(0, 0, 9, 9), rectangle(9, 9, 20, 20)], [], SIZE) == []
+
+
+@given(st.lists(box(), max_size=8), box(), st.integers(0, 3))
+def test_within_the_baggage_by_counting_pixels(shapes, case, margin):
+    baggage = rectangle(*case).mask
+    baggage[:, :margin] = True
+    segments = [rectangle(*shape) for shape in shapes]
+    inside = [s for s in segments if (s.mask & baggage).sum() >= 0.95 * s.area]
+    assert within(segments, baggage) == inside

@@ -11,6 +11,7 @@ from xsyn_core.compositing import FEATHER
 from xsyn_core.errors import XsynError
 from xsyn_core.sample import Grounding, Request
 from xsyn_core.scan import Annotation, make_scan
+from xsyn_core.segmentation import Segment
 from xsyn_core.synthesis import Synthesizer
 
 GUN = Grounding("Gun", (150.0, 100.0, 200.0, 140.0))
@@ -195,6 +196,37 @@ def test_proposals_come_from_idle_regions(synthesizer, drawn_scan):
     proposals = [synthesizer.propose(drawn_scan, "pidray", seed) for seed in range(10)]
     assert {p.box for p in proposals} == idle
     assert synthesizer.propose(drawn_scan, "pidray", 3) == proposals[3]
+
+
+def test_proposals_and_first_occluders_lie_in_the_baggage(drawn_models, painting):
+    size = 400, 400
+    pixels = np.full((*size, 3), 255, np.uint8)
+    pixels[60:340, 60:340] = (230, 190, 120)
+
+    def segment(x1, y1, x2, y2):
+        mask = np.zeros(size, bool)
+        mask[y1:y2, x1:x2] = True
+        return Segment(mask, (x1, y1, x2, y2), int(mask.sum()), 0.9, 0.95)
+
+    air, body = segment(0, 0, 400, 400), segment(60, 60, 340, 340)
+    wheel, corner = segment(80, 340, 110, 370), segment(310, 310, 370, 370)
+    shoe, book = segment(90, 90, 200, 140), segment(200, 220, 300, 300)
+    synthesizer = Synthesizer(drawn_models)
+    scan = make_scan(pixels, "case.png")
+    found = [air, body, wheel, corner, shoe, book]
+    synthesizer.segments = lambda scan: found
+    assert len(synthesizer.idle(scan, "pidray")) == 4
+    places = {synthesizer.propose(scan, "pidray", seed).box for seed in range(20)}
+    assert places == {shoe.box, book.box}
+    request = replace(FAST, groundings=(Grounding("Gun", (120.0, 250.0, 150.0, 280.0)),))
+    elsewhere = replace(painting, scan=scan, request=request)
+    # the wheel and the corner are as large as the grounding box, but the item would fade there
+    assert [s.box for s in synthesizer.occluders(elsewhere)] == [
+        s.box for s in (shoe, book, wheel, corner)
+    ]
+    found[4:] = []
+    places = {synthesizer.propose(scan, "pidray", seed).box for seed in range(20)}
+    assert places == {wheel.box, corner.box}
 
 
 def test_what_is_unusual_is_noted(synthesizer, drawn_scan):

@@ -1,0 +1,45 @@
+"""Where the baggage lies in a scan, so that nothing is proposed in the air around it."""
+
+import cv2
+import numpy as np
+
+# Baggage is looked for at so many pixels along the long side.
+SIDE = 256
+# Air is as bright as this quantile of a scan, baggage darker than this share of it.
+AIR, DARKER = 0.98, 0.97
+# Gaps in an outline narrower than the first share of the long side are closed; what is narrower
+# than the second, as wheels and handles are, is no place for an item.
+GAP, NARROW = 0.05, 0.12
+
+
+def baggage(pixels: np.ndarray) -> np.ndarray:
+    """The bodies of bags, cases and trays: what is darker than air or enclosed by it, without
+    wheels and handles.
+
+    Args:
+        pixels: uint8 (H, W, 3).
+
+    Returns:
+        bool (H, W); nowhere in a scan of air alone.
+    """
+    height, width = pixels.shape[:2]
+    scale = min(1.0, SIDE / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    light = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).mean(-1, dtype=np.float32)
+    darker = cv2.GaussianBlur(light, (0, 0), 1) < DARKER * np.quantile(light, AIR)
+    gap, narrow = (_disc(share * max(size)) for share in (GAP, NARROW))
+    # around the scan lies air
+    margin = max(len(gap), len(narrow))
+    there = cv2.copyMakeBorder(
+        darker.astype(np.uint8), *(margin,) * 4, cv2.BORDER_CONSTANT, value=0
+    )
+    there = cv2.morphologyEx(there, cv2.MORPH_CLOSE, gap)
+    air = there.copy()
+    cv2.floodFill(air, None, (0, 0), 2)
+    bodies = cv2.morphologyEx((air != 2).astype(np.uint8), cv2.MORPH_OPEN, narrow)
+    bodies = bodies[margin:-margin, margin:-margin]
+    return cv2.resize(bodies, (width, height), interpolation=cv2.INTER_NEAREST) > 0
+
+
+def _disc(width: float) -> np.ndarray:
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(width / 2) + 1,) * 2)
