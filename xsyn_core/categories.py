@@ -1,8 +1,10 @@
 """The categories of the three datasets and their area groups (Table I)."""
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from xsyn_core.boxes import area
 from xsyn_core.errors import XsynError
 
 
@@ -15,7 +17,8 @@ class Catalog:
         title: the dataset's name as written in the paper.
         names: in the dataset's own order; COCO ids are 1 to len(names) in this order.
         groups: names by area group, small to large (Table I).
-        boundaries: square pixels between the groups (Table I).
+        boundaries: square pixels between the groups (Table I), in the dataset's own scans.
+        scan_area: square pixels of its largest scans.
         min_area_ratio: boxes below this share of the image are filtered out (Section V-A).
     """
 
@@ -24,6 +27,7 @@ class Catalog:
     names: tuple[str, ...]
     groups: tuple[tuple[str, ...], ...]
     boundaries: tuple[float, ...]
+    scan_area: float
     min_area_ratio: float
 
     def candidates(self, area_px: float) -> tuple[str, ...]:
@@ -32,6 +36,15 @@ class Catalog:
         A boundary belongs to the smaller group.
         """
         return self.groups[bisect_left(self.boundaries, area_px)]
+
+    def fitting(self, box: Sequence[float], scan_size: tuple[int, int]) -> tuple[str, ...]:
+        """The names of the group that fits a box (x1, y1, x2, y2) in a scan of (height, width).
+
+        Table I tells areas in the dataset's own scans. A larger scan shows all things larger, so
+        the box counts by its area after the scan has been shrunk to the dataset's largest.
+        """
+        height, width = scan_size
+        return self.candidates(area(box) * min(1.0, self.scan_area / (height * width)))
 
     def id_of(self, name: str) -> int:
         """The COCO id of a category.
@@ -82,6 +95,7 @@ _CATALOGS = (
             ("Hammer",),
         ),
         boundaries=(10_000, 25_000),
+        scan_area=660 * 448,
         min_area_ratio=0.001,
     ),
     Catalog(
@@ -94,6 +108,7 @@ _CATALOGS = (
             ("Scissor",),
         ),
         boundaries=(10_000, 15_000),
+        scan_area=1225 * 954,
         min_area_ratio=0.004,
     ),
     Catalog(
@@ -112,6 +127,7 @@ _CATALOGS = (
             ("Laptop",),
         ),
         boundaries=(40_000, 100_000),
+        scan_area=1200 * 900,
         min_area_ratio=0.005,
     ),
 )

@@ -70,7 +70,7 @@ def addition(
 
     Args:
         regions: idle regions, with `.box` in pixels of the scan.
-        catalog: whose area groups (Table I) apply; the area is that of the region's box.
+        catalog: whose area groups (Table I) apply; see `Catalog.fitting`.
         scan_size: (height, width).
         rng: the only source of chance: the region first, then the category.
 
@@ -89,7 +89,7 @@ def addition(
             "Draw a box yourself, or take another scan."
         )
     box = usable[int(rng.integers(len(usable)))]
-    names = catalog.candidates(boxes.area(box))
+    names = catalog.fitting(box, scan_size)
     return Grounding(names[int(rng.integers(len(names)))], box)
 
 

@@ -23,8 +23,9 @@ class Region(Protocol):
 R = TypeVar("R", bound=Region)
 # The background and the whole baggage, typically (Section IV-A).
 DISCARDED = 2
-# Share of a region's box, at least, that lies in the baggage where an item may be proposed.
-INSIDE = 0.95
+# Share of a region's box, at least, that lies in the baggage where an item may be proposed; and of
+# the scan, at most, that it covers, for Table I's intervals end with the largest item.
+INSIDE, LARGEST = 0.95, 0.25
 
 
 def idle_regions(
@@ -78,11 +79,22 @@ def occluders(
 
 
 def within(regions: Iterable[R], baggage: np.ndarray) -> list[R]:
-    """The regions whose boxes lie in the baggage, bool (H, W) (see `baggage.baggage`), by at least
-    `INSIDE` of their area: no wheels, handles or corners beyond which there is air."""
+    """The regions whose boxes lie in the baggage, by at least `INSIDE` of their area: no wheels,
+    handles or corners beyond which there is air.
+
+    Args:
+        baggage: bool (H, W), see `baggage.baggage`.
+    """
 
     def share(box: Box) -> float:
         x1, y1, x2, y2 = boxes.outward(box)
         return float(baggage[y1:y2, x1:x2].mean())
 
     return [region for region in regions if share(region.box) >= INSIDE]
+
+
+def item_sized(regions: Iterable[R], image_size: tuple[int, int]) -> list[R]:
+    """The regions whose boxes are no larger than an item: at most `LARGEST` of an image of (height,
+    width)."""
+    most = LARGEST * image_size[0] * image_size[1]
+    return [region for region in regions if boxes.area(region.box) <= most]

@@ -55,19 +55,22 @@ class Synthesizer:
         ratio = find_catalog(catalog).min_area_ratio
         return regions.idle_regions(self.segments(scan), known, scan.size, min_area_ratio=ratio)
 
-    def propose(self, scan: Scan, catalog: str, rng: np.random.Generator | int) -> Grounding:
-        """Xsyn-A: a random idle region with a category that fits its area.
+    def places(self, scan: Scan, catalog: str) -> list[Segment]:
+        """The idle regions where an item would look at home: in the baggage, for SAM finds wheels
+        and corners too, and no larger than items are; all where none is so."""
+        idle = self.idle(scan, catalog)
+        inside = regions.within(idle, self._baggage(scan))
+        return regions.item_sized(inside, scan.size) or idle
 
-        Where there are idle regions in the baggage, it is one of them: SAM finds wheels and corners
-        too, where an item would hang in the air.
+    def propose(self, scan: Scan, catalog: str, rng: np.random.Generator | int) -> Grounding:
+        """Xsyn-A: one of the `places` at random, with a category that fits its area.
 
         Raises:
             XsynError: no idle region.
         """
         rng = np.random.default_rng(rng)
-        idle = self.idle(scan, catalog)
-        usable = regions.within(idle, self._baggage(scan)) or idle
-        return grounding.addition(usable, find_catalog(catalog), scan.size, rng)
+        places = self.places(scan, catalog)
+        return grounding.addition(places, find_catalog(catalog), scan.size, rng)
 
     def occluders(self, painting: Painting) -> list[Segment]:
         """The candidates of BOM (Eq. 3 with footnote 1).

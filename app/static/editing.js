@@ -1,8 +1,10 @@
 // Boxes under the operator's hand: draw, move, resize, label, delete, undo.
 function candidates(box) {
-  const catalog = scene().catalog;
+  const { catalog, scan } = scene();
   if (!catalog) return [];
-  const area = (box[2] - box[0]) * (box[3] - box[1]);
+  // as Catalog.fitting
+  const shrunk = scan ? Math.min(1, catalog.scan_area / (scan.width * scan.height)) : 1;
+  const area = (box[2] - box[0]) * (box[3] - box[1]) * shrunk;
   const group = catalog.boundaries.filter((b) => area > b).length;
   return catalog.groups[group];
 }

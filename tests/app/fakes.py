@@ -80,7 +80,7 @@ class FakeSynthesizer:
             raise XsynError("No idle region. Draw a box.")
         rng = np.random.default_rng(rng)
         chosen = found[rng.integers(len(found))]
-        names = find_catalog(catalog).candidates(boxes.area(chosen.box))
+        names = find_catalog(catalog).fitting(chosen.box, scan.size)
         return Grounding(names[rng.integers(len(names))], chosen.box)
 
     def paint(self, scan: Scan, request: Request) -> Iterator[FakeProgress]:

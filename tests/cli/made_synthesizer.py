@@ -40,9 +40,11 @@ class MadeSynthesizer:
     def idle(self, scan: Scan, key: str) -> list[Region]:
         return [Region(box) for box in REGIONS if box[2] <= scan.size[1] and box[3] <= scan.size[0]]
 
+    places = idle
+
     def propose(self, scan: Scan, key: str, seed: int):
         rng = np.random.default_rng(seed)
-        return grounding.addition(self.idle(scan, key), catalog(key), scan.size, rng)
+        return grounding.addition(self.places(scan, key), catalog(key), scan.size, rng)
 
     def paint(self, scan: Scan, request: Request) -> Iterator[Step]:
         request = checked_request(scan, request)

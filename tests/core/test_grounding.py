@@ -53,6 +53,28 @@ def test_addition_takes_a_category_of_the_area_group():
     assert len({name for x, name in seen if x == 300}) == 9
 
 
+@pytest.mark.parametrize("catalog", CATALOGS.values(), ids=lambda catalog: catalog.key)
+@pytest.mark.parametrize("enlarged", [1, 1.5, 3, 10])
+def test_a_scan_twice_as_large_shows_the_same_items(catalog, enlarged):
+    size = 448, int(catalog.scan_area / 448)
+    rng = np.random.default_rng(0)
+    for side in rng.uniform(20, 440, 50):
+        box = 0.0, 0.0, float(side), float(side)
+        expected = catalog.candidates(side**2)
+        assert catalog.fitting(box, size) == catalog.fitting(box, (100, 100)) == expected
+        larger = tuple(round(enlarged * n) for n in size)
+        # by its own share of the scan, so that rounding counts on both sides
+        ratio = (larger[0] * larger[1] / (size[0] * size[1])) ** 0.5
+        across = tuple(ratio * v for v in box)
+        assert catalog.fitting(across, larger) == expected
+
+
+def test_addition_in_a_large_scan_is_not_always_of_the_largest_group():
+    place, rng = region(300, 200, 600, 500), np.random.default_rng(0)
+    names = {grounding.addition([place], PIDRAY, (1360, 1014), rng).category for _ in range(100)}
+    assert names == set(PIDRAY.candidates(20_000))
+
+
 def test_addition_without_a_region_says_what_to_do():
     for none in ([], [region(0, 0, 500, 400)]):
         with pytest.raises(XsynError, match="no idle region"):

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xsyn_core.regions import idle_regions, occluders, within
+from xsyn_core.regions import idle_regions, item_sized, occluders, within
 from xsyn_core.scan import Annotation
 
 SIZE = (40, 50)
@@ -94,3 +94,9 @@ def test_within_the_baggage_by_counting_pixels(shapes, case, margin):
     segments = [rectangle(*shape) for shape in shapes]
     inside = [s for s in segments if (s.mask & baggage).sum() >= 0.95 * s.area]
     assert within(segments, baggage) == inside
+
+
+@given(st.lists(box(), max_size=8))
+def test_item_sized_by_counting_pixels(shapes):
+    segments = [rectangle(*shape) for shape in shapes]
+    assert item_sized(segments, SIZE) == [s for s in segments if s.mask.mean() <= 0.25]

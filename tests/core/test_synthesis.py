@@ -211,18 +211,19 @@ def test_proposals_and_first_occluders_lie_in_the_baggage(drawn_models, painting
     air, body = segment(0, 0, 400, 400), segment(60, 60, 340, 340)
     wheel, corner = segment(80, 340, 110, 370), segment(310, 310, 370, 370)
     shoe, book = segment(90, 90, 200, 140), segment(200, 220, 300, 300)
+    clothes = segment(70, 70, 320, 300)
     synthesizer = Synthesizer(drawn_models)
     scan = make_scan(pixels, "case.png")
-    found = [air, body, wheel, corner, shoe, book]
+    found = [air, body, wheel, corner, clothes, shoe, book]
     synthesizer.segments = lambda scan: found
-    assert len(synthesizer.idle(scan, "pidray")) == 4
+    assert len(synthesizer.idle(scan, "pidray")) == 5
     places = {synthesizer.propose(scan, "pidray", seed).box for seed in range(20)}
     assert places == {shoe.box, book.box}
     request = replace(FAST, groundings=(Grounding("Gun", (120.0, 250.0, 150.0, 280.0)),))
     elsewhere = replace(painting, scan=scan, request=request)
     # the wheel and the corner are as large as the grounding box, but the item would fade there
     assert [s.box for s in synthesizer.occluders(elsewhere)] == [
-        s.box for s in (shoe, book, wheel, corner)
+        s.box for s in (shoe, book, clothes, wheel, corner)
     ]
     found[4:] = []
     places = {synthesizer.propose(scan, "pidray", seed).box for seed in range(20)}

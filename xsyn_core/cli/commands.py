@@ -63,7 +63,7 @@ def regions(
         {
             "box": [float(v) for v in region.box],
             "area": float(boxes.area(region.box)),
-            "candidates": list(own.candidates(boxes.area(region.box))),
+            "candidates": list(own.fitting(region.box, source.size)),
             "mask_area": int(region.area),
         }
         for region in idle

@@ -134,7 +134,7 @@ def groundings(
         rng = np.random.default_rng(seed)
         if not names:
             inside = [boxes.validated(place, scan.size) for place in places]
-            names = [str(rng.choice(catalog.candidates(boxes.area(box)))) for box in inside]
+            names = [str(rng.choice(catalog.fitting(box, scan.size))) for box in inside]
         if len(names) == 1:
             names = list(names) * len(places)
         return tuple(map(Grounding, names, places))
@@ -163,11 +163,11 @@ def _addition(
     names: Sequence[str],
     rng: np.random.Generator,
 ) -> tuple[Grounding, ...]:
-    free = synthesizer.idle(scan, catalog.key)
+    free = synthesizer.places(scan, catalog.key)
     chosen: list[Grounding] = []
     for name in names:
         # A region of the category's own area group, if there is one (Table I).
-        fitting = [r for r in free if name in catalog.candidates(boxes.area(r.box))]
+        fitting = [r for r in free if name in catalog.fitting(r.box, scan.size)]
         place = grounding.addition(fitting or free, catalog, scan.size, rng).box
         chosen.append(Grounding(name, place))
         free = [r for r in free if boxes.area(boxes.intersection(r.box, place)) == 0]

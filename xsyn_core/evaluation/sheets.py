@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from xsyn_core.boxes import Box, area, clip, outward
+from xsyn_core.boxes import Box, clip, outward
 from xsyn_core.categories import CATALOGS
 from xsyn_core.errors import XsynError
 from xsyn_core.evaluation.labelling import Labelled
@@ -107,5 +107,5 @@ def _accepted(synthesizer: Synthesizer, scan: Scan, category: str, seed: int) ->
     """
     rng = np.random.default_rng((seed, NAMES.index(category)))
     boxes = [synthesizer.propose(scan, "pidray", rng).box for _ in range(PROPOSALS)]
-    fitting = (box for box in boxes if category in CATALOGS["pidray"].candidates(area(box)))
+    fitting = (box for box in boxes if category in CATALOGS["pidray"].fitting(box, scan.size))
     return Grounding(category, next(fitting, boxes[0]))
