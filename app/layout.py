@@ -40,6 +40,8 @@ def launch_options() -> dict:
     """What `Blocks.launch` needs for this page, besides where it listens."""
     return {
         "css_paths": list(STYLES),
+        # a workbench is no narrower: telephones show all of it, smaller
+        "head": '<meta name="viewport" content="width=1024">',
         "theme": gr.themes.Base(font=["sans-serif"], font_mono=["monospace"]),
         "footer_links": [],
         "ssr_mode": False,
@@ -186,7 +188,7 @@ def _wire(
     often = {**AGAIN, **FAST}
     regions_after(c["catalog"].input(placing.change_catalog, [key, c["catalog"]], canvas, **often))
     c["variant"].input(placing.change_variant, [key, canvas, c["variant"]], canvas, **often)
-    c["propose"].click(placing.propose, key, canvas, **GPU)
+    c["propose"].click(placing.propose, [key, canvas], canvas, **GPU)
 
     def paint_after(begun: gr.events.Dependency) -> None:
         done = begun.success(painter.generate, asked, canvas, **GPU)

@@ -190,11 +190,14 @@ class Placing:
         return canvas(**update)
 
     @guarded
-    def propose(self, key: str) -> Any:
+    def propose(self, key: str, value: Any) -> Any:
         """Xsyn-A's own choice: a random idle region with a category of its area group."""
         session = self.studio.sessions.get(key)
         scan = session.need_scan()
         seed = secrets.randbits(32)
-        found = self.studio.engine.run(lambda models: models.propose(scan, session.catalog, seed))
+        taken = [tuple(item["box"]) for item in incoming.drawn(value, session.scan_id)]
+        found = self.studio.engine.run(
+            lambda models: models.propose(scan, session.catalog, seed, taken)
+        )
         item = {"category": found.category, "box": [round(v) for v in found.box]}
         return canvas(placed=placed(session, [item]))

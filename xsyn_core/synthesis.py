@@ -62,15 +62,29 @@ class Synthesizer:
         inside = regions.within(idle, self._baggage(scan))
         return regions.item_sized(inside, scan.size) or idle
 
-    def propose(self, scan: Scan, catalog: str, rng: np.random.Generator | int) -> Grounding:
+    def propose(
+        self,
+        scan: Scan,
+        catalog: str,
+        rng: np.random.Generator | int,
+        taken: Sequence[boxes.Box] = (),
+    ) -> Grounding:
         """Xsyn-A: one of the `places` at random, with a category that fits its area.
+
+        Args:
+            taken: boxes that it keeps clear of as long as there are such places.
 
         Raises:
             XsynError: no idle region.
         """
         rng = np.random.default_rng(rng)
         places = self.places(scan, catalog)
-        return grounding.addition(places, find_catalog(catalog), scan.size, rng)
+        clear = [
+            place
+            for place in places
+            if not any(boxes.area(boxes.intersection(place.box, box)) for box in taken)
+        ]
+        return grounding.addition(clear or places, find_catalog(catalog), scan.size, rng)
 
     def occluders(self, painting: Painting) -> list[Segment]:
         """The candidates of BOM (Eq. 3 with footnote 1).

@@ -74,8 +74,12 @@ class FakeSynthesizer:
             if boxes.area(s.box) >= least and all(boxes.iou(s.box, b) < 0.2 for b in known)
         ]
 
-    def propose(self, scan: Scan, catalog: str, rng) -> Grounding:
-        found = self.idle(scan, catalog)
+    def propose(self, scan: Scan, catalog: str, rng, taken=()) -> Grounding:
+        found = [
+            s
+            for s in self.idle(scan, catalog)
+            if not any(boxes.area(boxes.intersection(s.box, box)) for box in taken)
+        ]
         if not found:
             raise XsynError("No idle region. Draw a box.")
         rng = np.random.default_rng(rng)

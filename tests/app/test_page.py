@@ -2,12 +2,15 @@ import json
 import threading
 import zipfile
 
+import numpy as np
 import pytest
 from browsing import CHROMIUM, Operator, draw_scan, serving
 from fakes import FakeSynthesizer
 from pycocotools.coco import COCO
 
 from app.scene import scene
+from xsyn_core.boxes import area, intersection
+from xsyn_core.sample import Grounding
 from xsyn_core.scan import read_scan
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -173,6 +176,24 @@ def test_region_click_move_delete_undo(operator, examples, painter):
     operator.wait_boxes(0)
 
 
+def test_the_next_proposal_is_told_of_the_boxes(operator, painter, monkeypatch):
+    asked = []
+
+    def propose(scan, catalog, rng, taken=()):
+        asked.append([tuple(box) for box in taken])
+        return Grounding("Gun", (30.0, 40.0, 90.0, 100.0))
+
+    monkeypatch.setattr(painter, "propose", propose)
+    operator.open_example(1)
+    operator.draw((150, 160, 220, 210))
+    for count in (2, 3):
+        operator.page.keyboard.press("p")
+        operator.wait_boxes(count)
+    (drawn,), (same, proposed) = asked
+    assert drawn == same and np.abs(np.subtract(drawn, (150, 160, 220, 210))).max() <= 2
+    assert proposed == (30, 40, 90, 100)
+
+
 def test_resize_by_a_handle(operator):
     operator.open_example(0)
     operator.draw((100, 100, 180, 160))
@@ -185,6 +206,24 @@ def test_resize_by_a_handle(operator):
     page.wait_for_function(
         "document.querySelector('#xs-boxes .row span').textContent === '120 \u00d7 80'"
     )
+
+
+@pytest.mark.parametrize("width", [1920, 1366, 1024, 820])
+def test_no_button_lies_on_another(operator, width):
+    page = operator.page
+    operator.open_example(0)
+    page.set_viewport_size({"width": width, "height": 768})
+    try:
+        boxes = page.evaluate(
+            """() => [...document.querySelectorAll('.xs-top button, .xs-tools button')].map(
+                e => e.getBoundingClientRect()).map(r => [r.left, r.top, r.right, r.bottom])"""
+        )
+    finally:
+        page.set_viewport_size({"width": 1366, "height": 768})
+    assert len(boxes) > 10
+    for k, box in enumerate(boxes):
+        assert box[0] >= 0 and box[2] <= width
+        assert all(area(intersection(box, other)) == 0 for other in boxes[:k])
 
 
 def test_stop_keeps_the_boxes(operator, painter):

@@ -219,6 +219,10 @@ def test_proposals_and_first_occluders_lie_in_the_baggage(drawn_models, painting
     assert len(synthesizer.idle(scan, "pidray")) == 5
     places = {synthesizer.propose(scan, "pidray", seed).box for seed in range(20)}
     assert places == {shoe.box, book.box}
+    for seed in range(10):
+        assert synthesizer.propose(scan, "pidray", seed, [(95, 95, 99, 99)]).box == book.box
+        both = synthesizer.propose(scan, "pidray", seed, [shoe.box, book.box]).box
+        assert both in places
     request = replace(FAST, groundings=(Grounding("Gun", (120.0, 250.0, 150.0, 280.0)),))
     elsewhere = replace(painting, scan=scan, request=request)
     # the wheel and the corner are as large as the grounding box, but the item would fade there
