@@ -188,7 +188,7 @@ def _wire(
     often = {**AGAIN, **FAST}
     regions_after(c["catalog"].input(placing.change_catalog, [key, c["catalog"]], canvas, **often))
     c["variant"].input(placing.change_variant, [key, canvas, c["variant"]], canvas, **often)
-    c["propose"].click(placing.propose, [key, canvas], canvas, **GPU)
+    c["propose"].click(placing.propose, [key, canvas, c["variant"]], canvas, **GPU)
 
     def paint_after(begun: gr.events.Dependency) -> None:
         done = begun.success(painter.generate, asked, canvas, **GPU)

@@ -153,17 +153,17 @@ class Placing:
         session = self.studio.sessions.get(key)
         if session.scan is None:
             return gr.skip()
-        found: list[dict[str, Any]] = []
-        if variant == "modify" and session.scan.annotations:
-            found = self._annotated(session)
-        elif variant == "modify":
-            gr.Info("This scan has no annotations. Load a file that lists them.", title="")
+        found = self._annotated(session) if variant == "modify" else []
         return canvas(placed=placed(session, found, instead=value))
 
     @staticmethod
     def _annotated(session: Session) -> list[dict[str, Any]]:
+        scan = session.need_scan()
+        if not scan.annotations:
+            gr.Info("This scan has no annotations. Load a file that lists them.", title="")
+            return []
         try:
-            found = modification(session.need_scan(), CATALOGS[session.catalog])
+            found = modification(scan, CATALOGS[session.catalog])
         except XsynError as error:  # the scan opens all the same
             gr.Warning(shown(str(error)), title="")
             return []
@@ -181,7 +181,8 @@ class Placing:
         session.regions = None
         session.clear()
         session.run += 1
-        gr.Info(f"{len(found)} annotations read from {shown(name)}.", title="", duration=4)
+        some = "1 annotation" if len(found) == 1 else f"{len(found)} annotations"
+        gr.Info(f"{some} read from {shown(name)}.", title="", duration=4)
         for note in notes[:3]:
             gr.Warning(shown(note), title="")
         update = {"scene": scene(session, self._finding()), "live": IDLE}
@@ -190,10 +191,14 @@ class Placing:
         return canvas(**update)
 
     @guarded
-    def propose(self, key: str, value: Any) -> Any:
-        """Xsyn-A's own choice: a random idle region with a category of its area group."""
+    def propose(self, key: str, value: Any, variant: str) -> Any:
+        """Xsyn-A's own choice, a random idle region with a category of its area group; for Xsyn-M
+        the annotated items."""
         session = self.studio.sessions.get(key)
         scan = session.need_scan()
+        if variant == "modify":
+            known = self._annotated(session)
+            return canvas(placed=placed(session, known, instead=value)) if known else gr.skip()
         seed = secrets.randbits(32)
         taken = [tuple(item["box"]) for item in incoming.drawn(value, session.scan_id)]
         found = self.studio.engine.run(

@@ -437,6 +437,15 @@ def test_annotations_are_modified(operator, tmp_path):
     page.click("#xs-variant label:has-text('Modify')")
     operator.wait_boxes(1)
     assert page.locator("#xs-boxes .row span").inner_text() == "70 \u00d7 50"
+    # what can be modified is proposed, in the place of what was drawn
+    page.click("#xs-boxes .row [data-act=delete]")
+    operator.wait_boxes(0)
+    operator.draw((200, 100, 330, 200))
+    page.keyboard.press("p")
+    page.wait_for_selector("#xs-boxes .row span:has-text('70 \u00d7 50')")
+    assert operator.boxes() == 1
+    page.click("#xs-variant label:has-text('Add')")
+    operator.wait_boxes(0)
 
 
 def test_a_scan_opens_though_nothing_in_it_can_be_modified(operator, tmp_path):
@@ -454,9 +463,25 @@ def test_a_scan_opens_though_nothing_in_it_can_be_modified(operator, tmp_path):
     page.click("#xs-variant label:has-text('Modify')")
     operator.open_example(1)
     page.set_input_files("input[type=file][data-el=labels]", str(file))
-    page.wait_for_selector("[data-testid=toast-text]:has-text('1 annotations read')")
+    page.wait_for_selector("[data-testid=toast-text]:has-text('1 annotation read')")
     operator.wait_idle()
     operator.calm()
     operator.open_example(1)
     assert "no annotated item" in operator.toast()
+    page.click("#xs-variant label:has-text('Add')")
+
+
+def test_nothing_is_proposed_to_modify_where_nothing_is_known(operator, tmp_path):
+    page = operator.page
+    path = draw_scan(tmp_path / "unlisted.png", 2)
+    page.set_input_files("input[type=file][data-el=file]", str(path))
+    page.wait_for_selector("[data-el=title]:text-is('unlisted.png')")
+    operator.wait_idle()
+    page.click("#xs-variant label:has-text('Modify')")
+    assert "no annotations" in operator.toast()
+    operator.draw((100, 80, 190, 140))
+    operator.calm()
+    page.keyboard.press("p")
+    assert "no annotations" in operator.toast()
+    assert operator.boxes() == 1
     page.click("#xs-variant label:has-text('Add')")
