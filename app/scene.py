@@ -29,7 +29,7 @@ def scene(session: Session, finding: str | None = None) -> dict[str, Any]:
             "names": list(names.names),
             "groups": [list(group) for group in names.groups],
             "boundaries": list(names.boundaries),
-            "scan_area": names.scan_area,
+            "scan_areas": list(names.scan_areas),
         },
         "scan": scan
         and {

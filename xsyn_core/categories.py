@@ -18,7 +18,7 @@ class Catalog:
         names: in the dataset's own order; COCO ids are 1 to len(names) in this order.
         groups: names by area group, small to large (Table I).
         boundaries: square pixels between the groups (Table I), in the dataset's own scans.
-        scan_area: square pixels of its largest scans.
+        scan_areas: square pixels of its smallest and its largest scans, or of a usual one twice.
         min_area_ratio: boxes below this share of the image are filtered out (Section V-A).
     """
 
@@ -27,7 +27,7 @@ class Catalog:
     names: tuple[str, ...]
     groups: tuple[tuple[str, ...], ...]
     boundaries: tuple[float, ...]
-    scan_area: float
+    scan_areas: tuple[float, float]
     min_area_ratio: float
 
     def candidates(self, area_px: float) -> tuple[str, ...]:
@@ -41,10 +41,12 @@ class Catalog:
         """The names of the group that fits a box (x1, y1, x2, y2) in a scan of (height, width).
 
         Table I tells areas in the dataset's own scans. A larger scan shows all things larger, so
-        the box counts by its area after the scan has been shrunk to the dataset's largest.
+        the box counts by the area that it would have in the dataset's largest, and likewise in the
+        smallest.
         """
-        height, width = scan_size
-        return self.candidates(area(box) * min(1.0, self.scan_area / (height * width)))
+        pixels = scan_size[0] * scan_size[1]
+        least, most = self.scan_areas
+        return self.candidates(area(box) * min(max(pixels, least), most) / pixels)
 
     def id_of(self, name: str) -> int:
         """The COCO id of a category.
@@ -95,7 +97,7 @@ _CATALOGS = (
             ("Hammer",),
         ),
         boundaries=(10_000, 25_000),
-        scan_area=660 * 448,
+        scan_areas=(340 * 448, 660 * 448),
         min_area_ratio=0.001,
     ),
     Catalog(
@@ -108,7 +110,7 @@ _CATALOGS = (
             ("Scissor",),
         ),
         boundaries=(10_000, 15_000),
-        scan_area=1225 * 954,
+        scan_areas=(1225 * 954, 1225 * 954),
         min_area_ratio=0.004,
     ),
     Catalog(
@@ -127,7 +129,7 @@ _CATALOGS = (
             ("Laptop",),
         ),
         boundaries=(40_000, 100_000),
-        scan_area=1200 * 900,
+        scan_areas=(1200 * 900, 1200 * 900),
         min_area_ratio=0.005,
     ),
 )

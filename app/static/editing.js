@@ -3,8 +3,9 @@ function candidates(box) {
   const { catalog, scan } = scene();
   if (!catalog) return [];
   // as Catalog.fitting
-  const shrunk = scan ? Math.min(1, catalog.scan_area / (scan.width * scan.height)) : 1;
-  const area = (box[2] - box[0]) * (box[3] - box[1]) * shrunk;
+  const [least, most] = catalog.scan_areas;
+  const pixels = scan ? scan.width * scan.height : least;
+  const area = (box[2] - box[0]) * (box[3] - box[1]) * Math.min(Math.max(pixels, least), most) / pixels;
   const group = catalog.boundaries.filter((b) => area > b).length;
   return catalog.groups[group];
 }

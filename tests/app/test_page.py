@@ -10,6 +10,7 @@ from pycocotools.coco import COCO
 
 from app.scene import scene
 from xsyn_core.boxes import area, intersection
+from xsyn_core.categories import CATALOGS
 from xsyn_core.sample import Grounding
 from xsyn_core.scan import read_scan
 
@@ -192,6 +193,17 @@ def test_the_next_proposal_is_told_of_the_boxes(operator, painter, monkeypatch):
     (drawn,), (same, proposed) = asked
     assert drawn == same and np.abs(np.subtract(drawn, (150, 160, 220, 210))).max() <= 2
     assert proposed == (30, 40, 90, 100)
+
+
+def test_what_fits_a_box_counts_in_scans_of_the_datasets_size(operator):
+    operator.open_example(0)
+    operator.draw((100, 100, 198, 198))
+    told = operator.page.locator("#xs-boxes optgroup[label='Fits this size'] option")
+    width, height = map(int, operator.page.inner_text("#xs-boxes .row span").split(" \u00d7 "))
+    assert width * height < 10_000
+    names = CATALOGS["pidray"].fitting((0, 0, width, height), (320, 420))
+    assert tuple(name.replace(" ", "_") for name in told.all_inner_texts()) == names
+    assert names != CATALOGS["pidray"].candidates(width * height)
 
 
 def test_resize_by_a_handle(operator):

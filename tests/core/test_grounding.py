@@ -54,19 +54,16 @@ def test_addition_takes_a_category_of_the_area_group():
 
 
 @pytest.mark.parametrize("catalog", CATALOGS.values(), ids=lambda catalog: catalog.key)
-@pytest.mark.parametrize("enlarged", [1, 1.5, 3, 10])
-def test_a_scan_twice_as_large_shows_the_same_items(catalog, enlarged):
-    size = 448, int(catalog.scan_area / 448)
+@pytest.mark.parametrize("width", [30, 300, 448, 900, 3000])
+def test_scans_of_another_size_show_the_same_items(catalog, width):
     rng = np.random.default_rng(0)
-    for side in rng.uniform(20, 440, 50):
-        box = 0.0, 0.0, float(side), float(side)
-        expected = catalog.candidates(side**2)
-        assert catalog.fitting(box, size) == catalog.fitting(box, (100, 100)) == expected
-        larger = tuple(round(enlarged * n) for n in size)
-        # by its own share of the scan, so that rounding counts on both sides
-        ratio = (larger[0] * larger[1] / (size[0] * size[1])) ** 0.5
-        across = tuple(ratio * v for v in box)
-        assert catalog.fitting(across, larger) == expected
+    least, most = (round(area**0.5) for area in catalog.scan_areas)
+    for share in rng.uniform(0.05, 0.9, 50):
+        across = share * width
+        # as in a square scan of the dataset's own
+        own = share * min(max(width, least), most)
+        box = (0.0, 0.0, across, across)
+        assert catalog.fitting(box, (width, width)) == catalog.candidates(own**2)
 
 
 def test_addition_in_a_large_scan_is_not_always_of_the_largest_group():
