@@ -55,12 +55,20 @@ class Synthesizer:
         ratio = find_catalog(catalog).min_area_ratio
         return regions.idle_regions(self.segments(scan), known, scan.size, min_area_ratio=ratio)
 
-    def places(self, scan: Scan, catalog: str) -> list[Segment]:
-        """The idle regions where an item would look at home: in the baggage, for SAM finds wheels
-        and corners too, and no larger than items are; all where none is so."""
-        idle = self.idle(scan, catalog)
-        inside = regions.within(idle, self._baggage(scan))
-        return regions.item_sized(inside, scan.size) or idle
+    def places(self, scan: Scan, catalog: str, taken: Sequence[boxes.Box] = ()) -> list[Segment]:
+        """The idle regions where one more item would look at home: in the baggage, for SAM finds
+        wheels and corners too, and no larger than items are; all where none is so.
+
+        Args:
+            taken: boxes of the other items, which they keep clear of.
+        """
+        clear = [
+            region
+            for region in self.idle(scan, catalog)
+            if not any(boxes.area(boxes.intersection(region.box, box)) for box in taken)
+        ]
+        inside = regions.within(clear, self._baggage(scan))
+        return regions.item_sized(inside, scan.size) or clear
 
     def propose(
         self,
@@ -71,20 +79,12 @@ class Synthesizer:
     ) -> Grounding:
         """Xsyn-A: one of the `places` at random, with a category that fits its area.
 
-        Args:
-            taken: boxes that it keeps clear of as long as there are such places.
-
         Raises:
             XsynError: no idle region.
         """
         rng = np.random.default_rng(rng)
-        places = self.places(scan, catalog)
-        clear = [
-            place
-            for place in places
-            if not any(boxes.area(boxes.intersection(place.box, box)) for box in taken)
-        ]
-        return grounding.addition(clear or places, find_catalog(catalog), scan.size, rng)
+        places = self.places(scan, catalog, taken)
+        return grounding.addition(places, find_catalog(catalog), scan.size, rng)
 
     def occluders(self, painting: Painting) -> list[Segment]:
         """The candidates of BOM (Eq. 3 with footnote 1).

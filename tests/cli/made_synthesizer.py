@@ -40,7 +40,8 @@ class MadeSynthesizer:
     def idle(self, scan: Scan, key: str) -> list[Region]:
         return [Region(box) for box in REGIONS if box[2] <= scan.size[1] and box[3] <= scan.size[0]]
 
-    places = idle
+    def places(self, scan: Scan, key: str, taken=()) -> list[Region]:
+        return [r for r in self.idle(scan, key) if r.box not in taken]
 
     def propose(self, scan: Scan, key: str, seed: int):
         rng = np.random.default_rng(seed)

@@ -163,12 +163,11 @@ def _addition(
     names: Sequence[str],
     rng: np.random.Generator,
 ) -> tuple[Grounding, ...]:
-    free = synthesizer.places(scan, catalog.key)
     chosen: list[Grounding] = []
     for name in names:
+        free = synthesizer.places(scan, catalog.key, [g.box for g in chosen])
         # A region of the category's own area group, if there is one (Table I).
         fitting = [r for r in free if name in catalog.fitting(r.box, scan.size)]
         place = grounding.addition(fitting or free, catalog, scan.size, rng).box
         chosen.append(Grounding(name, place))
-        free = [r for r in free if boxes.area(boxes.intersection(r.box, place)) == 0]
     return tuple(chosen)
