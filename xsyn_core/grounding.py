@@ -68,6 +68,9 @@ def addition(
 ) -> Grounding:
     """G_add = {(e_b, l_b)} (Eq. 4, Xsyn-A): a random idle region and a category of its area group.
 
+    Chances are such that all categories whose groups have regions come equally often: most regions
+    of a scan tend to belong to one group.
+
     Args:
         regions: idle regions, with `.box` in pixels of the scan.
         catalog: whose area groups (Table I) apply; see `Catalog.fitting`.
@@ -88,9 +91,11 @@ def addition(
             "The scan has no idle region where an item could go. "
             "Draw a box yourself, or take another scan."
         )
-    box = usable[int(rng.integers(len(usable)))]
-    names = catalog.fitting(box, scan_size)
-    return Grounding(names[int(rng.integers(len(names)))], box)
+    groups = [catalog.fitting(box, scan_size) for box in usable]
+    chances = np.array([len(names) / groups.count(names) for names in groups])
+    chosen = int(rng.choice(len(usable), p=chances / chances.sum()))
+    names = groups[chosen]
+    return Grounding(names[int(rng.integers(len(names)))], usable[chosen])
 
 
 def checked(

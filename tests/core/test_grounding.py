@@ -72,6 +72,21 @@ def test_addition_in_a_large_scan_is_not_always_of_the_largest_group():
     assert names == set(PIDRAY.candidates(20_000))
 
 
+@pytest.mark.parametrize("large", [1, 3, 20])
+def test_categories_come_equally_often(large):
+    regions = [region(10 * k, 10, 10 * k + 200, 210) for k in range(large)]
+    regions += [region(300, 100, 430, 230), region(300, 250, 430, 380)]
+    rng = np.random.default_rng(0)
+    draws = [grounding.addition(regions, PIDRAY, (400, 500), rng) for _ in range(3000)]
+    names, counts = np.unique([d.category for d in draws], return_counts=True)
+    # nine in the middle group and one in the large; the small group has no region
+    assert len(names) == 10 and np.abs(counts - 300).max() < 75
+    boxes, counts = np.unique([d.box for d in draws], axis=0, return_counts=True)
+    assert len(boxes) == len(regions)
+    middle = counts[(boxes[:, 0] == 300)]
+    assert np.abs(middle - 1350).max() < 130
+
+
 def test_addition_without_a_region_says_what_to_do():
     for none in ([], [region(0, 0, 500, 400)]):
         with pytest.raises(XsynError, match="no idle region"):
