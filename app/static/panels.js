@@ -139,7 +139,7 @@ function listFindings() {
   if (!out) { panel.innerHTML = '<p class="hint">After painting, the label is refined here.</p>'; return; }
   const size = (b) => `${Math.round(b[2] - b[0])} × ${Math.round(b[3] - b[1])}`;
   panel.innerHTML = out.objects.map((o) =>
-    `<div class="found"><b>${escape(plain(o.category))}</b><span>${size(o.grounding)}<em>→</em>${size(o.refined)} px</span><span class="iou" title="Intersection over union of grounding box and refined box">IoU ${o.iou.toFixed(2)}</span></div>` +
+    `<div class="found"><b title="${escape(plain(o.category))}">${escape(plain(o.category))}</b><span>${size(o.grounding)}<em>→</em>${size(o.refined)}</span><span class="iou" title="Intersection over union of grounding box and refined box">IoU ${o.iou.toFixed(2)}</span></div>` +
     o.flags.map((f) => `<p class="flag">${escape(f)}</p>`).join("")).join("") +
     out.notes.map((n) => `<p class="flag">${escape(n)}</p>`).join("");
 }

@@ -206,6 +206,17 @@ def test_what_fits_a_box_counts_in_scans_of_the_datasets_size(operator):
     assert names != CATALOGS["pidray"].candidates(width * height)
 
 
+def test_a_label_takes_one_line(operator):
+    operator.open_example(0)
+    operator.draw((100, 100, 277, 252))
+    page = operator.page
+    page.select_option("#xs-boxes select", "Powerbank")
+    operator.paint()
+    line = page.locator("#xs-findings .found")
+    assert "Powerbank" in line.inner_text() and "IoU" in line.inner_text()
+    assert line.bounding_box()["height"] < 25
+
+
 def test_resize_by_a_handle(operator):
     operator.open_example(0)
     operator.draw((100, 100, 180, 160))
