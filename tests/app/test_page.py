@@ -249,6 +249,19 @@ def test_no_button_lies_on_another(operator, width):
         assert all(area(intersection(box, other)) == 0 for other in boxes[:k])
 
 
+def test_a_telephone_shows_the_whole_page(browser, site):
+    size = {"width": 390, "height": 800}
+    context = browser.new_context(viewport=size, is_mobile=True, has_touch=True)
+    page = context.new_page()
+    Operator(page, site[0])
+    width, right = page.evaluate(
+        "[innerWidth, document.querySelector('#xs-generate').getBoundingClientRect().right]"
+    )
+    canvas = page.locator("[data-el=view]").bounding_box()
+    context.close()
+    assert right <= width and canvas["width"] > 500
+
+
 def test_stop_keeps_the_boxes(operator, painter):
     page = operator.page
     operator.open_example(0)
