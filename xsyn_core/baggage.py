@@ -1,15 +1,21 @@
-"""Where the baggage lies in a scan, so that nothing is proposed in the air around it."""
+"""Where the baggage lies in a scan, and where the air around it."""
 
 import cv2
 import numpy as np
 
 # Baggage is looked for at so many pixels along the long side.
 SIDE = 256
-# Air is as bright as this quantile of a scan, baggage darker than this share of it.
-AIR, DARKER = 0.98, 0.97
+# Luminances of 255 below the brightest of a scan that are still air.
+AIR = 8
 # Gaps in an outline narrower than the first share of the long side are closed; what is narrower
 # than the second, as wheels and handles are, is no place for an item.
 GAP, NARROW = 0.05, 0.12
+
+
+def air_level(pixels: np.ndarray) -> float:
+    """The mean of the colours, 0..255, from which on a scan uint8 (H, W, 3) shows air."""
+    # a few pixels tell how bright a scan is, and the slider of alpha waits for this
+    return float(np.percentile(pixels[::8, ::8].mean(-1), 99)) - AIR
 
 
 def baggage(pixels: np.ndarray) -> np.ndarray:
@@ -26,7 +32,7 @@ def baggage(pixels: np.ndarray) -> np.ndarray:
     scale = min(1.0, SIDE / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     light = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).mean(-1, dtype=np.float32)
-    darker = cv2.GaussianBlur(light, (0, 0), 1) < DARKER * np.quantile(light, AIR)
+    darker = cv2.GaussianBlur(light, (0, 0), 1) < air_level(pixels)
     gap, narrow = (_disc(share * max(size)) for share in (GAP, NARROW))
     # around the scan lies air
     margin = max(len(gap), len(narrow))

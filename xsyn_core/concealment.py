@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from xsyn_core.baggage import air_level
 from xsyn_core.boxes import Box, area, clip, outward
 from xsyn_core.compositing import composite, weight
 from xsyn_core.diffusion import Diffusion
@@ -21,8 +22,6 @@ from xsyn_core.sample import Occlusion
 MARGIN = 4
 # How often Eq. 8 and 9 are drawn for each foreground; the draw over the least air counts.
 DRAWS = 8
-# Luminances of 255 below the brightest of a scan that are still air.
-AIR = 8
 # An occluder fades in over this share of the shorter side of what it covers: it is a crop, and its
 # straight ends would tell.
 FADE = 0.15
@@ -122,9 +121,7 @@ def place(
 
 def _air(frame: Frame, pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Which cells of a frame show what surrounds the bag: bool, of the given size."""
-    # a few pixels tell how bright a scan is, and the slider of alpha waits for this
-    brightest = np.percentile(pixels[::8, ::8].mean(-1), 99)
-    return resample(frame.cut(pixels), size).mean(-1) >= brightest - AIR
+    return resample(frame.cut(pixels), size).mean(-1) >= air_level(pixels)
 
 
 def encode_patch(
