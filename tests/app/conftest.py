@@ -1,7 +1,8 @@
-"""A browser, and scans for its shelf."""
+"""A browser, scans for its shelf, and a page over a painter that is none."""
 
 import pytest
-from browsing import CHROMIUM, FLAGS, draw_scan
+from browsing import CHROMIUM, FLAGS, Operator, draw_scan, serving
+from fakes import FakeSynthesizer
 
 
 @pytest.fixture(scope="module")
@@ -20,3 +21,30 @@ def examples(tmp_path_factory):
     for i in range(2):
         draw_scan(folder / f"bag-{i}.png", i)
     return folder
+
+
+@pytest.fixture(scope="module")
+def painter():
+    return FakeSynthesizer(0.01)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory, examples, painter):
+    workspace = tmp_path_factory.mktemp("workspace")
+    with serving(painter, workspace, examples) as address:
+        yield address, workspace
+
+
+@pytest.fixture(scope="module")
+def opened(browser, site):
+    context = browser.new_context(viewport={"width": 1366, "height": 768})
+    yield Operator(context.new_page(), site[0])
+    context.close()
+
+
+@pytest.fixture
+def operator(opened):
+    yield opened
+    opened.calm()
+    assert opened.foreign == []
+    assert opened.problems == []

@@ -1,0 +1,228 @@
+"""Boxes on the page: regions, proposals, edits by hand, annotations."""
+
+import json
+
+import numpy as np
+import pytest
+from browsing import CHROMIUM, draw_scan
+
+from xsyn_core.categories import CATALOGS
+from xsyn_core.sample import Grounding
+from xsyn_core.scan import read_scan
+
+sync_api = pytest.importorskip("playwright.sync_api")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+
+
+def test_region_click_move_delete_undo(operator, examples, painter):
+    page = operator.page
+    operator.open_example(1)
+    region = painter.idle(read_scan(examples / "bag-1.png"), "pidray")[-1]
+    ys, xs = region.mask.nonzero()
+    middle = len(xs) // 2
+    page.mouse.move(*operator.at(xs[middle] + 0.5, ys[middle] + 0.5))
+    page.mouse.click(*operator.at(xs[middle] + 0.5, ys[middle] + 0.5))
+    operator.wait_boxes(1)
+    width, height = (round(region.box[i + 2] - region.box[i]) for i in (0, 1))
+    assert page.locator("#xs-boxes .row span").inner_text() == f"{width} \u00d7 {height}"
+    size = page.locator("#xs-boxes .row span").inner_text()
+    before = operator.picture()
+    page.keyboard.press("ArrowRight")
+    operator.wait_changed(before)
+    assert page.locator("#xs-boxes .row span").inner_text() == size
+    page.keyboard.press("Delete")
+    operator.wait_boxes(0)
+    page.keyboard.press("Control+z")
+    operator.wait_boxes(1)
+    page.keyboard.press("Control+y")
+    operator.wait_boxes(0)
+
+
+def test_the_next_proposal_is_told_of_the_boxes(operator, painter, monkeypatch):
+    asked = []
+
+    def propose(scan, catalog, rng, taken=()):
+        asked.append([tuple(box) for box in taken])
+        return Grounding("Gun", (30.0, 40.0, 90.0, 100.0))
+
+    monkeypatch.setattr(painter, "propose", propose)
+    operator.open_example(1)
+    operator.draw((150, 160, 220, 210))
+    for count in (2, 3):
+        operator.page.keyboard.press("p")
+        operator.wait_boxes(count)
+    (drawn,), (same, proposed) = asked
+    assert drawn == same and np.abs(np.subtract(drawn, (150, 160, 220, 210))).max() <= 2
+    assert proposed == (30, 40, 90, 100)
+
+
+def test_what_fits_a_box_counts_in_scans_of_the_datasets_size(operator):
+    operator.open_example(0)
+    operator.draw((100, 100, 198, 198))
+    told = operator.page.locator("#xs-boxes optgroup[label='Fits this size'] option")
+    width, height = map(int, operator.page.inner_text("#xs-boxes .row span").split(" \u00d7 "))
+    assert width * height < 10_000
+    names = CATALOGS["pidray"].fitting((0, 0, width, height), (320, 420))
+    assert tuple(name.replace(" ", "_") for name in told.all_inner_texts()) == names
+    assert names != CATALOGS["pidray"].candidates(width * height)
+
+
+def test_resize_by_a_handle(operator):
+    operator.open_example(0)
+    operator.draw((100, 100, 180, 160))
+    page = operator.page
+    page.mouse.move(*operator.at(180, 160))
+    page.mouse.down()
+    page.mouse.move(*operator.at(200, 170))
+    page.mouse.move(*operator.at(220, 180))
+    page.mouse.up()
+    page.wait_for_function(
+        "document.querySelector('#xs-boxes .row span').textContent === '120 \u00d7 80'"
+    )
+
+
+def test_catalogue_changes_the_names(operator):
+    page = operator.page
+    operator.open_example(0)
+    operator.draw((120, 90, 240, 190))
+    page.click("#xs-catalog input")
+    page.click("[data-testid=dropdown-option]:has-text('OPIXray')")
+    page.wait_for_function(
+        "[...document.querySelectorAll('#xs-boxes option')].some(o => o.value === 'Folding_Knife')"
+    )
+    names = page.locator("#xs-boxes option").all_inner_texts()
+    assert sorted(names) == sorted(
+        ["Folding Knife", "Straight Knife", "Scissor", "Utility Knife", "Multi-tool Knife"]
+    )
+    page.click("#xs-catalog input")
+    page.click("[data-testid=dropdown-option]:has-text('PIDray')")
+    page.wait_for_function("[...document.querySelectorAll('#xs-boxes option')].length === 12")
+    operator.wait_idle()
+
+
+def test_late_boxes_join_those_drawn_meanwhile(operator):
+    page = operator.page
+    operator.open_example(0)
+    with operator.held() as let_go:
+        page.keyboard.press("p")
+        operator.draw((30, 30, 90, 80))
+        page.mouse.move(*operator.at(300, 200))
+        page.mouse.down()
+        page.mouse.move(*operator.at(340, 240))
+        let_go()
+    operator.wait_boxes(2)
+    page.mouse.move(*operator.at(360, 280))
+    page.mouse.up()
+    operator.wait_boxes(3)
+    sizes = page.locator("#xs-boxes .row span").all_inner_texts()
+    assert sizes[0] == "60 \u00d7 50" and sizes[2] == "60 \u00d7 80"
+    for left in (2, 1):
+        page.keyboard.press("Control+z")
+        operator.wait_boxes(left)
+    assert page.locator("#xs-boxes .row span").inner_text() == "60 \u00d7 50"
+
+
+def test_boxes_drawn_after_a_change_of_mode_stay(operator):
+    page = operator.page
+    operator.open_example(0)
+    operator.draw((30, 30, 90, 80))
+    operator.draw((120, 30, 200, 80))
+    with operator.held() as let_go:
+        page.click("#xs-variant label:has-text('Modify')")
+        operator.draw((30, 200, 90, 280))
+        page.mouse.move(*operator.at(160, 55))
+        page.mouse.down()
+        page.mouse.move(*operator.at(170, 65))
+        page.mouse.move(*operator.at(180, 75))
+        let_go()
+    # The first box made room, the second is in the operator's hand.
+    operator.wait_boxes(2)
+    page.mouse.move(*operator.at(200, 95))
+    page.mouse.up()
+    assert operator.boxes() == 2
+    page.keyboard.press("Control+z")
+    page.keyboard.press("Control+z")
+    operator.wait_boxes(3)
+    page.click("#xs-variant label:has-text('Add')")
+    operator.wait_boxes(0)
+
+
+def test_annotations_are_modified(operator, tmp_path):
+    page = operator.page
+    file = tmp_path / "instances.json"
+    file.write_text(
+        json.dumps(
+            {
+                "images": [
+                    {"id": 1, "file_name": "bag-0.png", "width": 420, "height": 320},
+                    {"id": 2, "file_name": "bag-1.png", "width": 420, "height": 320},
+                ],
+                "categories": [{"id": 7, "name": "Gun"}],
+                "annotations": [
+                    {"id": 1, "image_id": 1, "category_id": 7, "bbox": [100, 80, 90, 60]},
+                    {"id": 2, "image_id": 2, "category_id": 7, "bbox": [50, 80, 70, 50]},
+                ],
+            }
+        )
+    )
+    operator.open_example(0)
+    page.click("#xs-variant label:has-text('Modify')")
+    page.set_input_files("input[type=file][data-el=labels]", str(file))
+    operator.wait_boxes(1)
+    assert page.locator("#xs-boxes .row span").inner_text() == "90 \u00d7 60"
+    operator.wait_idle()
+    operator.paint()
+    operator.open_example(1)
+    page.click("#xs-variant label:has-text('Add')")
+    operator.wait_boxes(0)
+    page.click("#xs-variant label:has-text('Modify')")
+    operator.wait_boxes(1)
+    assert page.locator("#xs-boxes .row span").inner_text() == "70 \u00d7 50"
+    # what can be modified is proposed, in the place of what was drawn
+    page.click("#xs-boxes .row [data-act=delete]")
+    operator.wait_boxes(0)
+    operator.draw((200, 100, 330, 200))
+    page.keyboard.press("p")
+    page.wait_for_selector("#xs-boxes .row span:has-text('70 \u00d7 50')")
+    assert operator.boxes() == 1
+    page.click("#xs-variant label:has-text('Add')")
+    operator.wait_boxes(0)
+
+
+def test_a_scan_opens_though_nothing_in_it_can_be_modified(operator, tmp_path):
+    page = operator.page
+    file = tmp_path / "instances.json"
+    file.write_text(
+        json.dumps(
+            {
+                "images": [{"id": 1, "file_name": "bag-1.png", "width": 420, "height": 320}],
+                "categories": [{"id": 7, "name": "Gun"}],
+                "annotations": [{"id": 1, "image_id": 1, "category_id": 7, "bbox": [50, 80, 3, 3]}],
+            }
+        )
+    )
+    page.click("#xs-variant label:has-text('Modify')")
+    operator.open_example(1)
+    page.set_input_files("input[type=file][data-el=labels]", str(file))
+    page.wait_for_selector("[data-testid=toast-text]:has-text('1 annotation read')")
+    operator.wait_idle()
+    operator.calm()
+    operator.open_example(1)
+    assert "no annotated item" in operator.toast()
+    page.click("#xs-variant label:has-text('Add')")
+
+
+def test_nothing_is_proposed_to_modify_where_nothing_is_known(operator, tmp_path):
+    page = operator.page
+    path = draw_scan(tmp_path / "unlisted.png", 2)
+    page.set_input_files("input[type=file][data-el=file]", str(path))
+    page.wait_for_selector("[data-el=title]:text-is('unlisted.png')")
+    operator.wait_idle()
+    page.click("#xs-variant label:has-text('Modify')")
+    assert "no annotations" in operator.toast()
+    operator.draw((100, 80, 190, 140))
+    operator.calm()
+    page.keyboard.press("p")
+    assert "no annotations" in operator.toast()
+    assert operator.boxes() == 1
+    page.click("#xs-variant label:has-text('Add')")
