@@ -6,7 +6,7 @@ from xsyn_core import boxes, grounding
 from xsyn_core.categories import catalog as find_catalog
 from xsyn_core.errors import XsynError
 from xsyn_core.sample import Request
-from xsyn_core.scan import Scan
+from xsyn_core.scan import Annotation, Scan
 
 # A new item that covers this much of an annotated one is likely to spoil it.
 SPOILT = 0.5
@@ -76,11 +76,19 @@ def warnings(scan: Scan, request: Request) -> tuple[str, ...]:
             )
         if request.variant == "modify":
             continue
-        for known in scan.annotations:
-            common = boxes.area(boxes.intersection(asked.box, known.box))
-            if not known.iscrowd and common > SPOILT * boxes.area(known.box):
-                found.append(
-                    f"{asked.category} covers most of the annotated {known.category}, whose label "
-                    "is kept and may no longer be right. To replace an item, modify it."
-                )
+        for known in covered(scan, asked.box):
+            found.append(
+                f"{asked.category} covers most of the annotated {known.category}, whose label "
+                "is kept and may no longer be right. To replace an item, modify it."
+            )
     return tuple(found)
+
+
+def covered(scan: Scan, box: boxes.Box) -> list[Annotation]:
+    """The annotated items, less crowds, of which an item in a box would hide most."""
+    return [
+        known
+        for known in scan.annotations
+        if not known.iscrowd
+        and boxes.area(boxes.intersection(box, known.box)) > SPOILT * boxes.area(known.box)
+    ]

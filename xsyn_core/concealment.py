@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
 import torch
 
@@ -20,11 +21,13 @@ from xsyn_core.sample import Occlusion
 
 # Latent cells around a crop, for the receptive field of encoder and decoder.
 MARGIN = 4
-# How often Eq. 8 and 9 are drawn for each foreground; the draw over the least air counts.
+# How often Eq. 8 and 9 are drawn for each foreground; the best draw counts.
 DRAWS = 8
 # An occluder fades in over this share of the shorter side of what it covers: it is a crop, and its
 # straight ends would tell.
 FADE = 0.15
+# Beyond the baggage it fades out over about so many pixels of the scan.
+SOFT = 1.5
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Concealment:
             latent; None where the occluder is cropped from the frame itself ("whole").
         occluder: l'_o in cells of the frame (used where `patch` is None).
         occluded: the l'_j in cells of the frame.
+        baggage: bool (H, W) of the scan, see `baggage.baggage`.
     """
 
     frame: Frame
@@ -47,6 +51,7 @@ class Concealment:
     patch: torch.Tensor | None = field(compare=False)
     occluder: IntBox
     occluded: tuple[IntBox, ...]
+    baggage: np.ndarray = field(compare=False)
 
     def hidden(self, latents: torch.Tensor, alpha: float) -> torch.Tensor:
         """z_0^h of the frame from its z_0 (c, h, w)."""
@@ -87,13 +92,15 @@ def place(
     occluder: Box,
     foregrounds: Sequence[Box],
     patch: torch.Tensor | None,
+    baggage: np.ndarray,
     rng: np.random.Generator,
 ) -> Concealment:
     """Let an occluder fall over the foregrounds of a frame (Eq. 8 and 9).
 
-    Drawn once, it often hangs out of the bag as a pale rectangle that nobody would take for
-    clutter. So it is drawn `DRAWS` times for each foreground, and the first of those that cover
-    the least air is taken.
+    Drawn once, it often hangs out of the bag, where it hides nothing; and where items lie close
+    together it falls on the same place again and again, until nothing but the occluder is left
+    there. So it is drawn `DRAWS` times for each foreground, and of these draws the first is taken
+    that covers the fewest cells of air and of what is occluded already (as often as it is).
 
     Args:
         diffusion: whose cells count.
@@ -102,6 +109,7 @@ def place(
         occluder: l_o, pixels of the scan.
         foregrounds: the l_j, pixels of the scan.
         patch: from `encode_patch`, or None to crop the occluder from the frame itself.
+        baggage: bool (H, W), where bags lie in the scan.
         rng: the only source of chance.
     """
     factor = diffusion.factor
@@ -109,14 +117,15 @@ def place(
     cells = frame.cells(occluder, factor)
     if patch is not None:
         cells = (0, 0, patch.shape[-1], patch.shape[-2])
-    air = _air(frame, pixels, size)
+    avoided = _air(frame, pixels, size).astype(np.int64)
     occluded = []
     for box in foregrounds:
         front = frame.cells(box, factor)
         draws = [occluded_boxes([front], cells, size, rng)[0] for _ in range(DRAWS)]
-        covered = [np.count_nonzero(air[y1:y2, x1:x2]) for x1, y1, x2, y2 in draws]
-        occluded.append(draws[int(np.argmin(covered))])
-    return Concealment(frame, factor, occluder, patch, cells, tuple(occluded))
+        x1, y1, x2, y2 = min(draws, key=lambda b: avoided[b[1] : b[3], b[0] : b[2]].sum())
+        occluded.append((x1, y1, x2, y2))
+        avoided[y1:y2, x1:x2] += 1
+    return Concealment(frame, factor, occluder, patch, cells, tuple(occluded), baggage)
 
 
 def _air(frame: Frame, pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -154,7 +163,8 @@ def conceal(
 
     Only the changed cells and a margin are decoded, with and without occlusion. What decoding
     loses of the clear image is kept to the share 1 - alpha, in line with Eq. 5: so an alpha of 0
-    changes nothing, and the scan stays as sharp as it was where the occluder hardly shows.
+    changes nothing, and the scan stays as sharp as it was where the occluder hardly shows. The air
+    beside the baggage stays air, for nothing lies there that could hide an item.
 
     Args:
         image: the clear image; written inside the occluded areas, into which the occluder fades.
@@ -184,7 +194,8 @@ def conceal(
     left, top, right, bottom = inside
     # (1 - alpha) times the clear image plus the change: alpha times the old look goes.
     target = (1 - alpha) * image[top:bottom, left:right] + change
-    composite(image, target, inside, _faded(concealment.areas(size), inside))
+    share = _faded(concealment.areas(size), inside) * _shown(image, concealment.baggage, inside)
+    composite(image, target, inside, share)
 
 
 def _faded(areas: Sequence[Box], inside: IntBox) -> np.ndarray:
@@ -196,6 +207,15 @@ def _faded(areas: Sequence[Box], inside: IntBox) -> np.ndarray:
         core = x1 + fade, y1 + fade, x2 - fade, y2 - fade
         total = np.maximum(total, weight([core], inside, fade))
     return total
+
+
+def _shown(image: np.ndarray, baggage: np.ndarray, inside: IntBox) -> np.ndarray:
+    """How much an occluder shows, float32 (height, width) of `inside`: 1 in the baggage and on what
+    hangs or lies beside it, 0 in the air."""
+    left, top, right, bottom = inside
+    there = image[top:bottom, left:right].mean(-1, dtype=np.float32) < air_level(image)
+    there |= baggage[top:bottom, left:right]
+    return cv2.GaussianBlur(there.astype(np.float32), (0, 0), SOFT)
 
 
 def conceal_pixels(

@@ -12,7 +12,7 @@ from xsyn_core import boxes, grounding, refinement, regions
 from xsyn_core.baggage import baggage
 from xsyn_core.cache import Cache
 from xsyn_core.categories import catalog as find_catalog
-from xsyn_core.checks import check_occlusion, check_points
+from xsyn_core.checks import check_occlusion, check_points, covered
 from xsyn_core.concealment import (
     Concealment,
     conceal,
@@ -57,7 +57,8 @@ class Synthesizer:
 
     def places(self, scan: Scan, catalog: str, taken: Sequence[boxes.Box] = ()) -> list[Segment]:
         """The idle regions where one more item would look at home: in the baggage, for SAM finds
-        wheels and corners too, and no larger than items are; all where none is so.
+        wheels and corners too, no larger than items are, and not over most of an annotated item;
+        all where none is so.
 
         Args:
             taken: boxes of the other items, which they keep clear of.
@@ -68,7 +69,8 @@ class Synthesizer:
             if not any(boxes.area(boxes.intersection(region.box, box)) for box in taken)
         ]
         inside = regions.within(clear, self._baggage(scan))
-        return regions.item_sized(inside, scan.size) or clear
+        fitting = regions.item_sized(inside, scan.size)
+        return [region for region in fitting if not covered(scan, region.box)] or clear
 
     def propose(
         self,
@@ -271,6 +273,7 @@ class Synthesizer:
             return ()
         box = candidates[occluder % len(candidates)].box
         model, scan = self.models.diffusion, painting.scan
+        bodies = self._baggage(scan)
         result = []
         for number, window in enumerate(painting.windows):
             patch = None
@@ -282,7 +285,7 @@ class Synthesizer:
                 )
             rng = np.random.default_rng((placement, number))
             result.append(
-                place(model, window.frame, scan.pixels, box, window.foregrounds, patch, rng)
+                place(model, window.frame, scan.pixels, box, window.foregrounds, patch, bodies, rng)
             )
         return tuple(result)
 

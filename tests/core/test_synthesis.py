@@ -231,6 +231,15 @@ def test_proposals_and_first_occluders_lie_in_the_baggage(drawn_models, painting
     assert [s.box for s in synthesizer.occluders(elsewhere)] == [
         s.box for s in (shoe, book, clothes, wheel, corner)
     ]
+    # a key ring in the shoe would be hidden by whatever goes there, the blanket around all is not
+    known = (
+        Annotation("Bullet", (100.0, 100.0, 120.0, 115.0)),
+        Annotation("Gun", (70.0, 70.0, 320.0, 300.0), iscrowd=True),
+    )
+    annotated = make_scan(pixels, "annotated.png", known)
+    assert shoe.box in {s.box for s in synthesizer.idle(annotated, "pidray")}
+    for seed in range(10):
+        assert synthesizer.propose(annotated, "pidray", seed).box == book.box
     found[4:] = []
     places = {synthesizer.propose(scan, "pidray", seed).box for seed in range(20)}
     assert places == {wheel.box, corner.box}
