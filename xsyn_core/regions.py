@@ -23,9 +23,10 @@ class Region(Protocol):
 R = TypeVar("R", bound=Region)
 # The background and the whole baggage, typically (Section IV-A).
 DISCARDED = 2
-# Share of a region's box, at least, that lies in the baggage where an item may be proposed; and of
-# the scan, at most, that it covers, for Table I's intervals end with the largest item.
-INSIDE, LARGEST = 0.95, 0.25
+# Share of a region's box, at least, that lies in the baggage where an item may be proposed; of the
+# scan, at most, that it covers, for Table I's intervals end with the largest item; and how many
+# times its width it is long, at most: longer ones are straps and seams, in which few items fit.
+INSIDE, LARGEST, LONGEST = 0.95, 0.25, 8
 
 
 def idle_regions(
@@ -94,7 +95,12 @@ def within(regions: Iterable[R], baggage: np.ndarray) -> list[R]:
 
 
 def item_sized(regions: Iterable[R], image_size: tuple[int, int]) -> list[R]:
-    """The regions whose boxes are no larger than an item: at most `LARGEST` of an image of (height,
-    width)."""
+    """The regions whose boxes are like an item's: they cover at most `LARGEST` of an image of
+    (height, width), and are at most `LONGEST` times as long as wide."""
     most = LARGEST * image_size[0] * image_size[1]
-    return [region for region in regions if boxes.area(region.box) <= most]
+
+    def fits(box: Box) -> bool:
+        width, height = box[2] - box[0], box[3] - box[1]
+        return width * height <= most and max(width, height) <= LONGEST * min(width, height)
+
+    return [region for region in regions if fits(region.box)]

@@ -57,7 +57,7 @@ class Synthesizer:
 
     def places(self, scan: Scan, catalog: str, taken: Sequence[boxes.Box] = ()) -> list[Segment]:
         """The idle regions where one more item would look at home: in the baggage, for SAM finds
-        wheels and corners too, no larger than items are, and not over most of an annotated item;
+        wheels and corners too, shaped as items are, and not over most of an annotated item;
         all where none is so.
 
         Args:

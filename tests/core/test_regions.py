@@ -99,4 +99,13 @@ def test_within_the_baggage_by_counting_pixels(shapes, case, margin):
 @given(st.lists(box(), max_size=8))
 def test_item_sized_by_counting_pixels(shapes):
     segments = [rectangle(*shape) for shape in shapes]
-    assert item_sized(segments, SIZE) == [s for s in segments if s.mask.mean() <= 0.25]
+    segments += [rectangle(3, 5, 3 + n, 7) for n in (15, 16, 17)]
+    segments += [rectangle(3, 5, 5, 5 + n) for n in (15, 16, 17)]
+
+    def slender(segment):
+        sides = sorted(segment.mask.any(axis).sum() for axis in (0, 1))
+        return sides[1] > 8 * sides[0]
+
+    assert item_sized(segments, SIZE) == [
+        s for s in segments if s.mask.mean() <= 0.25 and not slender(s)
+    ]

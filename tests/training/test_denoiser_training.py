@@ -3,6 +3,7 @@
 import json
 import shutil
 from contextlib import nullcontext
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -226,9 +227,23 @@ def test_the_model_is_written_with_the_attitudes_that_it_saw(trained, tiny_files
     seen: dict[str, set] = {}
     for row, box in enumerate(latents.boxes[:, 0]):
         ratio = round(float((box[2] - box[0]) / (box[3] - box[1])), 2)
-        name = NAMES[latents.categories[row, 0]]
-        seen.setdefault(name, set()).add((str(latents.attitudes[row, 0]), ratio))
+        name, told = NAMES[latents.categories[row, 0]], str(latents.attitudes[row, 0])
+        if name != "Bullet" or told[0] not in ("1", "5"):
+            seen.setdefault(name, set()).add((told, ratio))
     assert {name: set(some) for name, some in model.attitudes.known.items()} == seen
+
+
+def test_cartridges_that_lie_about_are_not_asked_for():
+    told = ["01 e", "13 nne", "22 s mirrored", "53 w", "45 e", "12 sw", "51 n"]
+    rows = len(told)
+    cached = SimpleNamespace(
+        boxes=np.tile(np.float32([0.2, 0.3, 0.6, 0.5]), (rows + 2, 1, 1)),
+        categories=np.array([[NAMES.index("Bullet")]] * rows + [[NAMES.index("Wrench")]] * 2),
+        attitudes=np.array([[t] for t in [*told, "1 e", "3 n"]]),
+    )
+    known = denoiser.listed(cached, 0).known
+    assert set(known["Bullet"]) == {("01 e", 2.0), ("22 s mirrored", 2.0), ("45 e", 2.0)}
+    assert set(known["Wrench"]) == {("1 e", 2.0), ("3 n", 2.0)}
 
 
 def test_the_tokenizer_is_written_as_it_was_built(trained, tiny_files):
