@@ -117,7 +117,7 @@ def place(
     cells = frame.cells(occluder, factor)
     if patch is not None:
         cells = (0, 0, patch.shape[-1], patch.shape[-2])
-    avoided = _air(frame, pixels, size).astype(np.int64)
+    avoided = _air(frame, pixels, baggage, size).astype(np.int64)
     occluded = []
     for box in foregrounds:
         front = frame.cells(box, factor)
@@ -128,9 +128,12 @@ def place(
     return Concealment(frame, factor, occluder, patch, cells, tuple(occluded), baggage)
 
 
-def _air(frame: Frame, pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Which cells of a frame show what surrounds the bag: bool, of the given size."""
-    return resample(frame.cut(pixels), size).mean(-1) >= air_level(pixels)
+def _air(
+    frame: Frame, pixels: np.ndarray, baggage: np.ndarray, size: tuple[int, int]
+) -> np.ndarray:
+    """Which cells of a frame show what surrounds the bags: bool, of the given size."""
+    bright = resample(frame.cut(pixels), size).mean(-1) >= air_level(pixels)
+    return bright & (resample(frame.cut(baggage.astype(np.uint8)), size) < 0.5)
 
 
 def encode_patch(

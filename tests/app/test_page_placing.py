@@ -147,24 +147,23 @@ def test_boxes_drawn_after_a_change_of_mode_stay(operator):
     operator.wait_boxes(0)
 
 
+def guns(folder, boxes):
+    """A COCO file of a gun in each of these scans, by name: x, y, width, height."""
+    file = folder / "instances.json"
+    images, annotations = [], []
+    for k, (name, box) in enumerate(boxes.items(), 1):
+        images.append({"id": k, "file_name": name, "width": 420, "height": 320})
+        annotations.append({"id": k, "image_id": k, "category_id": 7, "bbox": box})
+    categories = [{"id": 7, "name": "Gun"}]
+    whole = {"images": images, "categories": categories, "annotations": annotations}
+    file.write_text(json.dumps(whole))
+    return file
+
+
 def test_annotations_are_modified(operator, tmp_path):
     page = operator.page
-    file = tmp_path / "instances.json"
-    file.write_text(
-        json.dumps(
-            {
-                "images": [
-                    {"id": 1, "file_name": "bag-0.png", "width": 420, "height": 320},
-                    {"id": 2, "file_name": "bag-1.png", "width": 420, "height": 320},
-                ],
-                "categories": [{"id": 7, "name": "Gun"}],
-                "annotations": [
-                    {"id": 1, "image_id": 1, "category_id": 7, "bbox": [100, 80, 90, 60]},
-                    {"id": 2, "image_id": 2, "category_id": 7, "bbox": [50, 80, 70, 50]},
-                ],
-            }
-        )
-    )
+    boxes = {"bag-0.png": [100, 80, 90, 60], "bag-1.png": [50, 80, 70, 50]}
+    file = guns(tmp_path, boxes)
     operator.open_example(0)
     page.click("#xs-variant label:has-text('Modify')")
     page.set_input_files("input[type=file][data-el=labels]", str(file))
@@ -191,16 +190,7 @@ def test_annotations_are_modified(operator, tmp_path):
 
 def test_a_scan_opens_though_nothing_in_it_can_be_modified(operator, tmp_path):
     page = operator.page
-    file = tmp_path / "instances.json"
-    file.write_text(
-        json.dumps(
-            {
-                "images": [{"id": 1, "file_name": "bag-1.png", "width": 420, "height": 320}],
-                "categories": [{"id": 7, "name": "Gun"}],
-                "annotations": [{"id": 1, "image_id": 1, "category_id": 7, "bbox": [50, 80, 3, 3]}],
-            }
-        )
-    )
+    file = guns(tmp_path, {"bag-1.png": [50, 80, 3, 3]})
     page.click("#xs-variant label:has-text('Modify')")
     operator.open_example(1)
     page.set_input_files("input[type=file][data-el=labels]", str(file))
