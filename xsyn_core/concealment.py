@@ -100,7 +100,8 @@ def place(
     Drawn once, it often hangs out of the bag, where it hides nothing; and where items lie close
     together it falls on the same place again and again, until nothing but the occluder is left
     there. So it is drawn `DRAWS` times for each foreground, and of these draws the first is taken
-    that covers the fewest cells of air and of what is occluded already (as often as it is).
+    that covers the fewest cells as bright as air and of what is occluded already (as often as it
+    is).
 
     Args:
         diffusion: whose cells count.
@@ -117,7 +118,7 @@ def place(
     cells = frame.cells(occluder, factor)
     if patch is not None:
         cells = (0, 0, patch.shape[-1], patch.shape[-2])
-    avoided = _air(frame, pixels, baggage, size).astype(np.int64)
+    avoided = _air(frame, pixels, size).astype(np.int64)
     occluded = []
     for box in foregrounds:
         front = frame.cells(box, factor)
@@ -128,12 +129,10 @@ def place(
     return Concealment(frame, factor, occluder, patch, cells, tuple(occluded), baggage)
 
 
-def _air(
-    frame: Frame, pixels: np.ndarray, baggage: np.ndarray, size: tuple[int, int]
-) -> np.ndarray:
-    """Which cells of a frame show what surrounds the bags: bool, of the given size."""
-    bright = resample(frame.cut(pixels), size).mean(-1) >= air_level(pixels)
-    return bright & (resample(frame.cut(baggage.astype(np.uint8)), size) < 0.5)
+def _air(frame: Frame, pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Which cells of a frame are as bright as air: bool, of the given size. In a bag too, for where
+    there is nothing to see yet, an occluder is a patch out of nowhere."""
+    return resample(frame.cut(pixels), size).mean(-1) >= air_level(pixels)
 
 
 def encode_patch(

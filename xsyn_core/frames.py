@@ -72,7 +72,7 @@ class Frame:
         return max(x1, 0), max(y1, 0), min(x2, w), min(y2, h)
 
     def cut(self, pixels: np.ndarray) -> np.ndarray:
-        """Resample the frame out of uint8 (H, W[, 3]): float32 (height, width[, 3]), 0..255."""
+        """Resample the frame out of uint8 (H, W, 3): float32 (height, width, 3), 0..255."""
         x1, y1, x2, y2 = self.box
         ix1, iy1, ix2, iy2 = self.inside(pixels.shape[:2])
         crop = cv2.copyMakeBorder(
