@@ -19,8 +19,10 @@ REACH, RIM, CARRIED = 0.32, 0.05, 0.15
 # Painted backgrounds vary by less than the first share of the light, items take more than the
 # second; where the painter did not attend to an item, both by `ASIDE` more: a shade there is a
 # background that came out otherwise than the scan's, and what is darker still a part of the item.
-FAINT, SOLID = 0.03, 0.11
+FAINT, SURE = 0.02, 0.05
 ASIDE = 0.4
+# What takes more than this share beside an item is a shade, not the background behind the item.
+SHADE = 0.11
 # Shares of the highest attention: none at the first or below, in full from the second on. Thin
 # lines need less of it than shades: so rings of scissors stay, to which painters hardly attend.
 ATTENDED, HINTED = (0.05, 0.3), (0.05, 0.15)
@@ -37,6 +39,9 @@ DARKEST = 0.6
 # which the item keeps the colour that it was painted in: painters seldom get an item wrong along
 # with its background. From the second on something else crosses the item.
 ALIKE, OTHER = 0.2, 0.4
+# That is so where the item takes more than the second share of a colour. What takes less than the
+# first lets all of the scan's texture through, or grain as strong as itself would hide it.
+PALE, DEEP = 0.1, 0.5
 # Where an item is by more than the first share, and as far around it as the second share of the
 # side, its background is carried inwards from all around, from afar where nothing nearer is known.
 LIKELY, MARGIN = 0.25, 0.025
@@ -175,25 +180,27 @@ def absorption(
         np.interp(attention, (least, full), (0, 1)).astype(np.float32)
         for least, full in (ATTENDED, HINTED)
     )
-    told = np.maximum(attended, hinted * fine(_lines(small.mean(-1), inside)))
+    thin = hinted * fine(_lines(small.mean(-1), inside))
+    told = np.maximum(attended, thin)
 
     def item(behind: np.ndarray) -> np.ndarray:
         # by the light altogether: where a colour is all but missing, its share means nothing
         lost = np.where(repainted, 1 - dark / np.maximum(behind.mean(-1), 1), 0)
         lost = cv2.GaussianBlur(lost.astype(np.float32), (0, 0), 0.7 / scale)
-        sure = np.clip((lost - FAINT - ASIDE * (1 - told)) / (SOLID - FAINT), 0, 1)
+        sure = np.clip((lost - FAINT - ASIDE * (1 - told)) / (SURE - FAINT), 0, 1)
+        sure = np.maximum(sure, thin)
         return sure * _hanging_on(sure, (attended >= 1) | (lost > METAL))
 
     rough = _background(small, resample(source, size), inside)
     around = cv2.dilate(np.uint8(item(fine(rough)) > LIKELY), _disc(2 * MARGIN * max(h, w)))
     # what is darker is a shade beside the item, not what lies behind it
-    lit = small.mean(-1) > (1 - SOLID) * rough.mean(-1)
+    lit = small.mean(-1) > (1 - SHADE) * rough.mean(-1)
     carried = fine(_carried_in(small, rough, inside & lit & ~coarse(around)))
     behind = np.where(around[..., None] > 0, carried, painted)
     own = 1 - np.clip(painted / np.maximum(behind, 1), 0, 1)
     kept = 1 - np.clip(painted * _crossing(source, behind) / np.maximum(source, 1), 0, 1)
-    # a background that came out darker keeps nothing
-    taken = own + np.clip(own.max(-1, keepdims=True) / SOLID, 0, 1) * (kept - own)
+    deep = np.clip((own.max(-1, keepdims=True) - PALE) / (DEEP - PALE), 0, 1)
+    taken = own + deep * (kept - own)
     return taken * repainted[..., None] * item(behind)[..., None]
 
 
