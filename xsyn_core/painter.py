@@ -24,6 +24,7 @@ from xsyn_core.finishing import finish, finishing_steps
 from xsyn_core.frames import pixels_of, repainted_cells, whole, windows
 from xsyn_core.inpainting import denoise
 from xsyn_core.painting import Painting, Progress, Window
+from xsyn_core.removal import without
 from xsyn_core.sample import Request
 from xsyn_core.scan import Annotation, Scan
 from xsyn_core.weights import Models
@@ -62,13 +63,15 @@ def paint(
         columns.append(model.columns(text, grounding.spans(*here)))
     cells = np.stack([_cells(model, request, window) for window in painted])
     maps = AttentionMaps(columns, cells.shape[1:])
+    behind = _behind(models, scan, request, kept)
     draft = Painting(
         scan=scan,
         request=request,
         prompt=grounding.prompt(names, attitudes),
         weights=models.fingerprint,
         windows=every,
-        clear=scan.pixels,
+        behind=behind,
+        clear=behind,
         attention=(),
         kept=kept,
         notes=warnings(scan, request),
@@ -97,7 +100,7 @@ def paint(
         if step.number % shown == 0 or step.number == request.steps:
             latents = step.latents.cpu()
             painted = tuple(replace(w, latents=z) for w, z in zip(painted, latents, strict=True))
-            clear = preview = _paste(model, scan, request, painted, maps)
+            clear = preview = _paste(model, behind, request, painted, maps)
         if step.number < total:
             yield Progress(step.number, total, preview)
     attention: list[Any] = [None] * len(names)
@@ -110,7 +113,7 @@ def paint(
                 yield Progress(request.steps + number, total)
             else:
                 painted = finished
-        clear = _paste(model, scan, request, painted, maps)
+        clear = _paste(model, behind, request, painted, maps)
     painting = replace(draft, windows=(*painted, *others), clear=clear, attention=tuple(attention))
     if during:
         painting = _keep_every_step(model, painting, during)
@@ -166,16 +169,25 @@ def _windows(
     )
 
 
+def _behind(models: Models, scan: Scan, request: Request, kept: Sequence[Annotation]) -> np.ndarray:
+    """What painted items are laid upon: the scan, less those that they replace if the rest of
+    their boxes is kept."""
+    if request.background == "repaint":
+        return scan.pixels
+    replaced = [known for known in scan.annotations if not any(known is k for k in kept)]
+    places = [g.box for g in request.groundings]
+    return without(models.segmenter, scan, replaced, places) if replaced else scan.pixels
+
+
 def _paste(
     model: Diffusion,
-    scan: Scan,
+    behind: np.ndarray,
     request: Request,
     painted: Sequence[Window],
     maps: AttentionMaps,
 ) -> np.ndarray:
-    """The scan with what was painted inside the grounding boxes and their feather."""
-    image = scan.pixels.copy()
-    background = request.background if request.variant == "add" else "repaint"
+    """What lies behind with what was painted inside the grounding boxes and their feather."""
+    image = behind.copy()
     for row, window in enumerate(painted):
         put_back(
             image,
@@ -184,7 +196,7 @@ def _paste(
             pixels_of(_cells(model, request, window), model.factor),
             _places(request, window),
             maps.maps(row, window.frame.size),
-            background,
+            request.background,
         )
     return image
 

@@ -38,6 +38,7 @@ class Painting:
         prompt: Y.
         weights: fingerprint of the models that painted it.
         windows: the painted ones first.
+        behind: uint8 (H, W, 3), what the items were laid upon: the scan, less those they replace.
         clear: uint8 (H, W, 3), I* without occlusion.
         attention: M_i float32, one an object, over the part of its window inside the scan.
         kept: annotations of the scan that stay valid.
@@ -51,6 +52,7 @@ class Painting:
     prompt: str
     weights: str
     windows: tuple[Window, ...] = field(compare=False)
+    behind: np.ndarray = field(compare=False)
     clear: np.ndarray = field(compare=False)
     attention: tuple[np.ndarray, ...] = field(compare=False)
     kept: tuple[Annotation, ...]

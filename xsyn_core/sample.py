@@ -37,9 +37,9 @@ class Request:
         guidance: classifier-free guidance scale (7.5 in Section V-A).
         sampler: "ddim" as in the paper, "dpm++" for fewer steps.
         frame: "window" cuts a square around the boxes, "whole" fits the scan to the model.
-        background: "keep" lays an added item over the scan as it is, by multiplying transmissions;
-            "repaint" takes the repainted boxes as they come, as in the paper. A modified item
-            leaves nothing to keep: its box is always repainted.
+        background: "keep" lays an item over the scan as it is, by multiplying transmissions, and
+            takes away the annotated one that it replaces; "repaint" takes the repainted boxes as
+            they come, as in the paper.
         points: "median" is MPS, "topk" its rival of Table VIII.
         divisions: n of MPS; 0 prompts SAM with the box alone. Top-k takes 2**n - 1 points.
         occlude: whether BOM is applied.

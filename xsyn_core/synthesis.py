@@ -319,13 +319,12 @@ class Synthesizer:
 
 
 def _hardly_painted(painting: Painting) -> list[str]:
-    """A remark for each box in which the scan looks as before."""
+    """A remark for each box in which nothing is seen of an item."""
     notes = []
     for asked in painting.request.groundings:
         x1, y1, x2, y2 = boxes.outward(boxes.clip(asked.box, painting.scan.size))
         before, after = (
-            pixels[y1:y2, x1:x2].astype(np.float32)
-            for pixels in (painting.scan.pixels, painting.clear)
+            pixels[y1:y2, x1:x2].astype(np.float32) for pixels in (painting.behind, painting.clear)
         )
         if np.abs(after - before).mean() < HARDLY:
             notes.append(

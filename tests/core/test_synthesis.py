@@ -155,6 +155,19 @@ def test_modifying_replaces_the_annotation(synthesizer, drawn_scan):
         finish(synthesizer.paint(drawn_scan, replace(FAST, variant="modify")))
 
 
+def test_what_is_modified_lies_where_the_annotated_item_is_gone(synthesizer, drawn_scan):
+    (knife,) = drawn_scan.annotations
+    mask = region(drawn_scan.size, [knife.box], 0)
+    scan = replace(drawn_scan, annotations=(replace(knife, mask=mask),))
+    request = replace(FAST, variant="modify", groundings=(Grounding("Gun", knife.box),))
+    painting = finish(synthesizer.paint(scan, request))
+    assert (painting.behind[mask] == (230, 200, 150)).all()
+    changed = (painting.clear != scan.pixels).any(-1)
+    assert changed[mask].all() and not changed[~region(scan.size, [knife.box], FEATHER)].any()
+    repainted = finish(synthesizer.paint(scan, replace(request, background="repaint")))
+    assert (repainted.behind == scan.pixels).all()
+
+
 def test_a_scan_smaller_than_its_window(synthesizer, drawn_scan):
     small = make_scan(np.ascontiguousarray(drawn_scan.pixels[30:100, 30:110]), "small.png")
     request = replace(FAST, groundings=(Grounding("Gun", (5.0, 5.0, 70.0, 40.0)),))

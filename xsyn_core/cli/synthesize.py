@@ -94,7 +94,7 @@ def synthesize(
     background: Annotated[
         Literal["keep", "repaint"],
         typer.Option(
-            help="keep: an added item lies over the scan as it is; repaint: the whole box is new.",
+            help="keep: the item lies over the scan as it is; repaint: the whole box is new.",
             rich_help_panel=_HOW,
         ),
     ] = _DEFAULTS.background,

@@ -1,0 +1,124 @@
+"""Taking annotated items out of scans."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from xsyn_core.compositing import FEATHER
+from xsyn_core.removal import without
+from xsyn_core.scan import Annotation, make_scan
+
+
+def slope(height=160, width=200):
+    """A smooth background: uint8 (height, width, 3)."""
+    y, x = np.mgrid[:height, :width]
+    x, y = x / width, y / height
+    return np.stack([150 + 60 * x, 140 + 50 * y, 120 + 40 * (x + y)], -1).astype(np.uint8)
+
+
+def disc(shape, x, y, radius):
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    return (rows - y) ** 2 + (columns - x) ** 2 <= radius**2
+
+
+def around(mask, margin=0):
+    ys, xs = np.nonzero(mask)
+    return tuple(
+        float(v)
+        for v in (
+            *(xs.min() - margin, ys.min() - margin),
+            *(xs.max() + 1 + margin, ys.max() + 1 + margin),
+        )
+    )
+
+
+def segmenting(mask):
+    """A segmenter that answers every box with a mask, and counts the questions."""
+    asked = []
+
+    def segment(embedding, box):
+        asked.append(box)
+        return SimpleNamespace(mask=mask)
+
+    return SimpleNamespace(embed=lambda image: image, segment=segment, asked=asked)
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("scale", [1, 4])
+def test_a_smooth_background_comes_back(known, scale):
+    pixels = slope(160 * scale, 200 * scale)
+    item = disc(pixels.shape, 90 * scale, 80 * scale, 24 * scale)
+    shown = pixels.copy()
+    shown[item] = (shown[item] * (0.3, 0.4, 0.7)).astype(np.uint8)
+    box = around(item)
+    segmenter = segmenting(item)
+    scan = make_scan(shown, "a.png", (Annotation("Gun", box, item if known else None),))
+    found = without(segmenter, scan, scan.annotations, [box])
+    off = np.abs(found[item].astype(int) - pixels[item])
+    assert off.max() <= 8 and off.mean() <= 2
+    assert segmenter.asked == ([] if known else [box])
+
+
+def test_nothing_changes_outside_its_places_and_nothing_gets_darker():
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(100, 256, (160, 200, 3), dtype=np.uint8)
+    items = [disc(pixels.shape, 50, 80, 24), disc(pixels.shape, 140, 60, 20)]
+    for item in items:
+        pixels[item] //= 3
+    scan = make_scan(
+        pixels, "a.png", tuple(Annotation("Gun", around(item), item) for item in items)
+    )
+    # the second item is not to be replaced; the first one's place ends in its middle
+    place = (20.0, 50.0, 50.0, 110.0)
+    found = without(segmenting(None), scan, scan.annotations[:1], [place])
+    far = np.ones(scan.size, bool)
+    reach = int(FEATHER)
+    far[50 - reach : 110 + reach, 20 - reach : 50 + reach] = False
+    assert (found[far] == pixels[far]).all()
+    inside = np.zeros(scan.size, bool)
+    inside[50:110, 20:50] = True
+    assert found[inside & items[0]].mean() > pixels[inside & items[0]].mean() + 60
+    # a pixel keeps its light, or all of it is carried in
+    darker = (found.astype(int) < pixels.astype(int)).all(-1)
+    assert not darker.any()
+
+
+def test_what_is_brighter_than_its_surroundings_stays():
+    # the hole of a ring shows what lies behind it, here something brighter than around the ring
+    pixels = np.full((120, 120, 3), 150, np.uint8)
+    hole, ring = disc(pixels.shape, 60, 60, 12), disc(pixels.shape, 60, 60, 20)
+    pixels[ring] = 60
+    pixels[hole] = 220
+    scan = make_scan(pixels, "a.png", (Annotation("Gun", around(ring), ring),))
+    found = without(segmenting(None), scan, scan.annotations, [around(ring)])
+    assert (found[disc(pixels.shape, 60, 60, 10)] == 220).all()
+    assert (np.abs(found[ring & ~disc(pixels.shape, 60, 60, 15)].astype(int) - 150) <= 4).all()
+
+
+def test_two_items_side_by_side_are_not_carried_into_each_other():
+    pixels = np.full((120, 200, 3), 200, np.uint8)
+    items = [disc(pixels.shape, 70, 60, 28), disc(pixels.shape, 130, 60, 28)]
+    for item in items:
+        pixels[item] = 40
+    scan = make_scan(
+        pixels, "a.png", tuple(Annotation("Gun", around(item), item) for item in items)
+    )
+    found = without(segmenting(None), scan, scan.annotations, [a.box for a in scan.annotations])
+    assert (found == 200).all()
+
+
+def test_a_box_in_which_nothing_is_found_is_taken_for_the_item():
+    pixels = np.full((120, 120, 3), 200, np.uint8)
+    pixels[40:80, 30:90] = 50
+    box = (30.0, 40.0, 90.0, 80.0)
+    scan = make_scan(pixels, "a.png", (Annotation("Gun", box),))
+    found = without(segmenting(np.zeros(scan.size, bool)), scan, scan.annotations, [box])
+    assert (found == 200).all()
+
+
+def test_an_item_that_fills_the_scan_stays():
+    pixels = np.full((64, 64, 3), 90, np.uint8)
+    scan = make_scan(pixels, "a.png", (Annotation("Gun", (0.0, 0.0, 64.0, 64.0)),))
+    segmenter = segmenting(np.ones(scan.size, bool))
+    assert (without(segmenter, scan, scan.annotations, [scan.annotations[0].box]) == 90).all()
