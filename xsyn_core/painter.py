@@ -31,6 +31,8 @@ from xsyn_core.weights import Models
 
 # Decoding a preview costs about half a step.
 PREVIEWS = 6
+# Painted at less than this share of the scan's own size, items are visibly blurred.
+COARSE = 0.5
 
 
 def paint(
@@ -74,7 +76,7 @@ def paint(
         clear=behind,
         attention=(),
         kept=kept,
-        notes=warnings(scan, request),
+        notes=(*warnings(scan, request), *_blurred(request, painted)),
     )
     after, during = None, None
     if request.occlude and request.occlusion == "every-step":
@@ -118,6 +120,17 @@ def paint(
     if during:
         painting = _keep_every_step(model, painting, during)
     yield Progress(total, total, painting.clear, painting)
+
+
+def _blurred(request: Request, windows: Sequence[Window]) -> list[str]:
+    """A remark where the whole scan is much larger than what the model sees of it."""
+    scale = min(windows[0].frame.scale)
+    if request.frame == "window" or scale > COARSE:
+        return []
+    return [
+        f"The whole scan was painted at {scale:.0%} of its size, so the items are blurred: "
+        "choose Window as the frame to have them sharp."
+    ]
 
 
 def _places(request: Request, window: Window) -> list[boxes.Box]:

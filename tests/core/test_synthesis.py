@@ -264,6 +264,14 @@ def test_what_is_unusual_is_noted(synthesizer, drawn_scan):
     assert "annotated Knife" in note
     request = replace(FAST, groundings=(Grounding("Bullet", (150.0, 100.0, 156.0, 106.0)),))
     assert "smaller" in finish(synthesizer.paint(drawn_scan, request)).notes[0]
+    assert finish(synthesizer.paint(drawn_scan, FAST)).notes == ()
+    whole = replace(FAST, frame="whole")
+    (note,) = finish(synthesizer.paint(drawn_scan, whole)).notes
+    share = synthesizer.models.diffusion.side / 320
+    assert f"{share:.0%} of its size" in note and "Window" in note
+    corner = make_scan(np.ascontiguousarray(drawn_scan.pixels[80:150, 130:210]), "corner.png")
+    inside = replace(whole, groundings=(Grounding("Gun", (20.0, 20.0, 70.0, 60.0)),))
+    assert finish(synthesizer.paint(corner, inside)).notes == ()
 
 
 @pytest.mark.parametrize(
