@@ -56,16 +56,20 @@ class Catalog:
         """
         return self.names.index(self.find(name)) + 1
 
+    def known(self, name: str) -> str:
+        """As `find`, but "" where the catalogue has no such category."""
+        wanted = _plain(name)
+        return next((own for own in self.names if _plain(own) == wanted), "")
+
     def find(self, name: str) -> str:
         """The catalogue's own spelling of a name given in any case, with spaces or underscores.
 
         Raises:
             XsynError: the catalogue has no such category.
         """
-        wanted = _plain(name)
-        for own in self.names:
-            if _plain(own) == wanted:
-                return own
+        own = self.known(name)
+        if own:
+            return own
         raise XsynError(
             f"{name!r} is not a category of {self.title}. Choose one of: {', '.join(self.names)}."
         )

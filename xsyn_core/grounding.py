@@ -42,17 +42,30 @@ def spans(categories: Sequence[str], attitudes: Sequence[str] = ()) -> list[tupl
     return places
 
 
-def modification(scan: Scan, catalog: Catalog) -> tuple[Grounding, ...]:
-    """G_mod = L (Eq. 4, Xsyn-M): the annotations of the scan, less crowds and those too small.
+def modification(scan: Scan, catalog: Catalog, names: Sequence[str] = ()) -> tuple[Grounding, ...]:
+    """G_mod = L (Eq. 4, Xsyn-M): the annotations of the scan that the catalogue knows, less crowds
+    and those too small.
+
+    Args:
+        names: the categories to modify, in the catalogue's spelling; () for all.
 
     Raises:
-        XsynError: nothing is left, or an annotation's category is not in the catalogue.
+        XsynError: nothing is left.
     """
     height, width = scan.size
     smallest = catalog.min_area_ratio * height * width
+    named = [(known, catalog.known(known.category)) for known in scan.annotations]
+    found = [(known, name) for known, name in named if name in (names or catalog.names)]
+    if scan.annotations and not found:
+        there = ", ".join(dict.fromkeys(known.category for known in scan.annotations))
+        raise XsynError(
+            f"{scan.name} has no annotated item of {', '.join(names) or catalog.title} to modify, "
+            f"only of {there}. Give the box of one with the category that takes its place, "
+            "or add an item instead."
+        )
     grounded = tuple(
-        Grounding(catalog.find(known.category), boxes.clip(known.box, scan.size))
-        for known in scan.annotations
+        Grounding(name, boxes.clip(known.box, scan.size))
+        for known, name in found
         if not known.iscrowd and boxes.area(boxes.clip(known.box, scan.size)) >= smallest
     )
     if not grounded:

@@ -108,6 +108,19 @@ def test_modification_takes_annotations_but_small_ones_and_crowds():
         grounding.modification(make_scan(WHITE, "b.png"), PIDRAY)
 
 
+def test_modification_leaves_items_of_other_categories():
+    box = (100, 100, 200, 200)
+    known = (Annotation("knife", (10, 10, 60, 60)), Annotation("firecracker", box))
+    scan = make_scan(WHITE, "a.png", (*known, Annotation("Hand cuffs", box)))
+    cuffs = Grounding("HandCuffs", box)
+    assert grounding.modification(scan, PIDRAY) == (Grounding("Knife", known[0].box), cuffs)
+    assert grounding.modification(scan, PIDRAY, ["HandCuffs"]) == (cuffs,)
+    for names, asked in (((), "PIDray"), (["Gun"], "Gun")):
+        only = scan if names else make_scan(WHITE, "b.png", known[1:])
+        with pytest.raises(XsynError, match=f"no annotated item of {asked} .*firecracker"):
+            grounding.modification(only, PIDRAY, names)
+
+
 def test_modified_annotations_are_replaced_and_others_kept():
     knife, gun = Annotation("Knife", (10, 10, 60, 60)), Annotation("Gun", (200, 100, 300, 200))
     scan = make_scan(WHITE, "a.png", (knife, gun))

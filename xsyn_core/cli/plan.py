@@ -139,21 +139,10 @@ def groundings(
             names = list(names) * len(places)
         return tuple(map(Grounding, names, places))
     if variant == "modify":
-        return _modification(scan, catalog, names)
+        return grounding.modification(scan, catalog, names)
     if not names:
         return (synthesizer.propose(scan, catalog.key, seed),)
     return _addition(synthesizer, scan, catalog, names, np.random.default_rng(seed))
-
-
-def _modification(scan: Scan, catalog: Catalog, names: Sequence[str]) -> tuple[Grounding, ...]:
-    wanted = names or catalog.names
-    known = tuple(known for known in scan.annotations if known.category in wanted)
-    if scan.annotations and not known:
-        raise XsynError(
-            f"{scan.name} has no annotated item of {', '.join(wanted)} to modify. "
-            "Choose another category, or add an item instead."
-        )
-    return grounding.modification(replace(scan, annotations=known), catalog)
 
 
 def _addition(
