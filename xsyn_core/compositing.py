@@ -50,6 +50,7 @@ CARRIED_IN = (0.19, 0.09, 0.05, 0.023)
 
 def put_back(
     image: np.ndarray,
+    scan: np.ndarray,
     frame: Frame,
     decoded: np.ndarray,
     repainted: np.ndarray,
@@ -60,7 +61,8 @@ def put_back(
     """Put a painted frame into the scan that it was cut from, inside the targets and their feather.
 
     Args:
-        image: uint8 (H, W, 3), the scan; written in place.
+        image: uint8 (H, W, 3), the scan with what was put into it before; written in place.
+        scan: uint8 (H, W, 3), as it was when the frame was cut.
         frame: where it lies.
         decoded: float32 (h, w, 3), 0..255, the whole frame out of the autoencoder.
         repainted: bool (h, w), the pixels of the repainted cells.
@@ -68,7 +70,7 @@ def put_back(
         attention: float32 (h, w) each, the map M_i of every target.
         background: see `Request`.
     """
-    source = frame.cut(image)
+    source = frame.cut(scan)
     painted = harmonise(decoded, source, repainted)
     x1, y1, x2, y2 = inside = frame.inside(image.shape[:2])
     if background == "keep":

@@ -20,7 +20,6 @@ from xsyn_core.frames import Frame, pixels_of, repainted_cells, resample
 from xsyn_core.inpainting import denoise, make_scheduler
 from xsyn_core.painting import Window
 from xsyn_core.sample import Request
-from xsyn_core.scan import Scan
 
 # At most so much guidance: with none details come out softer, with more thin edges get nicks.
 GUIDANCE = 2.0
@@ -45,7 +44,7 @@ def finishing_steps(model: Diffusion, request: Request, windows: Sequence[Window
 
 def finish(
     model: Diffusion,
-    scan: Scan,
+    scan: np.ndarray,
     request: Request,
     windows: Sequence[Window],
     conditions: Sequence[Condition],
@@ -56,6 +55,7 @@ def finish(
     Attention is not measured, and guidance is no more than `GUIDANCE`: the items are there already.
 
     Args:
+        scan: uint8 (H, W, 3), what the windows were cut from.
         windows: with what was painted in them.
         conditions: one a window.
     """
@@ -68,7 +68,7 @@ def finish(
         cells = repainted_cells(frame, boxes, model.factor)
         enlarged = resample(_painted(model, scan, windows[row], boxes), frame.size)
         inside = pixels_of(cells, model.factor)[..., None]
-        image = np.where(inside, np.clip(enlarged, 0, 255), frame.cut(scan.pixels))
+        image = np.where(inside, np.clip(enlarged, 0, 255), frame.cut(scan))
         images.append(to_tensor(image))
         masks.append(torch.from_numpy(~cells).float()[None])
     for step in denoise(
@@ -105,8 +105,10 @@ def _finer(frame: Frame) -> Frame:
     return Frame(frame.box, (2 * frame.size[0], 2 * frame.size[1]))
 
 
-def _painted(model: Diffusion, scan: Scan, window: Window, boxes: Sequence[Box]) -> np.ndarray:
+def _painted(
+    model: Diffusion, scan: np.ndarray, window: Window, boxes: Sequence[Box]
+) -> np.ndarray:
     """What was painted in a window, in the colours of the scan: float32 (h, w, 3), 0..255."""
     repainted = pixels_of(repainted_cells(window.frame, boxes, model.factor), model.factor)
     decoded = to_pixels(model.decode(window.latents[None])[0])
-    return harmonise(decoded, window.frame.cut(scan.pixels), repainted)
+    return harmonise(decoded, window.frame.cut(scan), repainted)

@@ -81,6 +81,9 @@ class ItemFrames:
         for (image, box, mask, seen), decoded in zip(rows, self.model.decode(latents), strict=True):
             new = image.copy()
             repainted = pixels_of(mask[0].numpy() == 0, self.model.factor)
-            put_back(new, self.frame, to_pixels(decoded), repainted, [box], [seen], background)
+            put_back(
+                *(new, image, self.frame, to_pixels(decoded), repainted),
+                *([box], [seen], background),
+            )
             found.append(new)
         return found

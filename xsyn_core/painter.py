@@ -21,7 +21,7 @@ from xsyn_core.concealment import (
 )
 from xsyn_core.diffusion import Condition, Diffusion
 from xsyn_core.finishing import finish, finishing_steps
-from xsyn_core.frames import pixels_of, repainted_cells, whole, windows
+from xsyn_core.frames import pixels_of, repainted_cells, whole, window_around, windows
 from xsyn_core.inpainting import denoise
 from xsyn_core.painting import Painting, Progress, Window
 from xsyn_core.removal import without
@@ -88,7 +88,7 @@ def paint(
     total = request.steps + extra
     for step in denoise(
         model,
-        torch.stack([to_tensor(window.frame.cut(scan.pixels)) for window in painted]),
+        torch.stack([to_tensor(window.frame.cut(behind)) for window in painted]),
         torch.from_numpy(~cells).float()[:, None],
         conditions,
         steps=request.steps,
@@ -110,7 +110,7 @@ def paint(
         for i, values in zip(window.grounded, maps.maps(row, window.frame.size), strict=True):
             attention[i] = np.maximum(window.frame.restore(values, scan.size), 0)
     if extra:
-        for number, finished in finish(model, scan, request, painted, conditions):
+        for number, finished in finish(model, behind, request, painted, conditions):
             if finished is None:
                 yield Progress(request.steps + number, total)
             else:
@@ -149,6 +149,10 @@ def _windows(
     places = [g.box for g in request.groundings]
     if request.frame == "whole":
         frames = [(whole(scan.size, model.side, model.multiple), tuple(range(len(places))))]
+    elif request.background == "keep":
+        # Laid upon the scan, items may lie upon each other. A small painter that is asked for two
+        # in one window draws neither well.
+        frames = [(window_around(p, scan.size, model.side), (i,)) for i, p in enumerate(places)]
     else:
         frames = windows(places, scan.size, model.side)
     found = [[places[i] for i in members] for _, members in frames]
@@ -204,6 +208,7 @@ def _paste(
     for row, window in enumerate(painted):
         put_back(
             image,
+            behind,
             window.frame,
             to_pixels(model.decode(window.latents[None])[0]),
             pixels_of(_cells(model, request, window), model.factor),

@@ -15,6 +15,8 @@ from xsyn_core.segmentation import Segmenter
 # Shares of a box's longer side: masks are widened by the first, for edges of items are soft; what
 # lies around a place is looked at as far as the second.
 MARGIN, AROUND = 0.05, 0.5
+# The share of the longer side of what is looked at within which brightness is but a seam's.
+SEAM = 0.015
 # What lies around is carried in from so many pixels, of no more than the second a side: it is
 # smooth there.
 RADIUS, SIDE = 5, 256
@@ -90,5 +92,8 @@ def _filled(pixels: np.ndarray, hidden: np.ndarray) -> np.ndarray:
     small = np.rint(resample(known, size)).astype(np.uint8)
     carried = cv2.inpaint(small, coarse, RADIUS, cv2.INPAINT_NS)
     carried = np.clip(resample(carried.astype(np.float32), (h, w)), 0, 255)
-    covered = hidden & ~(known >= carried).all(-1)
+    # but for the bright seams that scanners draw along edges
+    wide = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(SEAM * max(h, w)) + 1,) * 2)
+    bright = (hidden & (known >= carried).all(-1)).astype(np.uint8)
+    covered = hidden & (cv2.morphologyEx(bright, cv2.MORPH_OPEN, wide) == 0)
     return np.where(covered[..., None], carried, known)

@@ -36,7 +36,8 @@ class Request:
         steps: denoising steps, 1 to 1000 (50 in Section V-A).
         guidance: classifier-free guidance scale (7.5 in Section V-A).
         sampler: "ddim" as in the paper, "dpm++" for fewer steps.
-        frame: "window" cuts a square around the boxes, "whole" fits the scan to the model.
+        frame: "window" cuts a square around each box, or around those that are near each other
+            where the background is repainted; "whole" fits the scan to the model.
         background: "keep" lays an item over the scan as it is, by multiplying transmissions, and
             takes away the annotated one that it replaces; "repaint" takes the repainted boxes as
             they come, as in the paper.

@@ -279,6 +279,26 @@ def test_each_of_several_items_is_attended_to_by_its_own_measure():
         decoded[item] *= 0.7
     frame = Frame((0, 0, side, side), (side, side))
     maps = [0.9 * glow(items[0]), 0.02 * glow(items[1])]
-    put_back(image, frame, decoded, cells, targets, maps, "keep")
+    put_back(image, image, frame, decoded, cells, targets, maps, "keep")
     for item in items:
         assert (np.abs(image[inner(item)].astype(int) - 140) <= 3).all()
+
+
+def test_items_that_cross_take_their_shares_one_after_the_other():
+    side = 128
+    image = np.full((side, side, 3), 200, np.uint8)
+    scan = image.copy()
+    frame = Frame((0, 0, side, side), (side, side))
+    bars = np.zeros((2, side, side), bool)
+    bars[0, 56:72, 24:104] = bars[1, 24:104, 56:72] = True
+    for bar, target in zip(bars, [(16, 48, 112, 80), (48, 16, 80, 112)], strict=True):
+        x1, y1, x2, y2 = target
+        cells = np.zeros((side, side), bool)
+        cells[y1:y2, x1:x2] = True
+        decoded = scan.astype(np.float32)
+        decoded[bar] *= 0.6
+        put_back(image, scan, frame, decoded, cells, [target], [glow(bar)], "keep")
+    both, one = bars[0] & bars[1], bars[0] ^ bars[1]
+    assert (np.abs(image[inner(both)].astype(int) - 200 * 0.6 * 0.6) <= 4).all()
+    assert (np.abs(image[inner(bars[0]) & one].astype(int) - 200 * 0.6) <= 4).all()
+    assert (image[~cv2.dilate(np.uint8(bars.any(0)), np.ones((7, 7))).astype(bool)] == 200).all()

@@ -60,7 +60,7 @@ def test_a_smooth_background_comes_back(known, scale):
     assert segmenter.asked == ([] if known else [box])
 
 
-def test_nothing_changes_outside_its_places_and_nothing_gets_darker():
+def test_nothing_changes_outside_its_places():
     rng = np.random.default_rng(0)
     pixels = rng.integers(100, 256, (160, 200, 3), dtype=np.uint8)
     items = [disc(pixels.shape, 50, 80, 24), disc(pixels.shape, 140, 60, 20)]
@@ -79,9 +79,6 @@ def test_nothing_changes_outside_its_places_and_nothing_gets_darker():
     inside = np.zeros(scan.size, bool)
     inside[50:110, 20:50] = True
     assert found[inside & items[0]].mean() > pixels[inside & items[0]].mean() + 60
-    # a pixel keeps its light, or all of it is carried in
-    darker = (found.astype(int) < pixels.astype(int)).all(-1)
-    assert not darker.any()
 
 
 def test_what_is_brighter_than_its_surroundings_stays():
@@ -94,6 +91,17 @@ def test_what_is_brighter_than_its_surroundings_stays():
     found = without(segmenting(None), scan, scan.annotations, [around(ring)])
     assert (found[disc(pixels.shape, 60, 60, 10)] == 220).all()
     assert (np.abs(found[ring & ~disc(pixels.shape, 60, 60, 15)].astype(int) - 150) <= 4).all()
+
+
+def test_a_bright_seam_around_an_item_goes_with_it():
+    # scanners sharpen: beside a dark edge the scan is brighter than it is
+    pixels = np.full((160, 160, 3), 180, np.uint8)
+    seam, item = disc(pixels.shape, 80, 80, 36), disc(pixels.shape, 80, 80, 34)
+    pixels[seam] = 240
+    pixels[item] = 60
+    scan = make_scan(pixels, "a.png", (Annotation("Gun", around(item), item),))
+    found = without(segmenting(None), scan, scan.annotations, [around(seam)])
+    assert (found == 180).all()
 
 
 def test_two_items_side_by_side_are_not_carried_into_each_other():

@@ -137,9 +137,13 @@ def test_several_items_in_several_windows(synthesizer, drawn_scan):
             Grounding("Gun", (195.0, 110.0, 230.0, 150.0)),
         ),
     )
+    shared = synthesizer.synthesize(drawn_scan, replace(request, background="repaint"))
+    assert [o.category for o in shared.objects] == ["Gun", "Bullet", "Gun"]
+    assert shared.objects[0].window == shared.objects[2].window != shared.objects[1].window
+    # what is laid upon the scan is painted by itself
     sample = synthesizer.synthesize(drawn_scan, request)
     assert [o.category for o in sample.objects] == ["Gun", "Bullet", "Gun"]
-    assert sample.objects[0].window == sample.objects[2].window != sample.objects[1].window
+    assert len({o.window for o in sample.objects}) == 3
     assert sample.prompt == "gun, bullet, gun"
     changed = (sample.clear != drawn_scan.pixels).any(-1)
     allowed = region(drawn_scan.size, [g.box for g in request.groundings], FEATHER)

@@ -87,7 +87,7 @@ def synthesize(
     frame: Annotated[
         Literal["window", "whole"],
         typer.Option(
-            help="window: a square around the boxes; whole: the scan fitted to the model.",
+            help="window: a square around each box; whole: the scan fitted to the model.",
             rich_help_panel=_HOW,
         ),
     ] = _DEFAULTS.frame,
