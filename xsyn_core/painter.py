@@ -191,9 +191,7 @@ def _behind(models: Models, scan: Scan, request: Request, kept: Sequence[Annotat
     their boxes is kept."""
     if request.background == "repaint":
         return scan.pixels
-    replaced = [known for known in scan.annotations if not any(known is k for k in kept)]
-    places = [g.box for g in request.groundings]
-    return without(models.segmenter, scan, replaced, places) if replaced else scan.pixels
+    return without(models.segmenter, scan, kept, [g.box for g in request.groundings])
 
 
 def _paste(

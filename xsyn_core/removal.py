@@ -23,36 +23,43 @@ RADIUS, SIDE = 5, 256
 
 
 def without(
-    segmenter: Segmenter, scan: Scan, items: Sequence[Annotation], places: Sequence[Box]
+    segmenter: Segmenter, scan: Scan, kept: Sequence[Annotation], places: Sequence[Box]
 ) -> np.ndarray:
-    """The scan less some of its annotated items, where others are to lie.
+    """The scan less its annotated items, but for those that are kept, where others are to lie.
 
     Nobody knows what an item hides. What lies around it is carried in over its mask (Bertalmio,
     Bertozzi and Sapiro, "Navier-Stokes, Fluid Dynamics, and Image and Video Inpainting", CVPR
-    2001); but what is brighter in every colour stays, for taking an item away makes nothing darker.
+    2001); but what is brighter in every colour stays, for taking an item away makes nothing darker,
+    and so do items that are kept, though they cross it.
 
     Args:
-        items: annotations of the scan; those without a mask are segmented by their boxes.
+        kept: annotations of the scan. Items without a mask are segmented by their boxes.
         places: boxes in scan pixels. Nothing changes outside them and their feather.
 
     Returns:
-        uint8 (H, W, 3).
+        uint8 (H, W, 3); `scan.pixels` themselves if all are kept.
     """
-    hidden = np.zeros(scan.size, bool)
-    masks = [item.mask for item in items]
-    if any(mask is None for mask in masks):
-        embedding = segmenter.embed(scan.pixels)
-        masks = [
-            segmenter.segment(embedding, item.box).mask if mask is None else mask
-            for item, mask in zip(items, masks, strict=True)
-        ]
-    for item, mask in zip(items, masks, strict=True):
-        _hide(hidden, item.box, mask)  # type: ignore[arg-type]
+    replaced = [known for known in scan.annotations if not any(known is k for k in kept)]
+    if not replaced:
+        return scan.pixels
+    crossing = [
+        known
+        for known in kept
+        if not known.iscrowd
+        and any(boxes.area(boxes.intersection(known.box, place)) for place in places)
+    ]
+    masks = _masks(segmenter, scan, [*replaced, *crossing])
+    wide = [_hidden(a.box, m) for a, m in zip([*replaced, *crossing], masks, strict=True)]
+    # what is kept is no background either
+    foreground = np.any(wide, axis=0)
+    hidden = np.any(wide[: len(replaced)], axis=0)
+    for mask in masks[len(replaced) :]:
+        hidden &= ~mask
     image = scan.pixels.copy()
     for place in places:
         inside = _around(place, FEATHER, scan.size)
         x1, y1, x2, y2 = _around(place, FEATHER + AROUND * _longer(place), scan.size)
-        filled = _filled(image[y1:y2, x1:x2], hidden[y1:y2, x1:x2])
+        filled = _filled(*(of[y1:y2, x1:x2] for of in (image, hidden, foreground)))
         patch = filled[inside[1] - y1 : inside[3] - y1, inside[0] - x1 : inside[2] - x1]
         composite(image, patch, inside, weight([place], inside))
     return image
@@ -67,28 +74,43 @@ def _around(box: Box, reach: float, size: tuple[int, int]) -> IntBox:
     return boxes.outward(boxes.clip(boxes.expand(box, reach), size))
 
 
-def _hide(hidden: np.ndarray, box: Box, mask: np.ndarray) -> None:
-    """Add an item's mask, bool (H, W), to what is hidden, widened and as far as its box goes; all
-    of the box where the mask is empty."""
+def _masks(segmenter: Segmenter, scan: Scan, items: Sequence[Annotation]) -> list[np.ndarray]:
+    """Of each, bool (H, W)."""
+    embedding = None
+    found = []
+    for item in items:
+        mask = item.mask
+        if mask is None:
+            embedding = embedding or segmenter.embed(scan.pixels)
+            mask = segmenter.segment(embedding, item.box).mask
+        found.append(mask)
+    return found
+
+
+def _hidden(box: Box, mask: np.ndarray) -> np.ndarray:
+    """An item's mask, bool (H, W), widened and as far as its box goes; all of the box where the
+    mask is empty."""
     reach = max(1, round(MARGIN * _longer(box)))
-    x1, y1, x2, y2 = _around(box, reach, hidden.shape)
-    near = np.zeros_like(hidden)
+    height, width = mask.shape
+    x1, y1, x2, y2 = _around(box, reach, (height, width))
+    near = np.zeros_like(mask)
     near[y1:y2, x1:x2] = True
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1,) * 2)
     wide = near & (cv2.dilate((mask & near).astype(np.uint8), disc) > 0)
-    hidden |= wide if wide.any() else near
+    return wide if wide.any() else near
 
 
-def _filled(pixels: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+def _filled(pixels: np.ndarray, hidden: np.ndarray, foreground: np.ndarray) -> np.ndarray:
     """Pixels uint8 (h, w, 3) with what lies around carried in where they are hidden, bool (h, w):
-    float32 (h, w, 3); as they are if all are hidden."""
+    float32 (h, w, 3). Nothing is carried from what is foreground, bool (h, w); pixels stay as they
+    are if all are."""
     known = pixels.astype(np.float32)
-    if hidden.all():
+    if foreground.all():
         return known
     h, w = hidden.shape
     scale = min(1.0, SIDE / max(h, w))
     size = max(1, round(h * scale)), max(1, round(w * scale))
-    coarse = (resample(hidden.astype(np.float32), size) > 0).astype(np.uint8)
+    coarse = (resample(foreground.astype(np.float32), size) > 0).astype(np.uint8)
     small = np.rint(resample(known, size)).astype(np.uint8)
     carried = cv2.inpaint(small, coarse, RADIUS, cv2.INPAINT_NS)
     carried = np.clip(resample(carried.astype(np.float32), (h, w)), 0, 255)
