@@ -93,11 +93,16 @@ def _hidden(box: Box, mask: np.ndarray) -> np.ndarray:
     reach = max(1, round(MARGIN * _longer(box)))
     height, width = mask.shape
     x1, y1, x2, y2 = _around(box, reach, (height, width))
-    near = np.zeros_like(mask)
-    near[y1:y2, x1:x2] = True
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1,) * 2)
-    wide = near & (cv2.dilate((mask & near).astype(np.uint8), disc) > 0)
-    return wide if wide.any() else near
+    wide = np.zeros_like(mask)
+    near = mask[y1:y2, x1:x2]
+    wide[y1:y2, x1:x2] = _within(near, reach) if near.any() else True
+    return wide
+
+
+def _within(mask: np.ndarray, reach: float) -> np.ndarray:
+    """The pixels no further than `reach` from a mask, bool (h, w) as it is."""
+    away = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return mask | ((away <= reach) & mask.any())
 
 
 def _filled(pixels: np.ndarray, hidden: np.ndarray, foreground: np.ndarray) -> np.ndarray:
@@ -115,7 +120,6 @@ def _filled(pixels: np.ndarray, hidden: np.ndarray, foreground: np.ndarray) -> n
     carried = cv2.inpaint(small, coarse, RADIUS, cv2.INPAINT_NS)
     carried = np.clip(resample(carried.astype(np.float32), (h, w)), 0, 255)
     # but for the bright seams that scanners draw along edges
-    wide = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(SEAM * max(h, w)) + 1,) * 2)
-    bright = (hidden & (known >= carried).all(-1)).astype(np.uint8)
-    covered = hidden & (cv2.morphologyEx(bright, cv2.MORPH_OPEN, wide) == 0)
+    bright, seam = hidden & (known >= carried).all(-1), SEAM * max(h, w)
+    covered = hidden & ~_within(~_within(~bright, seam), seam)
     return np.where(covered[..., None], carried, known)
