@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from xsyn_core.baggage import air_level
-from xsyn_core.boxes import Box, area, clip, outward
+from xsyn_core.boxes import Box, area, clip, intersection, outward
 from xsyn_core.compositing import composite, weight
 from xsyn_core.diffusion import Diffusion
 from xsyn_core.frames import Frame, resample
@@ -94,6 +94,7 @@ def place(
     patch: torch.Tensor | None,
     baggage: np.ndarray,
     rng: np.random.Generator,
+    before: Sequence[Box] = (),
 ) -> Concealment:
     """Let an occluder fall over the foregrounds of a frame (Eq. 8 and 9).
 
@@ -112,6 +113,7 @@ def place(
         patch: from `encode_patch`, or None to crop the occluder from the frame itself.
         baggage: bool (H, W), where bags lie in the scan.
         rng: the only source of chance.
+        before: what is occluded already through other frames, boxes in pixels of the scan.
     """
     factor = diffusion.factor
     size = frame.size[0] // factor, frame.size[1] // factor
@@ -119,6 +121,10 @@ def place(
     if patch is not None:
         cells = (0, 0, patch.shape[-1], patch.shape[-2])
     avoided = _air(frame, pixels, size).astype(np.int64)
+    for box in before:
+        if area(intersection(box, frame.box)) > 0:
+            x1, y1, x2, y2 = frame.cells(box, factor)
+            avoided[y1:y2, x1:x2] += 1
     occluded = []
     for box in foregrounds:
         front = frame.cells(box, factor)

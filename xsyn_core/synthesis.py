@@ -274,7 +274,8 @@ class Synthesizer:
         box = candidates[occluder % len(candidates)].box
         model, scan = self.models.diffusion, painting.scan
         bodies = self._baggage(scan)
-        result = []
+        result: list[Concealment] = []
+        occluded: list[boxes.Box] = []
         for number, window in enumerate(painting.windows):
             patch = None
             if painting.request.frame == "window":
@@ -284,9 +285,10 @@ class Synthesizer:
                     lambda frame=window.frame: encode_patch(model, scan.pixels, box, frame),  # type: ignore[misc]
                 )
             rng = np.random.default_rng((placement, number))
-            result.append(
-                place(model, window.frame, scan.pixels, box, window.foregrounds, patch, bodies, rng)
-            )
+            frame, fronts = window.frame, window.foregrounds
+            placed = place(model, frame, scan.pixels, box, fronts, patch, bodies, rng, occluded)
+            occluded += placed.areas(scan.size)
+            result.append(placed)
         return tuple(result)
 
     def _sample(

@@ -42,10 +42,14 @@ def test_of_several_draws_the_one_over_least_air_and_what_is_hidden_yet_is_taken
     fronts = [(int(x), int(y), int(x) + 3, int(y) + 2) for x, y in rng.integers(0, 12, (count, 2))]
     # FRAME starts at (40, 20), and a cell is 16 pixels of the scan
     boxes = [tuple(16.0 * np.array(b) + (40, 20, 40, 20)) for b in fronts]
-    got = place(MODEL, FRAME, pixels, OCCLUDER, boxes, None, ALL, np.random.default_rng(seed))
+    # what another frame hid, and what lies outside this one
+    x, y = rng.integers(0, 12, 2).tolist()
+    before = [(x, y, x + 4, y + 4)]
+    others = [tuple(16.0 * np.array(before[0]) + (40, 20, 40, 20)), (0.0, 0.0, 38.0, 18.0)]
+    chance = np.random.default_rng(seed)
+    got = place(MODEL, FRAME, pixels, OCCLUDER, boxes, None, ALL, chance, others)
     again = np.random.default_rng(seed)
     assert len(got.occluded) == count
-    before = []
     for found, front in zip(got.occluded, fronts, strict=True):
         size = (CELLS, CELLS)
         draws = [occluded_boxes([front], got.occluder, size, again)[0] for _ in range(DRAWS)]
