@@ -24,7 +24,7 @@ from xsyn_core.finishing import finish, finishing_steps
 from xsyn_core.frames import pixels_of, repainted_cells, whole, window_around, windows
 from xsyn_core.inpainting import denoise
 from xsyn_core.painting import Painting, Progress, Window
-from xsyn_core.removal import without
+from xsyn_core.removal import emptied
 from xsyn_core.sample import Request
 from xsyn_core.scan import Annotation, Scan
 from xsyn_core.weights import Models
@@ -191,7 +191,7 @@ def _behind(models: Models, scan: Scan, request: Request, kept: Sequence[Annotat
     their boxes is kept."""
     if request.background == "repaint":
         return scan.pixels
-    return without(models.segmenter, scan, kept, [g.box for g in request.groundings])
+    return emptied(models.segmenter, scan, kept, [g.box for g in request.groundings])
 
 
 def _paste(

@@ -22,7 +22,7 @@ SEAM = 0.015
 RADIUS, SIDE = 5, 256
 
 
-def without(
+def emptied(
     segmenter: Segmenter, scan: Scan, kept: Sequence[Annotation], places: Sequence[Box]
 ) -> np.ndarray:
     """The scan less its annotated items, but for those that are kept, where others are to lie.
@@ -48,8 +48,9 @@ def without(
         if not known.iscrowd
         and any(boxes.area(boxes.intersection(known.box, place)) for place in places)
     ]
-    masks = _masks(segmenter, scan, [*replaced, *crossing])
-    wide = [_hidden(a.box, m) for a, m in zip([*replaced, *crossing], masks, strict=True)]
+    items = [*replaced, *crossing]
+    masks = _masks(segmenter, scan, items)
+    wide = [_hidden(item.box, mask) for item, mask in zip(items, masks, strict=True)]
     # what is kept is no background either
     foreground = np.any(wide, axis=0)
     hidden = np.any(wide[: len(replaced)], axis=0)

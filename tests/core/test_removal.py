@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from xsyn_core.compositing import FEATHER
-from xsyn_core.removal import without
+from xsyn_core.removal import emptied
 from xsyn_core.scan import Annotation, make_scan
 
 
@@ -22,15 +22,14 @@ def disc(shape, x, y, radius):
     return (rows - y) ** 2 + (columns - x) ** 2 <= radius**2
 
 
-def around(mask, margin=0):
+def around(mask):
     ys, xs = np.nonzero(mask)
-    return tuple(
-        float(v)
-        for v in (
-            *(xs.min() - margin, ys.min() - margin),
-            *(xs.max() + 1 + margin, ys.max() + 1 + margin),
-        )
-    )
+    return tuple(float(v) for v in (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1))
+
+
+def holding(pixels, *items):
+    """A scan with items annotated by their masks."""
+    return make_scan(pixels, "a.png", tuple(Annotation("Gun", around(m), m) for m in items))
 
 
 def segmenting(mask):
@@ -54,7 +53,7 @@ def test_a_smooth_background_comes_back(known, scale):
     box = around(item)
     segmenter = segmenting(item)
     scan = make_scan(shown, "a.png", (Annotation("Gun", box, item if known else None),))
-    found = without(segmenter, scan, (), [box])
+    found = emptied(segmenter, scan, (), [box])
     off = np.abs(found[item].astype(int) - pixels[item])
     assert off.max() <= 8 and off.mean() <= 2
     assert segmenter.asked == ([] if known else [box])
@@ -66,12 +65,10 @@ def test_nothing_changes_outside_its_places():
     items = [disc(pixels.shape, 50, 80, 24), disc(pixels.shape, 140, 60, 20)]
     for item in items:
         pixels[item] //= 3
-    scan = make_scan(
-        pixels, "a.png", tuple(Annotation("Gun", around(item), item) for item in items)
-    )
+    scan = holding(pixels, *items)
     # the second item is not to be replaced; the first one's place ends in its middle
     place = (20.0, 50.0, 50.0, 110.0)
-    found = without(segmenting(None), scan, scan.annotations[1:], [place])
+    found = emptied(segmenting(None), scan, scan.annotations[1:], [place])
     far = np.ones(scan.size, bool)
     reach = int(FEATHER)
     far[50 - reach : 110 + reach, 20 - reach : 50 + reach] = False
@@ -87,8 +84,8 @@ def test_what_is_brighter_than_its_surroundings_stays():
     hole, ring = disc(pixels.shape, 60, 60, 12), disc(pixels.shape, 60, 60, 20)
     pixels[ring] = 60
     pixels[hole] = 220
-    scan = make_scan(pixels, "a.png", (Annotation("Gun", around(ring), ring),))
-    found = without(segmenting(None), scan, (), [around(ring)])
+    scan = holding(pixels, ring)
+    found = emptied(segmenting(None), scan, (), [around(ring)])
     assert (found[disc(pixels.shape, 60, 60, 10)] == 220).all()
     assert (np.abs(found[ring & ~disc(pixels.shape, 60, 60, 15)].astype(int) - 150) <= 4).all()
 
@@ -99,8 +96,8 @@ def test_a_bright_seam_around_an_item_goes_with_it():
     seam, item = disc(pixels.shape, 80, 80, 36), disc(pixels.shape, 80, 80, 34)
     pixels[seam] = 240
     pixels[item] = 60
-    scan = make_scan(pixels, "a.png", (Annotation("Gun", around(item), item),))
-    found = without(segmenting(None), scan, (), [around(seam)])
+    scan = holding(pixels, item)
+    found = emptied(segmenting(None), scan, (), [around(seam)])
     assert (found == 180).all()
 
 
@@ -110,11 +107,11 @@ def test_a_kept_item_that_crosses_stays():
     item[70:90, 40:120] = kept[40:120, 70:90] = True
     for bar in (item, kept):
         pixels[bar] //= 2
-    known = tuple(Annotation("Gun", around(bar), bar) for bar in (item, kept))
-    scan = make_scan(pixels, "a.png", known)
-    found = without(segmenting(None), scan, known[1:], [known[0].box])
+    scan = holding(pixels, item, kept)
+    known = scan.annotations
+    found = emptied(segmenting(None), scan, known[1:], [around(item)])
     assert (found[item & ~kept] == 200).all() and (found[kept] == pixels[kept]).all()
-    assert without(segmenting(None), scan, known, [known[0].box]) is scan.pixels
+    assert emptied(segmenting(None), scan, known, [around(item)]) is scan.pixels
 
 
 def test_two_items_side_by_side_are_not_carried_into_each_other():
@@ -122,10 +119,8 @@ def test_two_items_side_by_side_are_not_carried_into_each_other():
     items = [disc(pixels.shape, 70, 60, 28), disc(pixels.shape, 130, 60, 28)]
     for item in items:
         pixels[item] = 40
-    scan = make_scan(
-        pixels, "a.png", tuple(Annotation("Gun", around(item), item) for item in items)
-    )
-    found = without(segmenting(None), scan, (), [a.box for a in scan.annotations])
+    scan = holding(pixels, *items)
+    found = emptied(segmenting(None), scan, (), [a.box for a in scan.annotations])
     assert (found == 200).all()
 
 
@@ -134,7 +129,7 @@ def test_a_box_in_which_nothing_is_found_is_taken_for_the_item():
     pixels[40:80, 30:90] = 50
     box = (30.0, 40.0, 90.0, 80.0)
     scan = make_scan(pixels, "a.png", (Annotation("Gun", box),))
-    found = without(segmenting(np.zeros(scan.size, bool)), scan, (), [box])
+    found = emptied(segmenting(np.zeros(scan.size, bool)), scan, (), [box])
     assert (found == 200).all()
 
 
@@ -142,4 +137,4 @@ def test_an_item_that_fills_the_scan_stays():
     pixels = np.full((64, 64, 3), 90, np.uint8)
     scan = make_scan(pixels, "a.png", (Annotation("Gun", (0.0, 0.0, 64.0, 64.0)),))
     segmenter = segmenting(np.ones(scan.size, bool))
-    assert (without(segmenter, scan, (), [scan.annotations[0].box]) == 90).all()
+    assert (emptied(segmenter, scan, (), [scan.annotations[0].box]) == 90).all()

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from xsyn_core import boxes
+from xsyn_core import boxes, synthesis
 from xsyn_core.compositing import FEATHER
+from xsyn_core.concealment import place
 from xsyn_core.errors import XsynError
 from xsyn_core.sample import Grounding, Request
 from xsyn_core.scan import Annotation, make_scan
@@ -148,6 +149,23 @@ def test_several_items_in_several_windows(synthesizer, drawn_scan):
     changed = (sample.clear != drawn_scan.pixels).any(-1)
     allowed = region(drawn_scan.size, [g.box for g in request.groundings], FEATHER)
     assert changed[185:195, 35:45].any() and not (changed & ~allowed).any()
+
+
+def test_each_window_is_told_what_others_occlude(synthesizer, drawn_scan, monkeypatch):
+    told, placed = [], []
+
+    def spy(*arguments):
+        told.append(list(arguments[-1]))
+        placed.append(place(*arguments))
+        return placed[-1]
+
+    monkeypatch.setattr(synthesis, "place", spy)
+    near = Grounding("Bullet", (160.0, 110.0, 190.0, 150.0))
+    synthesizer.synthesize(drawn_scan, replace(FAST, groundings=(GUN, near)))
+    assert len(told) >= 2 and told[0] == []
+    for k in range(1, len(told)):
+        assert told[k] == told[k - 1] + placed[k - 1].areas(drawn_scan.size)
+    assert len(told[-1]) > 0
 
 
 def test_modifying_replaces_the_annotation(synthesizer, drawn_scan):
