@@ -13,13 +13,16 @@ from xsyn_core.scan import Annotation, Scan
 from xsyn_core.segmentation import Segmenter
 
 # Shares of a box's longer side: masks are widened by the first, for edges of items are soft; what
-# lies around a place is looked at as far as the second.
-MARGIN, AROUND = 0.05, 0.5
-# The share of the longer side of what is looked at within which brightness is but a seam's.
-SEAM = 0.015
+# lies around a place is looked at as far as the second; within the third brightness is a seam's.
+MARGIN, AROUND, SEAM = 0.05, 1.0, 0.03
 # What lies around is carried in from so many pixels, of no more than the second a side: it is
-# smooth there.
-RADIUS, SIDE = 5, 256
+# smooth there. What a blur of so many of these pixels takes away is grain.
+RADIUS, SIDE, BLUR = 5, 384, 2.0
+# Grain is looked for at so many places along either axis, and compared at so many pixels.
+TRIED, COMPARED = 40, 400
+# Two backgrounds that differ by so many grey levels have nothing in common, and of grain so many
+# times as strong as usual one edge is as bad as another.
+UNLIKE, ROUGH = 40.0, 3.0
 
 
 def emptied(
@@ -29,8 +32,8 @@ def emptied(
 
     Nobody knows what an item hides. What lies around it is carried in over its mask (Bertalmio,
     Bertozzi and Sapiro, "Navier-Stokes, Fluid Dynamics, and Image and Video Inpainting", CVPR
-    2001); but what is brighter in every colour stays, for taking an item away makes nothing darker,
-    and so do items that are kept, though they cross it.
+    2001), with the grain of a like place nearby; but what is brighter in every colour stays, for
+    taking an item away makes nothing darker, and so do items that are kept, though they cross it.
 
     Args:
         kept: annotations of the scan. Items without a mask are segmented by their boxes.
@@ -60,7 +63,8 @@ def emptied(
     for place in places:
         inside = _around(place, FEATHER, scan.size)
         x1, y1, x2, y2 = _around(place, FEATHER + AROUND * _longer(place), scan.size)
-        filled = _filled(*(of[y1:y2, x1:x2] for of in (image, hidden, foreground)))
+        near = [of[y1:y2, x1:x2] for of in (image, hidden, foreground)]
+        filled = _filled(near[0], near[1], near[2], SEAM * _longer(place))
         patch = filled[inside[1] - y1 : inside[3] - y1, inside[0] - x1 : inside[2] - x1]
         composite(image, patch, inside, weight([place], inside))
     return image
@@ -106,21 +110,77 @@ def _within(mask: np.ndarray, reach: float) -> np.ndarray:
     return mask | ((away <= reach) & mask.any())
 
 
-def _filled(pixels: np.ndarray, hidden: np.ndarray, foreground: np.ndarray) -> np.ndarray:
+def _filled(
+    pixels: np.ndarray, hidden: np.ndarray, foreground: np.ndarray, seam: float
+) -> np.ndarray:
     """Pixels uint8 (h, w, 3) with what lies around carried in where they are hidden, bool (h, w):
     float32 (h, w, 3). Nothing is carried from what is foreground, bool (h, w); pixels stay as they
-    are if all are."""
+    are if all are. Seams are no wider than `seam` pixels on either side."""
     known = pixels.astype(np.float32)
     if foreground.all():
         return known
     h, w = hidden.shape
     scale = min(1.0, SIDE / max(h, w))
     size = max(1, round(h * scale)), max(1, round(w * scale))
-    coarse = (resample(foreground.astype(np.float32), size) > 0).astype(np.uint8)
-    small = np.rint(resample(known, size)).astype(np.uint8)
-    carried = cv2.inpaint(small, coarse, RADIUS, cv2.INPAINT_NS)
-    carried = np.clip(resample(carried.astype(np.float32), (h, w)), 0, 255)
+    coarse = resample(foreground.astype(np.float32), size) > 0
+    small = resample(known, size)
+    eight_bit = np.rint(small).astype(np.uint8)
+    inside = cv2.inpaint(eight_bit, coarse.astype(np.uint8), RADIUS, cv2.INPAINT_NS)
+    inside = inside.astype(np.float32)
+    carried = np.clip(resample(inside, (h, w)), 0, 255)
     # but for the bright seams that scanners draw along edges
-    bright, seam = hidden & (known >= carried).all(-1), SEAM * max(h, w)
+    bright = hidden & (known >= carried).all(-1)
     covered = hidden & ~_within(~_within(~bright, seam), seam)
-    return np.where(covered[..., None], carried, known)
+    carried[covered] += _grain(known, covered, small, inside, ~coarse)
+    return np.where(covered[..., None], np.clip(carried, 0, 255), known)
+
+
+def _grain(
+    known: np.ndarray,
+    covered: np.ndarray,
+    small: np.ndarray,
+    inside: np.ndarray,
+    background: np.ndarray,
+) -> np.ndarray:
+    """The grain that a smooth background lacks where it covers n pixels: (n, 3).
+
+    It is taken from one place nearby, where the background is likest and has least edges.
+
+    Args:
+        known: float32 (h, w, 3), the pixels.
+        covered: bool (h, w).
+        small, inside: float32 (s, t, 3), the pixels and the smooth background, scaled down.
+        background: bool (s, t), where `small` shows it.
+    """
+    base = cv2.GaussianBlur(small, (0, 0), BLUR)
+    # edges of items reach as far as both blurs
+    usable = ~_within(~background, 4 * BLUR)
+    places = np.argwhere(covered)
+    if not (usable.any() and len(places)):
+        return np.zeros((len(places), 3), np.float32)
+    fine = known - resample(base, covered.shape)
+    power = cv2.GaussianBlur(resample((fine**2).mean(-1), usable.shape), (0, 0), 2 * BLUR)
+    strength = np.sqrt(np.maximum(power, 1e-6))
+    rough = strength / np.median(strength[usable])
+    scale = np.divide(usable.shape, covered.shape)
+    cells = (places * scale).astype(int)
+    some = cells[np.linspace(0, len(cells) - 1, min(len(cells), COMPARED)).astype(int)]
+    steps = [
+        np.unique(np.linspace(-first, length - 1 - last, TRIED).astype(int))
+        for first, last, length in zip(cells.min(0), cells.max(0), usable.shape, strict=True)
+    ]
+    moves = np.stack(np.meshgrid(*steps, indexing="ij"), -1).reshape(-1, 1, 2)
+    tried = _index(some + moves)
+    unlike = np.abs(base[tried] - inside[_index(some)]).mean(-1) / UNLIKE
+    cost = np.minimum(unlike, 1) + np.clip(rough[tried], 1, ROUGH)
+    best = moves[np.where(usable[tried], cost, 1 + ROUGH).mean(1).argmin()]
+    there = np.clip(places + np.rint(best / scale).astype(int), 0, np.subtract(covered.shape, 1))
+    source = _index(cells + best)
+    # air has none, and what is left of edges is as faint as grain
+    air = np.clip((255 - inside[_index(cells)]) / np.maximum(255 - base[source], 1), 0, 1)
+    return fine[_index(there)] * air * (usable[source] / np.maximum(rough[source], 1))[:, None]
+
+
+def _index(places: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Rows and columns (..., 2) as NumPy indexes with them."""
+    return places[..., 0], places[..., 1]

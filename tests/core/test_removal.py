@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -76,6 +77,50 @@ def test_nothing_changes_outside_its_places():
     inside = np.zeros(scan.size, bool)
     inside[50:110, 20:50] = True
     assert found[inside & items[0]].mean() > pixels[inside & items[0]].mean() + 60
+
+
+def detail(pixels):
+    """What is finer than two pixels, (height, width)."""
+    grey = pixels.astype(np.float32).mean(-1)
+    return grey - cv2.GaussianBlur(grey, (0, 0), 2)
+
+
+@pytest.mark.parametrize("scale", [1, 4])
+def test_grain_goes_on_where_an_item_was(scale):
+    rng = np.random.default_rng(0)
+    pixels = slope(160 * scale, 240 * scale).astype(np.float32)
+    pixels = np.clip(pixels + rng.normal(0, 8, pixels.shape[:2])[..., None], 0, 255)
+    item = disc(pixels.shape, 70 * scale, 80 * scale, 16 * scale)
+    shown = pixels.astype(np.uint8)
+    shown[item] //= 3
+    found = emptied(segmenting(None), holding(shown, item), (), [around(item)])
+    inside = disc(pixels.shape, 70 * scale, 80 * scale, 13 * scale)
+    assert 0.75 < detail(found)[inside].std() / detail(pixels)[inside].std() < 1.25
+    # it is no copy of what the item hid, but of grain elsewhere, and as bright on average
+    assert abs(np.corrcoef(detail(found)[inside], detail(pixels)[inside])[0, 1]) < 0.3
+    assert abs(found[inside].mean() - pixels[inside].mean()) < 3
+
+
+def test_edges_nearby_are_not_taken_for_grain():
+    # wherever one looks, some line crosses
+    pixels = np.full((200, 300, 3), 200, np.uint8)
+    pixels[:, 30::60] = 90
+    item = disc(pixels.shape, 150, 100, 32)
+    pixels[disc(pixels.shape, 150, 100, 44)] = 200
+    pixels[item] = 40
+    found = emptied(segmenting(None), holding(pixels, item), (), [around(item)])
+    assert np.abs(found[item].astype(int) - 200).max() <= 4
+
+
+def test_air_has_no_grain():
+    # an item in the only air there is
+    rng = np.random.default_rng(0)
+    pixels = rng.normal(150, 12, (160, 240, 1)).clip(0, 255).astype(np.uint8).repeat(3, 2)
+    pixels[disc(pixels.shape, 60, 60, 28)] = 255
+    item = disc(pixels.shape, 60, 60, 16)
+    pixels[item] = 40
+    found = emptied(segmenting(None), holding(pixels, item), (), [around(item)])
+    assert (found[item] == 255).all()
 
 
 def test_what_is_brighter_than_its_surroundings_stays():
