@@ -22,7 +22,7 @@ from xsyn_core.inpainting import Step
 from xsyn_core.training import architectures, denoiser, denoiser_batches, denoiser_data, objective
 from xsyn_core.training.architectures import FINISHING
 from xsyn_core.training.data import NAMES, SIDE, Shard
-from xsyn_core.weights import load_models
+from xsyn_core.weights import ASSETS, load_models
 
 
 def train(rendered, folder, steps, **options):
@@ -233,17 +233,29 @@ def test_the_model_is_written_with_the_attitudes_that_it_saw(trained, tiny_files
     assert {name: set(some) for name, some in model.attitudes.known.items()} == seen
 
 
-def test_cartridges_that_lie_about_are_not_asked_for():
-    told = ["01 e", "13 nne", "22 s mirrored", "53 w", "45 e", "12 sw", "51 n"]
-    rows = len(told)
+def test_kinds_that_come_out_badly_are_not_asked_for():
+    told = {
+        "Bullet": ["01 e", "13 nne", "22 s mirrored", "53 w", "45 e", "12 sw", "51 n"],
+        "Scissors": ["020 e", "021 e", "210 s", "220 s", "231 w", "300 n", "521 n"],
+        "Wrench": ["1 e", "5 n"],
+    }
+    pairs = [(name, some) for name, all_of_it in told.items() for some in all_of_it]
     cached = SimpleNamespace(
-        boxes=np.tile(np.float32([0.2, 0.3, 0.6, 0.5]), (rows + 2, 1, 1)),
-        categories=np.array([[NAMES.index("Bullet")]] * rows + [[NAMES.index("Wrench")]] * 2),
-        attitudes=np.array([[t] for t in [*told, "1 e", "3 n"]]),
+        boxes=np.tile(np.float32([0.2, 0.3, 0.6, 0.5]), (len(pairs), 1, 1)),
+        categories=np.array([[NAMES.index(name)] for name, _ in pairs]),
+        attitudes=np.array([[some] for _, some in pairs]),
     )
     known = denoiser.listed(cached, 0).known
     assert set(known["Bullet"]) == {("01 e", 2.0), ("22 s mirrored", 2.0), ("45 e", 2.0)}
-    assert set(known["Wrench"]) == {("1 e", 2.0), ("3 n", 2.0)}
+    assert {t for t, _ in known["Scissors"]} == {"020 e", "210 s", "300 n"}
+    assert set(known["Wrench"]) == {("1 e", 2.0), ("5 n", 2.0)}
+
+
+def test_the_embedded_model_is_asked_for_every_category_and_for_no_bad_kind():
+    known = Attitudes.open(ASSETS / "diffusion" / "tokenizer").known
+    assert set(known) == set(NAMES) and min(map(len, known.values())) >= 100
+    for name, kinds in denoiser.MUDDLED.items():
+        assert not [told for told, _ in known[name] if told.startswith(kinds)]
 
 
 def test_the_tokenizer_is_written_as_it_was_built(trained, tiny_files):
