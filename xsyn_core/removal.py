@@ -152,12 +152,12 @@ def _grain(
         small, inside: float32 (s, t, 3), the pixels and the smooth background, scaled down.
         background: bool (s, t), where `small` shows it.
     """
-    base = cv2.GaussianBlur(small, (0, 0), BLUR)
     # edges of items reach as far as both blurs
     usable = ~_within(~background, 4 * BLUR)
     places = np.argwhere(covered)
     if not (usable.any() and len(places)):
         return np.zeros((len(places), 3), np.float32)
+    base = cv2.GaussianBlur(small, (0, 0), BLUR)
     fine = known - resample(base, covered.shape)
     power = cv2.GaussianBlur(resample((fine**2).mean(-1), usable.shape), (0, 0), 2 * BLUR)
     strength = np.sqrt(np.maximum(power, 1e-6))
