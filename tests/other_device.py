@@ -10,8 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 NAME = "other"
-# These may take tensors of both: copies, and indices that lie on the CPU.
-ACROSS = {"aten::_to_copy", "aten::copy_", "aten::index.Tensor", "aten::_index_put_impl_"}
+# These take tensors of both.
+COPIES = {"aten::_to_copy", "aten::copy_"}
 
 
 class OtherTensor(torch.Tensor):
@@ -43,12 +43,12 @@ def _run(function, args, kwargs):
     tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
     there = [t for t in tensors if _is_other(t)]
     name = function._schema.name
-    if there and name not in ACROSS and any(t.dim() and not _is_other(t) for t in tensors):
+    if there and name not in COPIES and any(t.dim() and not _is_other(t) for t in tensors):
         raise RuntimeError(f"{name}: tensors of two devices")
     device = kwargs.get("device")
     if device is None:
-        # what is copied into, or indexed, decides
-        stays = _is_other(args[0]) if name in ACROSS else bool(there)
+        # what is copied into decides
+        stays = _is_other(args[0]) if name in COPIES else bool(there)
     else:
         stays = torch.device(device).type == NAME
         kwargs = {**kwargs, "device": torch.device("cpu")}
