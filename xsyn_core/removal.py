@@ -63,8 +63,8 @@ def emptied(
     for place in places:
         inside = _around(place, FEATHER, scan.size)
         x1, y1, x2, y2 = _around(place, FEATHER + AROUND * _longer(place), scan.size)
-        near = [of[y1:y2, x1:x2] for of in (image, hidden, foreground)]
-        filled = _filled(near[0], near[1], near[2], SEAM * _longer(place))
+        near = np.s_[y1:y2, x1:x2]
+        filled = _filled(image[near], hidden[near], foreground[near], SEAM * _longer(place))
         patch = filled[inside[1] - y1 : inside[3] - y1, inside[0] - x1 : inside[2] - x1]
         composite(image, patch, inside, weight([place], inside))
     return image
@@ -164,6 +164,20 @@ def _grain(
     rough = strength / np.median(strength[usable])
     scale = np.divide(usable.shape, covered.shape)
     cells = (places * scale).astype(int)
+    move = _likest(cells, inside, base, rough, usable)
+    there = np.clip(places + np.rint(move / scale).astype(int), 0, np.subtract(covered.shape, 1))
+    source = _index(cells + move)
+    # air has none, and what is left of edges is as faint as grain
+    air = np.clip((255 - inside[_index(cells)]) / np.maximum(255 - base[source], 1), 0, 1)
+    return fine[_index(there)] * air * (usable[source] / np.maximum(rough[source], 1))[:, None]
+
+
+def _likest(
+    cells: np.ndarray, inside: np.ndarray, base: np.ndarray, rough: np.ndarray, usable: np.ndarray
+) -> np.ndarray:
+    """Rows and columns (1, 2) by which cells, rows and columns (n, 2), move to where the blurred
+    picture `base` (s, t, 3) is likest to what is `inside` them (s, t, 3), and least rough, (s, t),
+    and is usable, bool (s, t)."""
     some = cells[np.linspace(0, len(cells) - 1, min(len(cells), COMPARED)).astype(int)]
     steps = [
         np.unique(np.linspace(-first, length - 1 - last, TRIED).astype(int))
@@ -173,12 +187,7 @@ def _grain(
     tried = _index(some + moves)
     unlike = np.abs(base[tried] - inside[_index(some)]).mean(-1) / UNLIKE
     cost = np.minimum(unlike, 1) + np.clip(rough[tried], 1, ROUGH)
-    best = moves[np.where(usable[tried], cost, 1 + ROUGH).mean(1).argmin()]
-    there = np.clip(places + np.rint(best / scale).astype(int), 0, np.subtract(covered.shape, 1))
-    source = _index(cells + best)
-    # air has none, and what is left of edges is as faint as grain
-    air = np.clip((255 - inside[_index(cells)]) / np.maximum(255 - base[source], 1), 0, 1)
-    return fine[_index(there)] * air * (usable[source] / np.maximum(rough[source], 1))[:, None]
+    return moves[np.where(usable[tried], cost, 1 + ROUGH).mean(1).argmin()]
 
 
 def _index(places: np.ndarray) -> tuple[np.ndarray, ...]:
