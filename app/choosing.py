@@ -12,6 +12,7 @@ from app.engine import EMBEDDED, FIXED, Choice
 from app.guard import IDLE, canvas, guarded
 from app.scene import scene
 from app.studio import Studio
+from xsyn_core.categories import CATALOGS, PIDRAY
 from xsyn_core.errors import XsynError
 
 FIELDS = (
@@ -38,27 +39,29 @@ class Choosing:
         return canvas(dialog=sheet(engine.choice, engine.fixed), models=engine.report())
 
     @guarded
-    def exchange(self, key: str, event: gr.EventData) -> Iterator[Any]:
-        """Use the models that the dialog names; where they cannot be loaded it says why."""
+    def exchange(self, key: str, event: gr.EventData) -> Iterator[tuple[Any, Any]]:
+        """Use the models that the dialog names; where they cannot be loaded it says why. What they
+        were fine-tuned to paint can be asked for then: (canvas, catalogue)."""
         engine = self.studio.engine
         try:
             session = self.studio.sessions.get(key)
             named = [incoming.source(getattr(event, name), title) for name, title, _ in FIELDS]
         except XsynError:
-            yield canvas(dialog=IDLE)
+            yield canvas(dialog=IDLE), gr.skip()
             raise
         choice = Choice(*named)
-        yield canvas(models={"state": "loading", "text": "Loading models"})
+        yield canvas(models={"state": "loading", "text": "Loading models"}), gr.skip()
         try:
             engine.exchange(choice)
         except XsynError as error:
             again = sheet(choice, engine.fixed, str(error))
-            yield canvas(dialog=again, models=engine.report())
+            yield canvas(dialog=again, models=engine.report()), gr.skip()
             return
-        update = {"dialog": IDLE, "models": engine.report()}
-        if session.scan is not None:
-            update["scene"] = scene(session, "Looking for idle regions …")
-        yield canvas(**update)
+        if engine.catalog is not None or session.catalog.key not in CATALOGS:
+            session.catalog = engine.catalog or PIDRAY
+        finding = None if session.scan is None else "Looking for idle regions …"
+        shown = canvas(dialog=IDLE, models=engine.report(), scene=scene(session, finding))
+        yield shown, self.studio.offer(session)
 
 
 def sheet(choice: Choice, fixed: bool, problem: str = "") -> dict[str, str]:

@@ -95,7 +95,9 @@ class Deciding:
             live=IDLE,
             records=self.studio.records.listing(),
         )
-        return [shown, *(getattr(asked, name) for name in SETTINGS)]
+        settings = {name: getattr(asked, name) for name in SETTINGS}
+        settings["catalog"] = self.studio.offer(session)
+        return [shown, *settings.values()]
 
     @guarded
     def export(self, key: str) -> Iterator[Any]:

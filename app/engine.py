@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from app.computing import ComputingThread
+from xsyn_core import catalogs
+from xsyn_core.categories import Catalog
 from xsyn_core.errors import XsynError
 
 if TYPE_CHECKING:  # the page is up before torch is imported
@@ -121,6 +123,16 @@ class Engine:
         if not self._done.is_set():
             return "loading"
         return "ready" if self._synthesizer is not None else "failed"
+
+    @property
+    def catalog(self) -> Catalog | None:
+        """What the models were fine-tuned to paint, if they say so."""
+        if self._synthesizer is not None:
+            return self._synthesizer.catalog
+        try:
+            return catalogs.of_model(self.choice.diffusion)
+        except XsynError:  # loading the models tells it
+            return None
 
     def report(self) -> dict[str, str]:
         """State, the state in a few words, and why loading failed, for the top bar."""

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from app.session import Session, address
-from xsyn_core.categories import catalog
 from xsyn_core.curation.coco import ExportReport, export
 from xsyn_core.curation.workspace import Workspace
 
@@ -23,9 +22,9 @@ class Exports:
         Raises:
             XsynError: nothing is accepted, or the folder cannot be written.
         """
-        out = self.workspace.path / "exports" / session.catalog
+        out = self.workspace.path / "exports" / session.catalog.key
         report = export(self.workspace, out, session.catalog)
-        name = f"xsyn-{session.catalog}.zip"
+        name = f"xsyn-{session.catalog.key}.zip"
         session.files += 1
         packed = session.folder / f"{session.files}-{name}"
         pack(out, packed)
@@ -50,7 +49,7 @@ def sheet(report: ExportReport, session: Session, packed: Path, name: str) -> st
     tiles = "".join(f"<div><b>{count}</b>{what}</div>" for count, what in numbers)
     notes = "".join(f'<p class="flag">{html.escape(note)}</p>' for note in report.notes)
     size = packed.stat().st_size / 1e6
-    title = html.escape(catalog(session.catalog).title)
+    title = html.escape(session.catalog.title)
     return (
         f'<header><h2>{title} dataset exported</h2><button class="xs-x" data-do="close" '
         f'aria-label="Close">&times;</button></header><div class="tiles">{tiles}</div>{notes}'

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from app.engine import EMBEDDED
 from xsyn_core.boxes import validated
-from xsyn_core.categories import catalog
+from xsyn_core.categories import Catalog
 from xsyn_core.errors import XsynError
 from xsyn_core.sample import (
     Background,
@@ -30,12 +30,13 @@ MAX_PATH = 1000
 REVIEW = ("points", "divisions", "occlude", "alpha", "occlusion")
 
 
-def groundings(value: Any, scan: Scan, scan_id: str, catalog_key: str) -> tuple[Grounding, ...]:
+def groundings(value: Any, scan: Scan, scan_id: str, names: Catalog) -> tuple[Grounding, ...]:
     """The boxes of the canvas as G.
 
     Args:
         value: what the canvas sent, {"scan": id, "boxes": [{"box": [4], "category": name}]}.
         scan_id: the id the session gave the open scan; boxes of another scan are refused.
+        names: the catalogue whose categories can be asked for.
 
     Raises:
         XsynError: no boxes, too many, boxes of another scan, a box or category that is not one.
@@ -47,7 +48,6 @@ def groundings(value: Any, scan: Scan, scan_id: str, catalog_key: str) -> tuple[
         raise XsynError("These boxes belong to another scan. Draw them again on this one.")
     if len(items) > MAX_BOXES:
         raise XsynError(f"At most {MAX_BOXES} boxes can be painted at once; delete some.")
-    names = catalog(catalog_key)
     out = []
     for number, item in enumerate(items, 1):
         if not isinstance(item, Mapping) or not isinstance(item.get("category"), str):
@@ -109,6 +109,17 @@ def choice(value: Any, allowed: tuple[str, ...], what: str) -> Any:
     return value
 
 
+def catalog(value: Any, offered: Mapping[str, Catalog]) -> Catalog:
+    """One of the catalogues that the page offers, by key.
+
+    Raises:
+        XsynError: another value.
+    """
+    if value not in offered:
+        raise XsynError("There is no such catalogue any more. Reload the page.")
+    return offered[value]
+
+
 def source(value: Any, what: str) -> str:
     """Where weights come from: a name, a path or a hub id; nothing is the embedded ones.
 
@@ -127,6 +138,7 @@ def request(
     settings: Mapping[str, Any],
     occluder: int,
     placement: int,
+    offered: Mapping[str, Catalog],
 ) -> Request:
     """A checked `Request`.
 
@@ -134,15 +146,16 @@ def request(
         scan, scan_id: the open scan and the id that the session gave it.
         boxes: the canvas's value, see `groundings`.
         settings: the values of the page's controls, by the names of `Request`'s fields.
+        offered: catalogues by key.
 
     Raises:
         XsynError: a box, category or setting that is not one.
     """
-    key = catalog(str(settings["catalog"])).key
+    names = catalog(settings["catalog"], offered)
     return Request(
-        groundings=groundings(boxes, scan, scan_id, key),
+        groundings=groundings(boxes, scan, scan_id, names),
         variant=choice(settings["variant"], get_args(Variant), "The variant"),
-        catalog=key,
+        catalog=names,
         seed=whole(settings["seed"], 0, MAX_SEED, "The seed"),
         steps=whole(settings["steps"], 1, 1000, "Steps"),
         guidance=number(settings["guidance"], 0, 30, "Guidance"),

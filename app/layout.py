@@ -176,10 +176,10 @@ def _wire(
     def regions_after(event: gr.events.Dependency) -> None:
         event.success(placing.find_regions, key, canvas, **AGAIN, **GPU)
 
-    page.load(placing.load, None, [key, canvas], **QUIET)
+    page.load(placing.load, None, [key, canvas, c["catalog"]], **QUIET)
     timer.tick(choosing.tick, None, [canvas, timer], **QUIET)
     canvas.choose(choosing.choose, None, canvas, **FAST)
-    regions_after(canvas.exchange(choosing.exchange, key, canvas, **GPU))
+    regions_after(canvas.exchange(choosing.exchange, key, [canvas, c["catalog"]], **GPU))
 
     regions_after(canvas.open(placing.open_upload, [key, c["variant"]], canvas, **FAST))
     regions_after(canvas.shelf(placing.open_shelf, [key, c["variant"]], canvas, **FAST))

@@ -55,6 +55,7 @@ class Painter:
             dict(zip(SETTINGS, settings, strict=True)),
             session.occluder,
             session.placement,
+            session.offered,
         )
 
     @guarded

@@ -15,7 +15,7 @@ from app.guard import IDLE, canvas, guarded, placed, shown
 from app.scene import annotation, regions, scene
 from app.session import Session, Upload, address, served_folder
 from app.studio import Studio
-from xsyn_core.categories import CATALOGS, catalog
+from xsyn_core.categories import PIDRAY
 from xsyn_core.curation.readers import read_annotations
 from xsyn_core.errors import XsynError
 from xsyn_core.grounding import modification
@@ -30,17 +30,19 @@ class Placing:
         self._thumbs = tempfile.TemporaryDirectory(prefix="examples-", dir=served_folder())
 
     @guarded
-    def load(self) -> tuple[str, Any]:
-        """A browser opened the page: (session id, canvas)."""
+    def load(self) -> tuple[str, Any, Any]:
+        """A browser opened the page: (session id, canvas, catalogue)."""
         self.studio.engine.start()
         key = self.studio.sessions.new()
         session = self.studio.sessions.get(key)
-        return key, canvas(
+        session.catalog = self.studio.engine.catalog or PIDRAY
+        shown = canvas(
             scene=scene(session),
             shelf=self.shelf(session),
             records=self.studio.records.listing(),
             models=self.studio.engine.report(),
         )
+        return key, shown, self.studio.offer(session)
 
     def shelf(self, session: Session) -> list[dict[str, str]]:
         """What this browser sent, then the example scans, with thumbnails."""
@@ -144,7 +146,7 @@ class Placing:
     def change_catalog(self, key: str, name: str) -> Any:
         """Another catalogue; the canvas replaces categories that it lacks by ones that fit."""
         session = self.studio.sessions.get(key)
-        session.catalog = catalog(name).key
+        session.catalog = incoming.catalog(name, session.offered)
         return canvas(scene=scene(session, self._finding() if session.scan else None))
 
     @guarded
@@ -163,7 +165,7 @@ class Placing:
             gr.Info("This scan has no annotations. Load a file that lists them.", title="")
             return []
         try:
-            found = modification(scan, CATALOGS[session.catalog])
+            found = modification(scan, session.catalog)
         except XsynError as error:  # the scan opens all the same
             gr.Warning(shown(str(error)), title="")
             return []

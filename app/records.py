@@ -8,6 +8,7 @@ from typing import Any
 
 from app import drawing
 from app.session import address, served_folder
+from xsyn_core.categories import Catalog
 from xsyn_core.curation.workspace import Decision, Record, Undone, Workspace
 from xsyn_core.errors import XsynError
 from xsyn_core.sample import Sample
@@ -62,6 +63,14 @@ class Records:
             found = self.workspace.records(decision)[-SHOWN:]
             items += [self._item(record) for record in reversed(found)]
         return {"counts": self.workspace.counts(), "items": items}
+
+    def catalogs(self) -> tuple[Catalog, ...]:
+        """Those of the accepted samples; none where they cannot be read."""
+        try:
+            return self.workspace.catalogs()
+        except XsynError as error:
+            log.warning("The catalogues of accepted samples are not offered: %s", error)
+            return ()
 
     def _item(self, record: Record) -> dict[str, Any]:
         names = ", ".join(name.replace("_", " ") for name in record.categories)

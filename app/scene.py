@@ -9,7 +9,6 @@ import numpy as np
 from app import drawing
 from app.session import Session
 from xsyn_core.boxes import Box, iou, of_mask
-from xsyn_core.categories import catalog
 from xsyn_core.sample import Grounding, PaintedObject, Sample
 from xsyn_core.scan import Annotation
 
@@ -21,7 +20,7 @@ def scene(session: Session, finding: str | None = None) -> dict[str, Any]:
     """Everything the canvas needs for one session; `finding` says that regions are searched."""
     number = next(session.numbers)  # first, so that a later scene knows all that this one does
     scan = session.scan
-    names = catalog(session.catalog)
+    names = session.catalog
     return {
         "number": number,
         "catalog": {

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from gradio.utils import get_upload_folder
 
+from xsyn_core.categories import CATALOGS, PIDRAY, Catalog
 from xsyn_core.errors import XsynError
 from xsyn_core.sample import Sample
 from xsyn_core.scan import Scan
@@ -61,6 +62,7 @@ class Session:
     """One operator's work: open scan, its regions, the painting under review, decisions.
 
     Attributes:
+        offered: the catalogues that its page lets choose, by key.
         place: the open scan's place on the shelf: an example's or upload's key, else None.
         labels: the annotations file that was loaded last; scans opened later look in it too.
         regions: the scan's idle regions as the canvas draws them (`scene.regions`).
@@ -73,7 +75,8 @@ class Session:
     id: str
     folder: Path
     used: float = field(default_factory=time.monotonic)
-    catalog: str = "pidray"
+    catalog: Catalog = PIDRAY
+    offered: dict[str, Catalog] = field(default_factory=CATALOGS.copy)
     scan: Scan | None = None
     scan_id: str = ""
     scan_url: str = ""

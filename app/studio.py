@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import gradio as gr
+
 from app.engine import Engine
 from app.exporting import Exports
 from app.records import Records
-from app.session import Sessions
+from app.session import Session, Sessions
+from xsyn_core.categories import CATALOGS
 from xsyn_core.curation.workspace import Workspace
 
 
@@ -27,6 +30,14 @@ class Studio:
     sessions: Sessions
     exports: Exports
     examples: dict[str, Path]
+
+    def offer(self, session: Session) -> gr.Dropdown:
+        """The session's catalogue, to be chosen among those of the datasets, of the models, of the
+        accepted samples, and its own."""
+        found = [self.engine.catalog, *self.records.catalogs(), session.catalog]
+        session.offered = CATALOGS | {own.key: own for own in found if own is not None}
+        choices = [(own.title, key) for key, own in session.offered.items()]
+        return gr.Dropdown(choices, value=session.catalog.key)
 
 
 def make_studio(engine: Engine, workspace: Workspace, examples: Path) -> Studio:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from xsyn_core import weights
-from xsyn_core.categories import catalog
+from xsyn_core.categories import PIDRAY
 from xsyn_core.checks import checked_request
 from xsyn_core.cli.commands import app
 from xsyn_core.curation.workspace import Workspace
@@ -52,7 +52,7 @@ REQUESTS = {
 COMMANDS = {
     "unknown category": (("--category", "Banana", *MIDDLE), ("Banana", "Knife")),
     "category of another catalogue": (("--category", "Laptop", *MIDDLE), ("Laptop", "Choose")),
-    "unknown catalogue": ((*KNIFE, "--catalog", "coco"), ("coco", "pidray")),
+    "unknown catalogue": ((*KNIFE, "--catalog", "coco"), ("coco", PIDRAY)),
     "box of words": ((*KNIFE, "--box", "here"), ("'here'", "--box x1,y1,x2,y2")),
     "box of three": ((*KNIFE, "--box", "1,2,3"), ("--box x1,y1,x2,y2",)),
     "box outside": ((*KNIFE, "--box", "400,10,460,60"), ("outside", "Move it in")),
@@ -174,10 +174,10 @@ def blank():
 
 def test_a_blank_scan_has_no_idle_region(blank, drawn_models, tmp_path, loaded):
     synthesizer = Synthesizer(drawn_models)
-    assert synthesizer.idle(blank, "pidray") == []
-    message = refusal(synthesizer.propose, blank, "pidray", 0)
+    assert synthesizer.idle(blank, PIDRAY) == []
+    message = refusal(synthesizer.propose, blank, PIDRAY, 0)
     assert "no idle region" in message and "Draw a box" in message
-    assert refusal(addition, [], catalog("pidray"), blank.size, np.random.default_rng(0)) == message
+    assert refusal(addition, [], PIDRAY, blank.size, np.random.default_rng(0)) == message
     Image.fromarray(blank.pixels).save(tmp_path / "blank.png")
     assert message in command("synthesize", tmp_path / "blank.png", "--out", tmp_path / "out")
     assert [entry.name for entry in tmp_path.iterdir()] == ["blank.png"]

@@ -44,6 +44,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from xsyn_core.categories import PIDRAY
 from xsyn_core.curation import coco
 from xsyn_core.curation.workspace import Workspace
 from xsyn_core.sample import Grounding, Request
@@ -57,7 +58,7 @@ pixels = simulate_scan(np.random.default_rng(0), (192, 256)).pixels
 Image.fromarray(pixels).save(folder / "bag.png")
 scan = read_scan(folder / "bag.png")
 synthesizer = Synthesizer(load_models(diffusion, sam, "cpu"))
-regions = synthesizer.idle(scan, "pidray")
+regions = synthesizer.idle(scan, PIDRAY)
 request = Request((Grounding("Knife", (90.0, 70.0, 150.0, 110.0)),), steps=2)
 sample = synthesizer.synthesize(scan, request)
 with Workspace(folder / "workspace") as workspace:

@@ -13,8 +13,8 @@ class Catalog:
     """The categories of one dataset.
 
     Attributes:
-        key: "pidray", "opixray" or "hixray".
-        title: the dataset's name as written in the paper.
+        key: "pidray", "opixray" or "hixray", or of a catalogue of one's own (see `catalogs`).
+        title: for people; the dataset's name as written in the paper.
         names: in the dataset's own order; COCO ids are 1 to len(names) in this order.
         groups: names by area group, small to large (Table I).
         boundaries: square pixels between the groups (Table I), in the dataset's own scans.
@@ -58,8 +58,8 @@ class Catalog:
 
     def known(self, name: str) -> str:
         """As `find`, but "" where the catalogue has no such category."""
-        wanted = _plain(name)
-        return next((own for own in self.names if _plain(own) == wanted), "")
+        wanted = plain(name)
+        return next((own for own in self.names if plain(own) == wanted), "")
 
     def find(self, name: str) -> str:
         """The catalogue's own spelling of a name given in any case, with spaces or underscores.
@@ -75,7 +75,8 @@ class Catalog:
         )
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """What spellings of a category have in common: "Utility_Knife" is "utilityknife"."""
     return name.strip().lower().replace("_", "").replace(" ", "").replace("-", "")
 
 
@@ -140,16 +141,4 @@ _CATALOGS = (
 
 CATALOGS: dict[str, Catalog] = {catalog.key: catalog for catalog in _CATALOGS}
 
-
-def catalog(key: str) -> Catalog:
-    """The catalogue of a dataset.
-
-    Raises:
-        XsynError: no such catalogue.
-    """
-    try:
-        return CATALOGS[key.strip().lower()]
-    except KeyError:
-        raise XsynError(
-            f"There is no catalogue {key!r}. Choose one of: {', '.join(CATALOGS)}."
-        ) from None
+PIDRAY = CATALOGS["pidray"]

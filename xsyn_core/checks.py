@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 from xsyn_core import boxes, grounding
-from xsyn_core.categories import catalog as find_catalog
 from xsyn_core.errors import XsynError
 from xsyn_core.sample import Request
 from xsyn_core.scan import Annotation, Scan
@@ -18,7 +17,6 @@ def checked_request(scan: Scan, request: Request) -> Request:
     Raises:
         XsynError: anything out of range.
     """
-    own = find_catalog(request.catalog)
     if request.variant not in ("add", "modify"):
         raise XsynError(f"There is no variant {request.variant!r}. Choose add or modify.")
     if request.frame not in ("window", "whole"):
@@ -31,7 +29,9 @@ def checked_request(scan: Scan, request: Request) -> Request:
         raise XsynError(f"The guidance scale is {request.guidance:g}; choose it from 1 to 30.")
     check_points(request)
     check_occlusion(request)
-    return replace(request, groundings=grounding.checked(request.groundings, own, scan.size))
+    return replace(
+        request, groundings=grounding.checked(request.groundings, request.catalog, scan.size)
+    )
 
 
 def check_points(request: Request) -> None:
@@ -67,7 +67,7 @@ def check_occlusion(request: Request) -> None:
 def warnings(scan: Scan, request: Request) -> tuple[str, ...]:
     """What the operator should know about the groundings."""
     found = []
-    smallest = find_catalog(request.catalog).min_area_ratio * scan.size[0] * scan.size[1]
+    smallest = request.catalog.min_area_ratio * scan.size[0] * scan.size[1]
     for asked in request.groundings:
         if boxes.area(asked.box) < smallest:
             found.append(

@@ -14,6 +14,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from xsyn_core.attention import AttentionMaps, watch
 from xsyn_core.attitudes import NONE, Attitudes
 from xsyn_core.boxes import Box
+from xsyn_core.categories import Catalog
 from xsyn_core.compilation import Compiled
 from xsyn_core.errors import XsynError
 from xsyn_core.memory import Residence
@@ -55,6 +56,7 @@ class Diffusion:
         autocast: the type of the UNet's arithmetic; float32 switches autocast off.
         name: as it was asked for.
         attitudes: in which it can be told that items lie, if any.
+        catalog: what it was fine-tuned to paint, if its folder says so.
         residence: brings the parts to the device where they do not stay there.
         compiled: the UNet behind `torch.compile`, or None.
     """
@@ -68,6 +70,7 @@ class Diffusion:
     autocast: torch.dtype
     name: str
     attitudes: Attitudes = NONE
+    catalog: Catalog | None = None
     residence: Residence = field(default_factory=Residence, repr=False)
     compiled: Compiled | None = field(default=None, repr=False)
     # Attention processors belong to the UNet, so that two runs must not call it at once.

@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 
 from xsyn_core.boxes import Box
+from xsyn_core.categories import PIDRAY, Catalog
 from xsyn_core.scan import Annotation, Scan
 
 Variant = Literal["add", "modify"]
@@ -31,7 +32,7 @@ class Request:
     Attributes:
         groundings: G, at least one.
         variant: "add" (Xsyn-A) keeps all annotations; "modify" (Xsyn-M) repaints those in G.
-        catalog: key of `categories.CATALOGS`.
+        catalog: which categories can be asked for.
         seed: of the start noise, 0 to 2**31 - 1.
         steps: denoising steps, 1 to 1000 (50 in Section V-A).
         guidance: classifier-free guidance scale (7.5 in Section V-A).
@@ -52,7 +53,7 @@ class Request:
 
     groundings: tuple[Grounding, ...]
     variant: Variant = "add"
-    catalog: str = "pidray"
+    catalog: Catalog = PIDRAY
     seed: int = 0
     steps: int = 50
     guidance: float = 7.5

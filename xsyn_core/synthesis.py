@@ -11,7 +11,7 @@ import numpy as np
 from xsyn_core import boxes, grounding, refinement, regions
 from xsyn_core.baggage import baggage
 from xsyn_core.cache import Cache
-from xsyn_core.categories import catalog as find_catalog
+from xsyn_core.categories import Catalog
 from xsyn_core.checks import check_occlusion, check_points, covered
 from xsyn_core.concealment import (
     Concealment,
@@ -43,19 +43,27 @@ class Synthesizer:
         self._patches = Cache(64)
         self._bodies = Cache(8)
 
+    @property
+    def catalog(self) -> Catalog | None:
+        """What the models were fine-tuned to paint, if they say so."""
+        return self.models.diffusion.catalog
+
     def segments(self, scan: Scan) -> list[Segment]:
         """S = {s_k}: everything SAM finds in a scan, largest first; kept for a few scans."""
         return self._segments.get(
             scan.sha256, lambda: self.models.segmenter.everything(scan.pixels)
         )
 
-    def idle(self, scan: Scan, catalog: str) -> list[Segment]:
+    def idle(self, scan: Scan, catalog: Catalog) -> list[Segment]:
         """The idle regions of a scan (Eq. 3), less those too small for the catalogue."""
         known = [a.box for a in scan.annotations]
-        ratio = find_catalog(catalog).min_area_ratio
-        return regions.idle_regions(self.segments(scan), known, scan.size, min_area_ratio=ratio)
+        return regions.idle_regions(
+            self.segments(scan), known, scan.size, min_area_ratio=catalog.min_area_ratio
+        )
 
-    def places(self, scan: Scan, catalog: str, taken: Sequence[boxes.Box] = ()) -> list[Segment]:
+    def places(
+        self, scan: Scan, catalog: Catalog, taken: Sequence[boxes.Box] = ()
+    ) -> list[Segment]:
         """The idle regions where one more item would look at home: in the baggage, for SAM finds
         wheels and corners too, shaped as items are, and not over most of an annotated item;
         all where none is so.
@@ -75,7 +83,7 @@ class Synthesizer:
     def propose(
         self,
         scan: Scan,
-        catalog: str,
+        catalog: Catalog,
         rng: np.random.Generator | int,
         taken: Sequence[boxes.Box] = (),
     ) -> Grounding:
@@ -86,7 +94,7 @@ class Synthesizer:
         """
         rng = np.random.default_rng(rng)
         places = self.places(scan, catalog, taken)
-        return grounding.addition(places, find_catalog(catalog), scan.size, rng)
+        return grounding.addition(places, catalog, scan.size, rng)
 
     def occluders(self, painting: Painting) -> list[Segment]:
         """The candidates of BOM (Eq. 3 with footnote 1).

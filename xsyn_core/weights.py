@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils.logging import set_tqdm_hook
 
-from xsyn_core import memory
+from xsyn_core import catalogs, memory
 from xsyn_core.attitudes import Attitudes
 from xsyn_core.compilation import Compiled
 from xsyn_core.diffusion import ENTRIES, Diffusion
@@ -251,7 +251,8 @@ def _unplaced(source: Path, device: torch.device, name: str) -> Diffusion:
         )
     attitudes = Attitudes.open(source / "tokenizer")
     parts = unet, vae, text, tokenizer, scheduler
-    return Diffusion(*parts, device, _arithmetic(device), name, attitudes)
+    own = catalogs.of_model(source)
+    return Diffusion(*parts, device, _arithmetic(device), name, attitudes, own)
 
 
 def _load_folder(folder: Path, half: torch.dtype) -> Parts:
@@ -412,7 +413,7 @@ def _download(repository: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    patterns = ["model_index.json", ORIGINAL, *(f"{part}/*" for part in PARTS)]
+    patterns = ["model_index.json", catalogs.FILE, ORIGINAL, *(f"{part}/*" for part in PARTS)]
     try:
         return Path(snapshot_download(repository, allow_patterns=patterns))
     except LocalEntryNotFoundError:

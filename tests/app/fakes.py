@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from xsyn_core import boxes
-from xsyn_core.categories import catalog as find_catalog
+from xsyn_core.categories import Catalog
 from xsyn_core.errors import XsynError
 from xsyn_core.sample import Grounding, Occlusion, PaintedObject, Request, Sample
 from xsyn_core.scan import Scan
@@ -44,6 +44,7 @@ class FakeSynthesizer:
 
     def __init__(self, pause: float = 0.02, weights: str = 64 * "0"):
         self.pause, self.finishing, self.weights = pause, 0.0, weights
+        self.catalog: Catalog | None = None
         self._found: dict[str, list[FakeSegment]] = {}
 
     def segments(self, scan: Scan) -> list[FakeSegment]:
@@ -64,9 +65,8 @@ class FakeSynthesizer:
                     found.append(FakeSegment(labels == i, (x, y, x + w, y + h), area))
         return sorted(found, key=lambda s: -s.area)[2:]
 
-    def idle(self, scan: Scan, catalog: str) -> list[FakeSegment]:
-        ratio = find_catalog(catalog).min_area_ratio
-        least = ratio * scan.size[0] * scan.size[1]
+    def idle(self, scan: Scan, catalog: Catalog) -> list[FakeSegment]:
+        least = catalog.min_area_ratio * scan.size[0] * scan.size[1]
         known = [a.box for a in scan.annotations]
         return [
             s
@@ -74,13 +74,13 @@ class FakeSynthesizer:
             if boxes.area(s.box) >= least and all(boxes.iou(s.box, b) < 0.2 for b in known)
         ]
 
-    def propose(self, scan: Scan, catalog: str, rng, taken=()) -> Grounding:
+    def propose(self, scan: Scan, catalog: Catalog, rng, taken=()) -> Grounding:
         found = self.idle(scan, catalog)
         if not found:
             raise XsynError("No idle region. Draw a box.")
         rng = np.random.default_rng(rng)
         chosen = found[rng.integers(len(found))]
-        names = find_catalog(catalog).fitting(chosen.box, scan.size)
+        names = catalog.fitting(chosen.box, scan.size)
         return Grounding(names[rng.integers(len(names))], chosen.box)
 
     def paint(self, scan: Scan, request: Request) -> Iterator[FakeProgress]:

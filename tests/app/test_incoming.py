@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from app import incoming
+from xsyn_core.categories import CATALOGS, PIDRAY
 from xsyn_core.errors import XsynError
 from xsyn_core.scan import make_scan
 
@@ -14,7 +15,7 @@ def sent(*boxes, scan="a1"):
 
 
 def test_good_boxes_become_groundings():
-    (found,) = incoming.groundings(sent(GOOD), SCAN, "a1", "pidray")
+    (found,) = incoming.groundings(sent(GOOD), SCAN, "a1", PIDRAY)
     assert found.category == "Knife"
     assert found.box == (10, 20, 60, 90)
 
@@ -49,7 +50,7 @@ def test_good_boxes_become_groundings():
 )
 def test_bad_boxes_are_refused(value):
     with pytest.raises(XsynError):
-        incoming.groundings(value, SCAN, "a1", "pidray")
+        incoming.groundings(value, SCAN, "a1", PIDRAY)
 
 
 def test_drawn_leaves_broken_boxes_out():
@@ -77,8 +78,8 @@ SETTINGS = {
 
 
 def test_request_carries_every_setting():
-    found = incoming.request(SCAN, "a1", sent(GOOD), SETTINGS, 2, 5)
-    assert {name: getattr(found, name) for name in SETTINGS} == SETTINGS
+    found = incoming.request(SCAN, "a1", sent(GOOD), SETTINGS, 2, 5, CATALOGS)
+    assert {name: getattr(found, name) for name in SETTINGS} == {**SETTINGS, "catalog": PIDRAY}
     assert (found.occluder, found.placement) == (2, 5)
 
 
@@ -108,7 +109,7 @@ def test_request_carries_every_setting():
 )
 def test_bad_settings_are_refused(name, value):
     with pytest.raises(XsynError):
-        incoming.request(SCAN, "a1", sent(GOOD), {**SETTINGS, name: value}, 0, 0)
+        incoming.request(SCAN, "a1", sent(GOOD), {**SETTINGS, name: value}, 0, 0, CATALOGS)
 
 
 def test_uploads_stay_in_their_folder(tmp_path):

@@ -5,7 +5,10 @@ import json
 import pytest
 from browsing import CHROMIUM, Operator, serving
 from fakes import FakeSynthesizer
+from pycocotools.coco import COCO
 
+from xsyn_core.catalogs import own_catalog
+from xsyn_core.categories import CATALOGS
 from xsyn_core.errors import XsynError
 
 pytest.importorskip("playwright.sync_api")
@@ -72,4 +75,82 @@ def test_models_of_an_open_server_are_fixed(browser, examples, tmp_path):
         page.wait_for_selector("[name=diffusion]:disabled")
         assert page.locator("[data-do=exchange]").count() == 0
         assert "where it is started" in page.inner_text(".xs-sheet")
+        page.close()
+
+
+def test_models_of_ones_own_categories(browser, examples, tmp_path):
+    """Asked for once they are loaded, by every page; accepted samples keep them on offer."""
+    areas = {"gas_can": [2000.0], "<b>tent</b>": [40000.0]}
+    own = own_catalog("Lab <7>", areas, (320 * 420,) * 2, 0.001)
+    tuned = FakeSynthesizer(0.01, 64 * "2")
+    tuned.catalog = own
+
+    def chosen(page, name):
+        page.click("[data-do=choose]")
+        page.fill("[name=diffusion]", name)
+        page.click("[data-do=exchange]")
+        page.wait_for_selector(".xs-modal", state="hidden")
+
+    def names(page):
+        return set(page.locator("#xs-boxes option").all_inner_texts())
+
+    def others(choice):
+        return tuned if choice.diffusion == "/weights/tuned" else FakeSynthesizer(0.01)
+
+    with serving(FakeSynthesizer(0.01), tmp_path, examples, others) as address:
+        page = browser.new_page(viewport={"width": 1366, "height": 768})
+        operator = Operator(page, address)
+        operator.open_example(0)
+        operator.draw((120, 90, 160, 130))
+        assert len(names(page)) == 12
+        chosen(page, "/weights/tuned")
+        operator.wait_idle()
+        page.wait_for_function("document.querySelector('#xs-catalog input').value === 'Lab <7>'")
+        assert names(page) == {"gas can", "<b>tent</b>"}
+        assert page.input_value("#xs-boxes select") == "gas_can"
+        operator.set_steps(3)
+        operator.paint()
+        operator.decide("a", "Accepted")
+        page.click("[data-do=export]")
+        page.wait_for_selector(".xs-sheet a[download]")
+        assert page.inner_text(".xs-sheet h2") == "Lab <7> dataset exported"
+        operator.calm()
+        file = tmp_path / "exports" / own.key / "annotations" / "instances.json"
+        data = COCO(file)
+        assert [c["name"] for c in data.loadCats([1, 2])] == list(own.names)
+        assert [a["category_id"] for a in data.anns.values()] == [1]
+        # other models again: back to PIDray's categories, the accepted ones stay on offer
+        chosen(page, "embedded")
+        page.wait_for_function("document.querySelector('#xs-catalog input').value === 'PIDray'")
+        operator.wait_idle()
+        again = browser.new_page(viewport={"width": 1366, "height": 768})
+        other = Operator(again, address)
+        assert again.input_value("#xs-catalog input") == "PIDray"
+        other.open_example(1)
+        again.click("[data-record]")
+        again.wait_for_function("document.querySelector('#xs-catalog input').value === 'Lab <7>'")
+        other.wait_idle()
+        other.set_steps(2)
+        other.paint()
+        assert operator.problems == other.problems == []
+        again.close()
+        page.close()
+
+
+def test_the_page_opens_with_the_categories_of_its_models(browser, examples, tmp_path):
+    tuned = FakeSynthesizer(0.01)
+    tuned.catalog = CATALOGS["hixray"]
+    with serving(tuned, tmp_path, examples) as address:
+        page = browser.new_page(viewport={"width": 1366, "height": 768})
+        operator = Operator(page, address)
+        page.wait_for_selector("[data-do=choose]:has-text('Ready')")
+        page.reload()
+        page.wait_for_selector("[data-place]")
+        page.wait_for_function("document.querySelector('#xs-catalog input').value === 'HiXray'")
+        operator.open_example(0)
+        operator.draw((120, 90, 240, 190))
+        assert set(page.locator("#xs-boxes option").all_inner_texts()) == {
+            name.replace("_", " ") for name in tuned.catalog.names
+        }
+        assert operator.problems == []
         page.close()

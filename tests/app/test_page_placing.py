@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 def test_region_click_move_delete_undo(operator, examples, painter):
     page = operator.page
     operator.open_example(1)
-    region = painter.idle(read_scan(examples / "bag-1.png"), "pidray")[-1]
+    region = painter.idle(read_scan(examples / "bag-1.png"), CATALOGS["pidray"])[-1]
     ys, xs = region.mask.nonzero()
     middle = len(xs) // 2
     page.mouse.move(*operator.at(xs[middle] + 0.5, ys[middle] + 0.5))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from xsyn_core import boxes, grounding
-from xsyn_core.categories import catalog
+from xsyn_core.categories import Catalog
 from xsyn_core.checks import checked_request
 from xsyn_core.sample import Occlusion, PaintedObject, Request, Sample
 from xsyn_core.scan import Scan
@@ -37,15 +37,15 @@ class MadeSynthesizer:
     def __init__(self, models: object) -> None:
         pass
 
-    def idle(self, scan: Scan, key: str) -> list[Region]:
+    def idle(self, scan: Scan, catalog: Catalog) -> list[Region]:
         return [Region(box) for box in REGIONS if box[2] <= scan.size[1] and box[3] <= scan.size[0]]
 
-    def places(self, scan: Scan, key: str, taken=()) -> list[Region]:
-        return [r for r in self.idle(scan, key) if r.box not in taken]
+    def places(self, scan: Scan, catalog: Catalog, taken=()) -> list[Region]:
+        return [r for r in self.idle(scan, catalog) if r.box not in taken]
 
-    def propose(self, scan: Scan, key: str, seed: int):
+    def propose(self, scan: Scan, catalog: Catalog, seed: int):
         rng = np.random.default_rng(seed)
-        return grounding.addition(self.places(scan, key), catalog(key), scan.size, rng)
+        return grounding.addition(self.places(scan, catalog), catalog, scan.size, rng)
 
     def paint(self, scan: Scan, request: Request) -> Iterator[Step]:
         request = checked_request(scan, request)

@@ -15,7 +15,8 @@ from PIL import Image
 from pycocotools.coco import COCO
 from typer.testing import CliRunner
 
-from xsyn_core.categories import CATALOGS
+from xsyn_core import catalogs
+from xsyn_core.categories import CATALOGS, PIDRAY
 from xsyn_core.cli.commands import app
 from xsyn_core.curation.readers import read_dataset
 from xsyn_core.curation.workspace import Workspace
@@ -282,6 +283,45 @@ def test_export_of_a_workspace(made, tmp_path):
     assert len(read_dataset(tmp_path / "out")) == 1
     fails("no accepted sample of OPIXray", "export", tmp_path / "work", "--catalog", "opixray",
           "--out", tmp_path / "none")  # fmt: skip
+
+
+def test_a_model_of_ones_own_categories_is_asked_for_them(made, tmp_path):
+    scan, model = put_scan(tmp_path / "bag.png"), tmp_path / "model"
+    areas = {"gas can": [2500.0, 2600], "tent": [10000.0]}
+    model.mkdir()
+    catalogs.save(catalogs.own_catalog("Lab 7", areas, (1e5, 1e5), 0.001), model)
+    out, common = tmp_path / "out", ("--steps", 1, "--out", tmp_path / "out")
+    for options in (("--diffusion", model), ("--catalog", model / "catalog.json")):
+        passes("synthesize", scan, "--category", "Gas_Can", *options, *common)
+        assert [entry["category"] for entry in lines(out)[0]["objects"]] == ["gas can"]
+        data = COCO(out / "annotations" / "instances.json")
+        assert [c["name"] for c in data.cats.values()] == ["gas can", "tent"]
+    fails("is not a category of Lab 7. Choose one of: gas can, tent", "synthesize", scan,
+          "--category", "Gun", "--diffusion", model, *common)  # fmt: skip
+    passes("synthesize", scan, "--category", "Gun", "--diffusion", model, "--catalog", "pidray",
+           *common)  # fmt: skip
+    found = json.loads(passes("regions", scan, "--catalog", model).stdout)
+    assert {tuple(region["candidates"]) for region in found} == {("gas can",), ("tent",)}
+    (model / "catalog.json").write_text("{}")
+    fails("catalog.json is no catalogue (it has no title)", "synthesize", scan, "--diffusion",
+          model, *common)  # fmt: skip
+
+
+def test_export_takes_the_catalogue_of_most_samples(made, tmp_path):
+    own = catalogs.own_catalog("Lab 7", {"tent": [10000.0]}, (1e5, 1e5), 0.001)
+    source = read_scan(put_scan(tmp_path / "bag.png"))
+    with Workspace(tmp_path / "work") as workspace:
+        for name, catalog in (("Gun", PIDRAY), ("tent", own), ("tent", own)):
+            request = Request((Grounding(name, (10, 10, 60, 60)),), catalog=catalog)
+            sample = MadeSynthesizer(None).occlude((source, request), 0.3, 0, 0, "latent", True)
+            workspace.decide(workspace.add(sample), "accept")
+    common = ("export", tmp_path / "work", "--out", tmp_path / "out")
+    for options, count in (((), 2), (("--catalog", own.key), 2), (("--catalog", "Lab 7"), 2),
+                           (("--catalog", "pidray"), 1)):  # fmt: skip
+        result = passes(*common, *options)
+        assert len(lines(tmp_path / "out")) == count
+        assert f"{3 - count} sample" in result.stderr
+    fails("There is no catalogue 'Lab 8'", *common, "--catalog", "Lab 8")
 
 
 def test_ctrl_c_exits_with_130(monkeypatch, tmp_path):

@@ -4,6 +4,7 @@ import numpy as np
 
 from xsyn_core import boxes
 from xsyn_core.boxes import Box
+from xsyn_core.categories import PIDRAY, Catalog
 from xsyn_core.sample import Grounding, Occlusion, PaintedObject, Request, Sample
 from xsyn_core.scan import Annotation, Scan, make_scan
 
@@ -45,7 +46,7 @@ def made_object(
 def made_sample(
     seed: int = 0,
     scan: Scan | None = None,
-    catalog: str = "pidray",
+    catalog: Catalog = PIDRAY,
     categories: tuple[str, ...] = ("Knife", "Gun"),
     masked: bool = True,
     occluded: bool = True,

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools.coco import COCO
 
+from xsyn_core.catalogs import from_entry, own_catalog
 from xsyn_core.categories import CATALOGS
 from xsyn_core.curation import coco
 from xsyn_core.curation.coco import export, on_validation_side, write_dataset
@@ -149,18 +150,38 @@ def test_annotations_outside_the_catalogue_are_left_out_and_counted(tmp_path):
     assert "1 annotation " in report.notes[1] and "outside the image" in report.notes[1]
 
 
+def test_a_catalogue_of_ones_own_lives_in_the_workspace(workspace, tmp_path):
+    own = own_catalog("Lab 7", {"tent": [900.0], "Gas can": [90.0, 80]}, (1e4, 2e4), 0.001)
+    for seed, catalog, names in ((20, own, ("Gas can", "tent")), (21, CATALOGS["hixray"], ())):
+        sample = made_sample(seed, made_scan(seed), catalog, names or ("Water",))
+        workspace.decide(workspace.add(sample), "accept")
+    with Workspace(workspace.path) as again:
+        # three samples of PIDray's, one of each other
+        assert again.catalogs() == (CATALOGS["pidray"], own, CATALOGS["hixray"])
+        report = export(again, tmp_path / "out", again.catalogs()[1])
+    data = read(tmp_path / "out")
+    assert data.loadCats([1, 2]) == [
+        {"id": 1, "name": "tent", "supercategory": "prohibited item"},
+        {"id": 2, "name": "Gas can", "supercategory": "prohibited item"},
+    ]
+    assert [a["category_id"] for a in data.anns.values()] == [2, 1]
+    assert report.images == 1 and "categories of Lab 7" in data.dataset["info"]["description"]
+    (line,) = (tmp_path / "out" / "provenance.jsonl").read_text().splitlines()
+    assert from_entry(json.loads(line)["settings"]["catalog"]) == own
+
+
 def test_samples_of_another_catalogue_are_left_out_and_counted(workspace, tmp_path):
-    other = made_sample(20, made_scan(20), "opixray", ("Scissor",))
+    other = made_sample(20, made_scan(20), CATALOGS["opixray"], ("Scissor",))
     workspace.decide(workspace.add(other), "accept")
     report = export(workspace, tmp_path / "out")
     assert report.images == 3
     assert "1 sample of the catalogue 'opixray'" in report.notes[0]
-    report = export(workspace, tmp_path / "knives", "opixray")
+    report = export(workspace, tmp_path / "knives", CATALOGS["opixray"])
     data = read(tmp_path / "knives")
     assert report.images == 1
     assert [a["category_id"] for a in data.anns.values()] == [3]
     with pytest.raises(XsynError, match=r"no accepted sample of HiXray.*3 samples"):
-        export(workspace, tmp_path / "none", "hixray")
+        export(workspace, tmp_path / "none", CATALOGS["hixray"])
     assert not (tmp_path / "none").exists()
 
 

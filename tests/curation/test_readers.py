@@ -8,6 +8,8 @@ import pytest
 from curation_samples import made_sample, made_scan
 from PIL import Image
 
+from xsyn_core.catalogs import own_catalog
+from xsyn_core.categories import CATALOGS, PIDRAY
 from xsyn_core.curation import masks
 from xsyn_core.curation.coco import write_dataset
 from xsyn_core.curation.readers import Dataset, read_annotations, read_dataset
@@ -62,7 +64,7 @@ def test_our_own_export_comes_back(tmp_path):
     write_dataset(samples, tmp_path / "out", val=0.5)
     for path in (tmp_path / "out", tmp_path / "out" / "annotations" / "instances.json"):
         dataset = read_dataset(path)
-        assert (len(dataset), dataset.catalog, dataset.notes) == (4, "pidray", ())
+        assert (len(dataset), dataset.catalog, dataset.notes) == (4, PIDRAY, ())
         for index, sample in enumerate(samples):
             scan = dataset.scan(index)
             assert np.array_equal(scan.pixels, sample.image)
@@ -70,6 +72,22 @@ def test_our_own_export_comes_back(tmp_path):
                 assert known.category == painted.category
                 assert known.box == pytest.approx(painted.refined, abs=0.011)
                 assert np.array_equal(known.mask, painted.mask)
+
+
+def test_categories_come_in_the_order_of_their_list(tmp_path):
+    put_image(tmp_path / "a.png")
+    names = {7: "tent", 2: "Gun", 9: "axe", 4: "Axe_"}
+    labels = [(0, number, [1, 2, 3, 4], {}) for number in (4, 9, 2, 7)]
+    put_coco(tmp_path / "labels.json", ["a.png"], labels, names)
+    dataset = read_dataset(tmp_path)
+    # what is alike is one
+    assert dataset.categories == ("tent", "Gun", "Axe_")
+    (known,) = (annotations for _, annotations in dataset)
+    assert [a.category for a in known] == ["Axe_", "Axe_", "Gun", "tent"]
+    own = own_catalog("lab", {"tent": [9], "AXE": [9]}, (1, 1), 0)
+    dataset = read_dataset(tmp_path, own)
+    assert dataset.catalog is own and dataset.categories == ("tent", "Gun", "AXE")
+    assert len(dataset.notes) == 1 and "'Gun', which is no category of lab" in dataset.notes[0]
 
 
 def test_pidray_finds_images_of_the_same_name_by_their_folder(tmp_path):
@@ -169,7 +187,7 @@ def test_opixray(tmp_path):
     put_image(tmp_path / "train/train_image/009001.tiff")
     put_image(tmp_path / "test/test_image/009000.TIFF")
     dataset = read_dataset(tmp_path)
-    assert dataset.catalog == "opixray"
+    assert dataset.catalog is CATALOGS["opixray"]
     assert flat(dataset) == {
         "test_image/009000.TIFF": [("Folding_Knife", (1, 1, 9, 9))],
         "train_image/009000.jpg": [("Straight_Knife", (7, 4, 30, 20))],
@@ -185,9 +203,9 @@ def test_hixray_is_told_by_its_names(tmp_path):
     put_text(tmp_path / "train/train_annotation/1.txt", "1.jpg Portable_Charger_1 1 2 30 40\n")
     put_image(tmp_path / "train/train_image/1.jpg")
     dataset = read_dataset(tmp_path)
-    assert dataset.catalog == "hixray"
+    assert dataset.catalog is CATALOGS["hixray"]
     assert flat(dataset) == {"train_image/1.jpg": [("Portable_Charger_1", (1, 2, 30, 40))]}
-    assert read_dataset(tmp_path, "pidray").notes != ()
+    assert read_dataset(tmp_path, PIDRAY).notes != ()
 
 
 @pytest.mark.parametrize(
@@ -311,4 +329,4 @@ def test_real_datasets_are_read(folder):
     document = json.loads(path.read_text())
     assert len(dataset) == len(document["images"])
     assert sum(len(e.objects) for e in dataset.entries) == len(document["annotations"])
-    assert dataset.catalog == "pidray"
+    assert dataset.catalog is PIDRAY

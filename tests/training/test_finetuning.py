@@ -9,11 +9,14 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from made_bags import SIZE, put_dataset
 from PIL import Image
+from pycocotools.coco import COCO
 from transformers import CLIPTextModel
 from typer.testing import CliRunner
 
-from xsyn_core.categories import CATALOGS
+from xsyn_core import catalogs
+from xsyn_core.categories import PIDRAY
 from xsyn_core.cli.commands import app
+from xsyn_core.curation.coco import write_dataset
 from xsyn_core.errors import XsynError
 from xsyn_core.sample import Grounding, Request
 from xsyn_core.scan import make_scan
@@ -195,8 +198,45 @@ def test_another_setting_does_not_go_on_with_a_run(base, dataset, tmp_path):
         tune(dataset, base, tmp_path, inpainting_steps=1, batch=3)
 
 
-def test_what_no_catalogue_has_is_told(base, dataset, tmp_path, capsys):
-    tune(dataset, base, tmp_path, inpainting_steps=1)
-    told = capsys.readouterr().err
-    assert "so the page does not offer it: slingshot" in told
-    assert all("slingshot" not in c.names for c in CATALOGS.values())
+def test_categories_of_ones_own_are_painted_by_the_saved_model(base, dataset, tmp_path):
+    folder = tune(dataset, base, tmp_path, inpainting_steps=1)
+    synthesizer = Synthesizer(load_models(folder, device="cpu"))
+    own = synthesizer.catalog
+    assert own.names == ("Knife", "Gun", "slingshot") and own.title == dataset.name
+    # boxes of 198 and 1200, of 600, of 600 and 1200 square pixels, in scans of 7680
+    assert own.groups == (("Gun", "slingshot", "Knife"),)
+    assert own.scan_areas == (7680, 7680)
+    scan = make_scan(np.full((*SIZE, 3), 200, np.uint8), "bag.png")
+    request = Request(
+        (Grounding("Sling-Shot", (30, 30, 60, 50)),), steps=1, occlude=False, catalog=own
+    )
+    sample = synthesizer.synthesize(scan, request)
+    assert sample.prompt == "slingshot"
+    report = write_dataset([sample], tmp_path / "out", own)
+    data = COCO(report.path / "annotations" / "instances.json")
+    assert [c["name"] for c in data.loadCats([1, 2, 3])] == list(own.names)
+    assert [a["category_id"] for a in data.anns.values()] == [3]
+
+
+def test_a_model_that_learns_a_datasets_categories_paints_its_catalogue(base, dataset, tmp_path):
+    folder = tune(dataset, base, tmp_path, inpainting_steps=1, category=["gun", "knife"])
+    assert (folder / "catalog.json").read_text() == '"pidray"\n'
+    assert load_models(folder, device="cpu").diffusion.catalog is PIDRAY
+
+
+def test_a_model_of_ones_own_categories_is_tuned_again(base, dataset, tmp_path):
+    first = tune(dataset, base, tmp_path / "first", inpainting_steps=1)
+    again = tune(
+        dataset, first, tmp_path / "again", inpainting_steps=1, category=["sling shot"],
+        held_out_share=0.0,
+    )  # fmt: skip
+    assert catalogs.of_model(again) == catalogs.of_model(first)
+
+
+def test_a_name_that_cannot_be_asked_for_is_told_first(base, tmp_path):
+    data = put_dataset(tmp_path / "bags")
+    file = data / "annotations.json"
+    file.write_text(file.read_text().replace("slingshot", "s" * 99))
+    with pytest.raises(XsynError, match=r"longer than 80 characters.*Rename"):
+        tune(data, base, tmp_path / "run", inpainting_steps=1)
+    assert not (tmp_path / "run").exists()

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from xsyn_core import boxes
+from xsyn_core import boxes, catalogs
+from xsyn_core.categories import PIDRAY
 from xsyn_core.cli import delegates, plan
 from xsyn_core.cli.synthesize import synthesize
 from xsyn_core.cli.terminal import Explaining, announce, bar, remark
@@ -36,7 +37,7 @@ def regions(
         Path | None,
         typer.Option(help="Known items: COCO .json, VOC .xml, YOLO or OPIXray .txt."),
     ] = None,
-    catalog: Annotated[str, typer.Option(help="pidray, opixray or hixray.")] = plan.DEFAULT_CATALOG,
+    catalog: Annotated[str, typer.Option(help=catalogs.WHICH)] = PIDRAY.key,
     sam: Annotated[str, typer.Option(help="embedded, or a file of SAM weights.")] = "embedded",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
 ) -> None:
@@ -47,7 +48,7 @@ def regions(
 
         python -m xsyn_core regions bag.png | jq '.[0].box'
     """
-    scans = plan.open_scans(scan, annotations, catalog)
+    scans = plan.open_scans(scan, annotations, catalogs.named(catalog))
     if len(scans) != 1:
         raise XsynError(f"{scan} is a dataset of {len(scans)} scans: give one image.")
     own, source = scans.catalog, scans[0]
@@ -77,7 +78,12 @@ def export(
     out: Annotated[
         Path, typer.Option(help="Folder of the dataset: new, empty, or an earlier export.")
     ],
-    catalog: Annotated[str, typer.Option(help="pidray, opixray or hixray.")] = plan.DEFAULT_CATALOG,
+    catalog: Annotated[
+        str | None,
+        typer.Option(
+            help=f"{catalogs.WHICH} Left out: that of most samples.",
+        ),
+    ] = None,
     val: Annotated[
         float,
         typer.Option(help="Share of the source scans for instances_val.json, 0 for no split."),
@@ -91,7 +97,13 @@ def export(
         python -m xsyn_core export my-workspace --out dataset --val 0.2
     """
     with Workspace(workspace, create=False) as opened:
-        report = coco.export(opened, out, catalog, val)
+        used = opened.catalogs()
+        if catalog is None:
+            chosen = used[0] if used else PIDRAY
+        else:
+            same = (own for own in used if catalog in (own.key, own.title))
+            chosen = next(same, None) or catalogs.named(catalog)
+        report = coco.export(opened, out, chosen, val)
     announce(report)
 
 

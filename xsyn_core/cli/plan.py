@@ -9,8 +9,7 @@ import numpy as np
 
 from xsyn_core import boxes, grounding
 from xsyn_core.boxes import Box
-from xsyn_core.categories import Catalog
-from xsyn_core.categories import catalog as catalog_of
+from xsyn_core.categories import PIDRAY, Catalog
 from xsyn_core.curation.readers import Dataset, read_annotations, read_dataset
 from xsyn_core.errors import XsynError
 from xsyn_core.sample import Grounding, Variant
@@ -18,8 +17,6 @@ from xsyn_core.scan import Scan, read_scan
 
 if TYPE_CHECKING:
     from xsyn_core.synthesis import Synthesizer
-
-DEFAULT_CATALOG = "pidray"
 
 
 @dataclass(frozen=True)
@@ -54,8 +51,11 @@ class Scans:
         return self.source.notes if isinstance(self.source, Dataset) else self.remarks
 
 
-def open_scans(path: Path, annotations: Path | None, catalog: str | None) -> Scans:
+def open_scans(path: Path, annotations: Path | None, catalog: Catalog | None) -> Scans:
     """One image with the annotations of a file, or a whole dataset with its own.
+
+    Args:
+        catalog: None takes the one that fits a dataset, for an image PIDray's.
 
     Raises:
         XsynError: unreadable, or annotations given for a dataset that has its own.
@@ -66,12 +66,12 @@ def open_scans(path: Path, annotations: Path | None, catalog: str | None) -> Sca
                 f"{path} is a dataset with annotations of its own: leave --annotations out."
             )
         dataset = read_dataset(path, catalog)
-        return Scans(dataset, catalog_of(dataset.catalog))
-    own = catalog_of(catalog or DEFAULT_CATALOG)
+        return Scans(dataset, dataset.catalog)
+    own = catalog or PIDRAY
     scan = read_scan(path)
     if annotations is None:
         return Scans(scan, own)
-    known, notes = read_annotations(annotations, scan.name, scan.size, own.key)
+    known, notes = read_annotations(annotations, scan.name, scan.size, own)
     return Scans(replace(scan, annotations=known), own, notes)
 
 
@@ -141,7 +141,7 @@ def groundings(
     if variant == "modify":
         return grounding.modification(scan, catalog, names)
     if not names:
-        return (synthesizer.propose(scan, catalog.key, seed),)
+        return (synthesizer.propose(scan, catalog, seed),)
     return _addition(synthesizer, scan, catalog, names, np.random.default_rng(seed))
 
 
@@ -154,7 +154,7 @@ def _addition(
 ) -> tuple[Grounding, ...]:
     chosen: list[Grounding] = []
     for name in names:
-        free = synthesizer.places(scan, catalog.key, [g.box for g in chosen])
+        free = synthesizer.places(scan, catalog, [g.box for g in chosen])
         # A region of the category's own area group, if there is one (Table I).
         fitting = [r for r in free if name in catalog.fitting(r.box, scan.size)]
         place = grounding.addition(fitting or free, catalog, scan.size, rng).box

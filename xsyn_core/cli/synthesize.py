@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from xsyn_core import catalogs
 from xsyn_core.cli import plan
 from xsyn_core.cli.terminal import INTERRUPTED, announce, bar, remark, stoppable
 from xsyn_core.curation.coco import write_dataset
@@ -67,7 +68,8 @@ def synthesize(
     catalog: Annotated[
         str | None,
         typer.Option(
-            help="pidray, opixray or hixray. Left out: the one that fits a dataset, else pidray.",
+            help=f"{catalogs.WHICH} Left out: that of --diffusion, else the one that fits a "
+            "dataset, else pidray.",
             rich_help_panel=_WHAT,
         ),
     ] = None,
@@ -179,7 +181,8 @@ def synthesize(
         python -m xsyn_core synthesize bag.png --variant modify --annotations bag.xml --out dataset
     """
     places = [plan.parse_box(text) for text in box or ()]
-    scans = plan.open_scans(scan, annotations, catalog)
+    own = catalogs.named(catalog) if catalog else catalogs.of_model(diffusion)
+    scans = plan.open_scans(scan, annotations, own)
     names = plan.check_options(category or (), places, variant, scans.catalog)
     total = count or len(scans)
     failures = Problems()
@@ -201,7 +204,7 @@ def synthesize(
                         synthesizer, source, scans.catalog, variant, names, places, own_seed
                     ),
                     variant=variant,
-                    catalog=scans.catalog.key,
+                    catalog=scans.catalog,
                     seed=own_seed,
                     steps=steps,
                     guidance=guidance,
@@ -242,7 +245,7 @@ def synthesize(
     report = None
     with stoppable() as stopped, bar(total * steps, "step") as progress:
         try:
-            report = write_dataset(samples(), out, scans.catalog.key, val)
+            report = write_dataset(samples(), out, scans.catalog, val)
         except XsynError:
             if not stopped():
                 remark([*scans.notes, *failures.notes])

@@ -12,8 +12,7 @@ import numpy as np
 
 from xsyn_core import boxes
 from xsyn_core.boxes import Box
-from xsyn_core.categories import Catalog
-from xsyn_core.categories import catalog as catalog_of
+from xsyn_core.categories import PIDRAY, Catalog
 from xsyn_core.curation import masks, store
 from xsyn_core.curation.files import replacing, writable, write_synced
 from xsyn_core.curation.workspace import Workspace
@@ -50,7 +49,7 @@ class ExportReport:
 
 
 def export(
-    workspace: Workspace, out: str | Path, catalog: str = "pidray", val: float = 0.0
+    workspace: Workspace, out: str | Path, catalog: Catalog = PIDRAY, val: float = 0.0
 ) -> ExportReport:
     """Write the accepted samples of a workspace as a COCO dataset.
 
@@ -61,7 +60,7 @@ def export(
     Args:
         workspace: whose samples.
         out: folder of the dataset: new, empty, or an earlier export.
-        catalog: key of `categories.CATALOGS`; its order gives the category ids, from 1.
+        catalog: its order gives the category ids, from 1.
         val: share of the source scans, 0 to below 1, whose samples form the validation part. All
             samples of a scan fall on the same side, and stay there as the workspace grows.
 
@@ -72,21 +71,20 @@ def export(
     folder = _usable(out, val)
     if folder == workspace.path or workspace.path.is_relative_to(folder):
         raise XsynError(f"{folder} holds the workspace. Export to another folder.")
-    known = catalog_of(catalog)
     with writable(folder, "the export"), replacing(folder) as fresh:
-        dataset = _Dataset(fresh, known, val)
+        dataset = _Dataset(fresh, catalog, val)
         for record in workspace.records("accept"):
-            if record.catalog != known.key:
+            if record.catalog != catalog.key:
                 dataset.leave_out(record.catalog)
                 continue
             sample = workspace.load(record.id)
             image = (record.folder / "image.png").read_bytes()
             dataset.add(sample, image, record.id, "accept")
-        return dataset.finish(folder, f"{workspace.path} has no accepted sample of {known.title}")
+        return dataset.finish(folder, f"{workspace.path} has no accepted sample of {catalog.title}")
 
 
 def write_dataset(
-    samples: Iterable[Sample], out: str | Path, catalog: str = "pidray", val: float = 0.0
+    samples: Iterable[Sample], out: str | Path, catalog: Catalog = PIDRAY, val: float = 0.0
 ) -> ExportReport:
     """Write samples as a COCO dataset, one at a time as they come; otherwise as `export`.
 
@@ -95,15 +93,14 @@ def write_dataset(
             files (which is found out before the first sample is asked for).
     """
     folder = _usable(out, val)
-    known = catalog_of(catalog)
     with writable(folder, "the dataset"), replacing(folder) as fresh:
-        dataset = _Dataset(fresh, known, val)
+        dataset = _Dataset(fresh, catalog, val)
         for number, sample in enumerate(samples, start=1):
-            if sample.request.catalog != known.key:
-                dataset.leave_out(sample.request.catalog)
+            if sample.request.catalog.key != catalog.key:
+                dataset.leave_out(sample.request.catalog.key)
                 continue
             dataset.add(sample, store.png(sample.image), number, None)
-        return dataset.finish(folder, f"There is no sample of {known.title}")
+        return dataset.finish(folder, f"There is no sample of {catalog.title}")
 
 
 def on_validation_side(sha256: str, val: float) -> bool:

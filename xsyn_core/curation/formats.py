@@ -8,7 +8,7 @@ import json
 import math
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ class Labelled:
         segmentation: COCO's polygons or RLE, or polygons in shares of the image; None if unknown.
         relative: whether box and polygons are in shares of the image.
         iscrowd: COCO's flag.
+        rank: where the file's list of categories has this one; 0 where it has no list.
     """
 
     category: str
@@ -34,6 +35,7 @@ class Labelled:
     segmentation: Any = None
     relative: bool = False
     iscrowd: bool = False
+    rank: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,7 @@ def _coco_object(
         box=boxes.from_xywh(box),
         segmentation=entry.get("segmentation") or None,
         iscrowd=bool(entry.get("iscrowd", 0)),
+        rank=list(names).index(_key(entry["category_id"])),
     )
 
 
@@ -238,7 +241,8 @@ def read_yolo(file: Path, names: Sequence[str], problems: Problems) -> list[List
             problems.add("Lines of classes that have no name, left out", case)
         else:
             box, polygon = found
-            objects.append(Labelled(names[int(index)], box, polygon, relative=True))
+            name, rank = names[int(index)], int(index)
+            objects.append(Labelled(name, box, polygon, relative=True, rank=rank))
     return [Listed(file.stem, None, tuple(objects))]
 
 

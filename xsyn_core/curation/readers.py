@@ -11,8 +11,7 @@ from PIL import Image
 
 from xsyn_core import boxes
 from xsyn_core.boxes import Box
-from xsyn_core.categories import CATALOGS
-from xsyn_core.categories import catalog as catalog_of
+from xsyn_core.categories import CATALOGS, PIDRAY, Catalog, plain
 from xsyn_core.curation import formats, masks
 from xsyn_core.curation.formats import Labelled, Listed, Problems
 from xsyn_core.errors import XsynError
@@ -34,15 +33,19 @@ class Dataset:
     """A dataset on disk, in a stable order. Iterating gives (image path, annotations).
 
     Masks are decoded as an image's turn comes. Categories are in the catalogue's spelling; those
-    it lacks stay as they are, so that idle regions keep clear of them.
+    it lacks stay under one of their own, so that idle regions keep clear of them.
 
     Attributes:
         entries: the images.
-        catalog: key of the catalogue.
+        catalog: the catalogue.
+        title: name of the folder that it lies in.
     """
 
-    def __init__(self, entries: Sequence[Entry], catalog: str, problems: Problems) -> None:
+    def __init__(
+        self, entries: Sequence[Entry], catalog: Catalog, problems: Problems, title: str
+    ) -> None:
         self.entries = tuple(entries)
+        self.title = title
         self.catalog = catalog
         self._problems = problems
         self._spelling = _spelling(catalog, {o.category for e in entries for o in e.objects})
@@ -51,12 +54,11 @@ class Dataset:
     def notes(self) -> tuple[str, ...]:
         """A sentence, with a count, for all that was left out or is not of the catalogue."""
         names = Counter(o.category for e in self.entries for o in e.objects)
-        title = catalog_of(self.catalog).title
         foreign = tuple(
-            f"Annotations of {name!r}, which is no category of {title}, kept under that name: "
-            f"{count}."
+            f"Annotations of {name!r}, which is no category of {self.catalog.title}, kept under "
+            f"that name: {count}."
             for name, count in sorted(names.items())
-            if name not in self._spelling
+            if not self.catalog.known(name)
         )
         return (*self._problems.notes, *foreign)
 
@@ -69,9 +71,13 @@ class Dataset:
 
     @property
     def categories(self) -> tuple[str, ...]:
-        """All names that occur, as `annotations` spells them, sorted."""
-        found = {o.category for entry in self.entries for o in entry.objects}
-        return tuple(sorted({self._spelling.get(name, name) for name in found}))
+        """All names that occur, as `annotations` spells them, in the order of the label files'
+        lists; without lists sorted."""
+        found: dict[str, int] = {}
+        for labelled in (o for entry in self.entries for o in entry.objects):
+            name = self._spelling[labelled.category]
+            found[name] = min(labelled.rank, found.get(name, labelled.rank))
+        return tuple(sorted(found, key=lambda name: (found[name], name)))
 
     def annotations(self, index: int, masks: bool = True) -> tuple[Annotation, ...]:
         """The annotations of one image; without their masks where those are not wanted."""
@@ -98,13 +104,13 @@ class Dataset:
         return scan
 
 
-def read_dataset(path: str | Path, catalog: str | None = None) -> Dataset:
+def read_dataset(path: str | Path, catalog: Catalog | None = None) -> Dataset:
     """Read a dataset, whichever of the known formats it is in.
 
     Args:
         path: folder of a COCO, PIDray, OPIXray, HiXray, YOLO or VOC dataset, or one COCO file
             (its images are looked for beside it, or beside its folder `annotations`).
-        catalog: key of `categories.CATALOGS`; None takes the one that knows most of the names.
+        catalog: None takes the one of `CATALOGS` that knows most of the names.
 
     Raises:
         XsynError: nothing of a known format, a broken label file, or not one image found.
@@ -116,17 +122,17 @@ def read_dataset(path: str | Path, catalog: str | None = None) -> Dataset:
         root = path.parent.parent if inner else path.parent
         entries = _coco([path], root, problems)
     elif path.is_dir():
+        root = path
         entries = _read_folder(path, problems)
     else:
         raise XsynError(f"There is no file or folder {path}. Check the path.")
     if not entries:
         raise XsynError(" ".join([f"{path}: not one labelled image was found.", *problems.notes]))
-    key = catalog_of(catalog).key if catalog else _best_catalog(entries)
-    return Dataset(entries, key, problems)
+    return Dataset(entries, catalog or _best_catalog(entries), problems, root.resolve().name)
 
 
 def read_annotations(
-    file: str | Path, scan_name: str, size: tuple[int, int], catalog: str = "pidray"
+    file: str | Path, scan_name: str, size: tuple[int, int], catalog: Catalog = PIDRAY
 ) -> tuple[tuple[Annotation, ...], tuple[str, ...]]:
     """The annotations of one scan, and notes on what had to be left out.
 
@@ -202,20 +208,17 @@ def _file(image: Listed) -> str:
     return _parts(image.file_name)[-1]
 
 
-def _spelling(catalog: str, names: Iterable[str]) -> dict[str, str]:
-    """The catalogue's spelling of those names that it knows."""
-    known = {}
-    for name in names:
-        try:
-            known[name] = catalog_of(catalog).find(name)
-        except XsynError:
-            continue
-    return known
+def _spelling(catalog: Catalog, names: Iterable[str]) -> dict[str, str]:
+    """The catalogue's spelling of names; one spelling for all that are alike of those it lacks."""
+    alike: dict[str, str] = {}
+    return {
+        name: catalog.known(name) or alike.setdefault(plain(name), name) for name in sorted(names)
+    }
 
 
-def _best_catalog(entries: Sequence[Entry]) -> str:
+def _best_catalog(entries: Sequence[Entry]) -> Catalog:
     names = {found.category for entry in entries for found in entry.objects}
-    return max(CATALOGS, key=lambda key: len(set(_spelling(key, names).values())))
+    return max(CATALOGS.values(), key=lambda own: len({own.known(name) for name in names} - {""}))
 
 
 def _annotations(
@@ -231,7 +234,7 @@ def _annotations(
         if boxes.area(box) == 0:
             problems.add("Annotations outside their image, left out", image)
             continue
-        category = spelling.get(found.category, found.category)
+        category = spelling[found.category]
         known.append(Annotation(category, box, _mask(found, size, problems, image), found.iscrowd))
     return tuple(known)
 

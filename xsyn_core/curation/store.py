@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from xsyn_core import catalogs
 from xsyn_core.curation import masks
 from xsyn_core.errors import XsynError
 from xsyn_core.sample import Grounding, Occlusion, PaintedObject, Request, Sample
@@ -156,6 +157,7 @@ def request_entry(request: Request) -> dict[str, Any]:
     entry["groundings"] = [
         {"category": g.category, "box": numbers(g.box)} for g in request.groundings
     ]
+    entry["catalog"] = catalogs.entry(request.catalog)
     return {
         key: value.item() if isinstance(value, np.generic) else value
         for key, value in entry.items()
@@ -209,7 +211,11 @@ def _scan(entry: dict[str, Any], folder: Path) -> Scan:
 
 def _request(entry: dict[str, Any]) -> Request:
     groundings = tuple(Grounding(g["category"], _box(g["box"])) for g in entry["groundings"])
-    return Request(**{**entry, "groundings": groundings})
+    try:
+        catalog = catalogs.from_entry(entry["catalog"])
+    except XsynError as error:
+        raise ValueError(f"its catalogue: {error}") from None
+    return Request(**{**entry, "groundings": groundings, "catalog": catalog})
 
 
 def _occlusion(entry: dict[str, Any] | None) -> Occlusion | None:

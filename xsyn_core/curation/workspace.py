@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, get_args
 
+from xsyn_core.categories import CATALOGS, Catalog
 from xsyn_core.curation import store
 from xsyn_core.curation.files import sync_folder, writable, write_synced
 from xsyn_core.errors import XsynError
@@ -225,6 +227,20 @@ class Workspace:
             for number, name, sha256, catalog, names, state in rows
         ]
 
+    def catalogs(self) -> tuple[Catalog, ...]:
+        """Those of the accepted samples, the one with most samples first.
+
+        Raises:
+            XsynError: a sample that tells what one's own catalogue holds is damaged.
+        """
+        accepted = self.records("accept")
+        counts = Counter(record.catalog for record in accepted)
+        first = {record.catalog: record.id for record in reversed(accepted)}
+        return tuple(
+            CATALOGS.get(key) or self.load(first[key]).request.catalog
+            for key, _ in counts.most_common()
+        )
+
     def counts(self) -> dict[str, int]:
         """How many samples are in each state: accept, reject, skip, pending."""
         with self._reading() as database:
@@ -325,7 +341,7 @@ class Workspace:
                 number,
                 scan.sha256,
                 scan.name,
-                sample.request.catalog,
+                sample.request.catalog.key,
                 "\n".join(painted.category for painted in sample.objects),
                 _now(),
             ),

@@ -16,6 +16,7 @@ import torch
 import typer
 from tqdm import tqdm
 
+from xsyn_core import catalogs
 from xsyn_core.curation.files import writable
 from xsyn_core.curation.readers import read_dataset
 from xsyn_core.errors import XsynError
@@ -126,7 +127,8 @@ def main(
     side = models["base"].side
     if models["fine-tuned"].side != side:
         raise XsynError("The two models paint windows of different sizes: they are no relatives.")
-    parts = split(select(read_dataset(data, catalog), (), min_area), sources(data),
+    own = catalogs.named(catalog) if catalog else catalogs.of_model(base)
+    parts = split(select(read_dataset(data, own), (), min_area), sources(data),
                   held_out_share, seed, side)  # fmt: skip
     with writable(report, "the report"):
         report.mkdir(parents=True, exist_ok=True)

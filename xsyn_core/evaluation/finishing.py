@@ -61,7 +61,7 @@ def finishing(
     for number, one in enumerate(tqdm(cases, desc="finishing")):
         request = Request(
             groundings=(Grounding(one.category, one.grounding),),
-            catalog=next(c.key for c in CATALOGS.values() if one.category in c.names),
+            catalog=next(c for c in CATALOGS.values() if one.category in c.names),
             steps=steps,
             guidance=guidance,
             seed=number,

@@ -7,7 +7,7 @@ import numpy as np
 from tqdm import tqdm
 
 from xsyn_core.boxes import Box, clip, outward
-from xsyn_core.categories import CATALOGS
+from xsyn_core.categories import PIDRAY
 from xsyn_core.errors import XsynError
 from xsyn_core.evaluation.labelling import Labelled
 from xsyn_core.evaluation.painting import Painted
@@ -18,7 +18,7 @@ from xsyn_core.scan import Scan
 from xsyn_core.synthesis import Synthesizer
 from xsyn_core.weights import Models
 
-NAMES = CATALOGS["pidray"].names
+NAMES = PIDRAY.names
 # On the sheet for a hand check: tiles enlarged so many times, and how many of them.
 ENLARGED, CHECKED = 2, 100
 # Of so many proposed regions one is accepted.
@@ -106,6 +106,6 @@ def _accepted(synthesizer: Synthesizer, scan: Scan, category: str, seed: int) ->
         XsynError: no idle region.
     """
     rng = np.random.default_rng((seed, NAMES.index(category)))
-    boxes = [synthesizer.propose(scan, "pidray", rng).box for _ in range(PROPOSALS)]
-    fitting = (box for box in boxes if category in CATALOGS["pidray"].fitting(box, scan.size))
+    boxes = [synthesizer.propose(scan, PIDRAY, rng).box for _ in range(PROPOSALS)]
+    fitting = (box for box in boxes if category in PIDRAY.fitting(box, scan.size))
     return Grounding(category, next(fitting, boxes[0]))

@@ -15,8 +15,9 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from segment_anything.modeling import PromptEncoder, Sam, TwoWayTransformer
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from xsyn_core import catalogs
 from xsyn_core.attitudes import COMPASS, MIRRORED, Attitudes
-from xsyn_core.categories import CATALOGS, phrase
+from xsyn_core.categories import CATALOGS, Catalog, phrase
 from xsyn_core.sam_detail import STRIDE, DetailDecoder, DetailEncoder
 
 LATENT_CHANNELS = 16
@@ -213,10 +214,12 @@ def save_diffusion(
     tokenizer,
     scheduler,
     attitudes: Attitudes | None = None,
+    catalog: Catalog | None = None,
 ) -> None:
     """Write a diffusers folder (float16 safetensors, `model_index.json`) that
     `StableDiffusionGLIGENPipeline.from_pretrained` opens too, with the attitudes that the model
-    knows, if any; the folder appears whole or not. The parts themselves stay as they are."""
+    knows and the catalogue that it paints, if any; the folder appears whole or not. The parts
+    themselves stay as they are."""
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
@@ -231,6 +234,8 @@ def save_diffusion(
         tokenizer.save_pretrained(new / "tokenizer")
         if attitudes is not None:
             attitudes.save(new / "tokenizer")
+        if catalog is not None:
+            catalogs.save(catalog, new)
         scheduler.save_pretrained(new / "scheduler")
         index = {
             "_class_name": "StableDiffusionGLIGENPipeline",

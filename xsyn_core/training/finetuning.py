@@ -17,7 +17,8 @@ from diffusers import DDIMScheduler
 from diffusers.models.attention_processor import AttnProcessor
 from PIL import Image
 
-from xsyn_core import grounding
+from xsyn_core import catalogs, grounding
+from xsyn_core.categories import CATALOGS
 from xsyn_core.concealment import to_pixels
 from xsyn_core.curation.files import writable
 from xsyn_core.curation.readers import read_dataset
@@ -30,10 +31,10 @@ from xsyn_core.training.architectures import save_diffusion
 from xsyn_core.training.finetuning_data import (
     claim,
     held_out,
+    learnt_catalog,
     remark,
     select,
     sources,
-    unpaintable,
 )
 from xsyn_core.training.finetuning_frames import MIRRORS, Batch, Frames, cache_frames
 from xsyn_core.training.finetuning_recipe import (
@@ -162,7 +163,7 @@ def main(
         list[str] | None, typer.Option(help="Learn this one; repeatable. Left out: all.")
     ] = None,
     catalog: Annotated[
-        str | None, typer.Option(help="pidray, opixray or hixray. Left out: the one that fits.")
+        str | None, typer.Option(help=f"{catalogs.WHICH} Left out: the one that fits.")
     ] = None,
     min_area: Annotated[
         float | None,
@@ -208,13 +209,13 @@ def main(
         raise XsynError("There is nothing to do: both stages have 0 steps.")
     if not 0 < rate < 1:
         raise XsynError(f"The learning rate is {rate:g}; 5e-5 is usual.")
-    dataset = read_dataset(data, catalog)
+    dataset = read_dataset(data, catalogs.named(catalog) if catalog else catalogs.of_model(base))
     remark(*dataset.notes)
     selection = select(dataset, category or (), min_area)
     held_out(map(str, selection.objects), held_out_share, seed)
-    strange = unpaintable(selection.names)
-    if strange:
-        remark(f"Learnt, but in no catalogue, so the page does not offer it: {', '.join(strange)}.")
+    learnt = learnt_catalog(selection)
+    if learnt.key not in CATALOGS:
+        remark(f"The model is to paint categories of its own: {', '.join(learnt.names)}.")
     target = _target(out or run / "model", base)
     settings = {
         "data": str(data), "objects": selection.digest, "base": base, "frame": frame,
@@ -250,6 +251,7 @@ def main(
                 diffusion.tokenizer,
                 scheduler,
                 diffusion.attitudes,
+                learnt,
             )
 
         for stage, steps in zip(STAGES, (generation_steps, inpainting_steps), strict=True):
@@ -324,7 +326,7 @@ def _target(folder: Path, base: str) -> Path:
         XsynError: it is the base, holds anything but an earlier model, or cannot be written.
     """
     if folder.exists():
-        known = {*PARTS, "model_index.json"}
+        known = {*PARTS, "model_index.json", catalogs.FILE}
         if not folder.is_dir() or any(f.name not in known for f in folder.iterdir()):
             raise XsynError(
                 f"{folder} holds other things than a model. Choose a new folder with --out."

@@ -11,7 +11,8 @@ from typing import Any
 from tqdm import tqdm
 
 from xsyn_core import boxes
-from xsyn_core.categories import CATALOGS, catalog, phrase
+from xsyn_core.catalogs import own_catalog
+from xsyn_core.categories import Catalog, plain
 from xsyn_core.curation.coco import PROVENANCE
 from xsyn_core.curation.files import writable
 from xsyn_core.curation.readers import Dataset
@@ -29,11 +30,13 @@ class Selection:
         dataset: where they are from.
         names: category names, sorted.
         objects: by number of the image, those with at least one; without masks.
+        min_area: least share of the image that a box covers.
     """
 
     dataset: Dataset
     names: tuple[str, ...]
     objects: Mapping[int, tuple[Annotation, ...]]
+    min_area: float
 
     @property
     def digest(self) -> str:
@@ -59,17 +62,17 @@ def select(
     Raises:
         XsynError: the dataset lacks a wanted category, `min_area` is no share, or nothing is left.
     """
-    smallest = catalog(dataset.catalog).min_area_ratio if min_area is None else min_area
+    smallest = dataset.catalog.min_area_ratio if min_area is None else min_area
     if not 0 <= smallest < 1:
         raise XsynError(f"The least area is a share of the image from 0 to below 1, not {min_area}")
-    known = {phrase(name): name for name in dataset.categories}
-    unknown = [name for name in wanted if phrase(name) not in known]
+    known = {plain(name): name for name in dataset.categories}
+    unknown = [name for name in wanted if plain(name) not in known]
     if unknown:
         raise XsynError(
             f"{unknown[0]!r} is no category of this dataset. "
             f"Choose of: {', '.join(dataset.categories) or 'none, it has no boxes'}."
         )
-    names = {known[phrase(name)] for name in wanted} or set(known.values())
+    names = {known[plain(name)] for name in wanted} or set(known.values())
     objects: dict[int, tuple[Annotation, ...]] = {}
     small = 0
     for index, entry in enumerate(dataset.entries):
@@ -96,13 +99,27 @@ def select(
     used = {a.category for own in objects.values() for a in own}
     if small:
         remark(f"Boxes smaller than {smallest:.2%} of their image, left out: {small}.")
-    return Selection(dataset, tuple(sorted(used)), objects)
+    return Selection(dataset, tuple(sorted(used)), objects, smallest)
 
 
-def unpaintable(names: Iterable[str]) -> tuple[str, ...]:
-    """The category names that no catalogue has, so that the page does not offer them."""
-    own = {phrase(name) for known in CATALOGS.values() for name in known.names}
-    return tuple(name for name in names if phrase(name) not in own)
+def learnt_catalog(selection: Selection) -> Catalog:
+    """What a model that learns a selection paints: the dataset's catalogue, or, where that lacks
+    some of the categories, one of their own in the dataset's order.
+
+    Raises:
+        XsynError: a category's name cannot be used.
+    """
+    dataset = selection.dataset
+    if set(selection.names) <= set(dataset.catalog.names):
+        return dataset.catalog
+    areas: dict[str, list[float]] = {
+        name: [] for name in dataset.categories if name in selection.names
+    }
+    for known in selection.objects.values():
+        for found in known:
+            areas[found.category].append(boxes.area(found.box))
+    pixels = [h * w for h, w in (dataset.entries[index].size for index in selection.objects)]
+    return own_catalog(dataset.title, areas, (min(pixels), max(pixels)), selection.min_area)
 
 
 def sources(path: Path) -> dict[str, str]:

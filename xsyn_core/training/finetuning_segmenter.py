@@ -18,6 +18,7 @@ import typer
 from segment_anything.modeling import Sam
 from tqdm import tqdm
 
+from xsyn_core import catalogs
 from xsyn_core.boxes import of_mask
 from xsyn_core.curation.files import writable
 from xsyn_core.curation.readers import read_dataset
@@ -251,7 +252,7 @@ def main(
         list[str] | None, typer.Option(help="Scans with this one; repeatable. Left out: all.")
     ] = None,
     catalog: Annotated[
-        str | None, typer.Option(help="pidray, opixray or hixray. Left out: the one that fits.")
+        str | None, typer.Option(help=f"{catalogs.WHICH} Left out: the one that fits.")
     ] = None,
     min_area: Annotated[
         float | None,
@@ -283,7 +284,7 @@ def main(
         )
     if not 0 < rate < 1:
         raise XsynError(f"The learning rate is {rate:g}; 1e-4 is usual.")
-    dataset = read_dataset(data, catalog)
+    dataset = read_dataset(data, catalogs.named(catalog) if catalog else None)
     remark(*dataset.notes)
     if not any(o.segmentation is not None for e in dataset.entries for o in e.objects):
         raise XsynError(_NO_MASKS)
