@@ -115,9 +115,10 @@ def catalog(value: Any, offered: Mapping[str, Catalog]) -> Catalog:
     Raises:
         XsynError: another value.
     """
-    if value not in offered:
+    found = offered.get(str(value))
+    if found is None:
         raise XsynError("There is no such catalogue any more. Reload the page.")
-    return offered[value]
+    return found
 
 
 def source(value: Any, what: str) -> str:

@@ -145,7 +145,7 @@ def from_entry(value: Any) -> Catalog:
     if ratio >= 1:
         raise XsynError("min_area_ratio is a share from 0 to below 1")
     digest = hashlib.sha256("\n".join((title, *names)).encode()).hexdigest()[:6]
-    slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:40] or "own"
+    slug = re.sub(r"[^a-z0-9]+", "-", title.lower())[:40].strip("-") or "own"
     least, most = scan_areas
     return Catalog(f"{slug}-{digest}", title, names, groups, boundaries, (least, most), ratio)
 

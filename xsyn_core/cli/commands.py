@@ -80,9 +80,7 @@ def export(
     ],
     catalog: Annotated[
         str | None,
-        typer.Option(
-            help=f"{catalogs.WHICH} Left out: that of most samples.",
-        ),
+        typer.Option(help=f"{catalogs.WHICH} Left out: that of most samples."),
     ] = None,
     val: Annotated[
         float,
