@@ -52,7 +52,7 @@ REQUESTS = {
 COMMANDS = {
     "unknown category": (("--category", "Banana", *MIDDLE), ("Banana", "Knife")),
     "category of another catalogue": (("--category", "Laptop", *MIDDLE), ("Laptop", "Choose")),
-    "unknown catalogue": ((*KNIFE, "--catalog", "coco"), ("coco", PIDRAY)),
+    "unknown catalogue": ((*KNIFE, "--catalog", "coco"), ("coco", "pidray")),
     "box of words": ((*KNIFE, "--box", "here"), ("'here'", "--box x1,y1,x2,y2")),
     "box of three": ((*KNIFE, "--box", "1,2,3"), ("--box x1,y1,x2,y2",)),
     "box outside": ((*KNIFE, "--box", "400,10,460,60"), ("outside", "Move it in")),

@@ -18,6 +18,7 @@ from diffusers.models.attention_processor import AttnProcessor
 from PIL import Image
 
 from xsyn_core import catalogs, grounding
+from xsyn_core.attitudes import Attitudes
 from xsyn_core.categories import CATALOGS
 from xsyn_core.concealment import to_pixels
 from xsyn_core.curation.files import writable
@@ -242,6 +243,10 @@ def main(
             model.unet.enable_gradient_checkpointing()
         scheduler = DDIMScheduler.from_config(diffusion.scheduler)
 
+        # Scans do not tell how items lie, so the learnt ones are asked for without it from now on.
+        known = diffusion.attitudes.known.items()
+        attitudes = Attitudes({name: some for name, some in known if name not in selection.names})
+
         def export(average: Denoiser) -> None:
             save_diffusion(
                 target,
@@ -250,7 +255,7 @@ def main(
                 average.text_encoder,
                 diffusion.tokenizer,
                 scheduler,
-                diffusion.attitudes,
+                attitudes,
                 learnt,
             )
 
