@@ -10,7 +10,7 @@ from app.engine import Choice, Engine
 from app.records import Records
 from app.serving import open_studio, options
 from app.session import MAX_SESSIONS, Sessions
-from xsyn_core import weights
+from xsyn_core import catalogs, weights
 from xsyn_core.curation.workspace import Workspace
 from xsyn_core.errors import XsynError
 from xsyn_core.sample import Grounding, Request
@@ -60,6 +60,20 @@ def test_sessions_are_bounded_and_clean_up():
     for unknown in (None, "", "x"):
         with pytest.raises(XsynError):
             sessions.get(unknown)
+
+
+def test_what_models_paint_is_known_before_they_are_loaded(tmp_path):
+    def load(choice):
+        raise AssertionError("nothing is loaded")
+
+    own = catalogs.own_catalog("lab", {"tent": [900.0]}, (1e4, 1e4), 0.001)
+    catalogs.save(own, tmp_path)
+    engine = Engine(load, Choice(str(tmp_path)))
+    assert engine.catalog == own
+    # what is wrong with it, loading tells
+    (tmp_path / catalogs.FILE).write_text("[]")
+    assert engine.catalog is None
+    assert Engine(load).catalog is None
 
 
 def test_engine_loads_once_and_serves_one_at_a_time():

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from xsyn_core.categories import CATALOGS
 from xsyn_core.errors import XsynError
 from xsyn_core.training.architectures import LATENT_CHANNELS
 from xsyn_core.weights import NEEDED, fingerprint, load_models
@@ -79,6 +80,17 @@ def test_a_unet_without_grounding_is_named(broken, tiny_files):
     edit(broken / "unet" / "config.json", attention_type="default")
     message = refused(broken, tiny_files[1])
     assert "attention_type 'default'" in message and NEEDED in message
+
+
+def test_a_broken_catalogue_is_named(broken, tiny_files):
+    (broken / "catalog.json").write_text('{"title": "lab"}')
+    message = refused(broken, tiny_files[1])
+    assert "catalog.json is no catalogue (it has no names)" in message and "remove it" in message
+    (broken / "catalog.json").write_text('"opixray"')
+    models = load_models(broken, tiny_files[1], "cpu")
+    assert models.diffusion.catalog is CATALOGS["opixray"]
+    # what can be asked for is no weight
+    assert models.fingerprint == fingerprint(*tiny_files)
 
 
 def test_a_unet_with_other_inputs_is_named(broken, tiny_files):
