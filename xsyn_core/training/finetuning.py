@@ -199,6 +199,11 @@ def main(
         python -m xsyn_core train denoiser --data pidray/annotations/xray_train.json
         --base masterful/gligen-1-4-inpainting-text-box
 
+    The embedded model, on a CPU, in less than an hour:
+
+        python -m xsyn_core train denoiser --data DATASET --trainable all --rate 3e-4 --batch 16
+        --generation-steps 0 --inpainting-steps 1600 --ema 0.99 --min-snr 5
+
     On several GPUs: `accelerate launch -m xsyn_core train denoiser ...`.
     """
     if data is None:
