@@ -34,6 +34,7 @@ def own_catalog(
     areas: Mapping[str, Sequence[float]],
     scan_areas: tuple[float, float],
     min_area_ratio: float,
+    max_area_ratio: float,
 ) -> Catalog:
     """The catalogue of a dataset, with area groups as Table I has them.
 
@@ -45,7 +46,7 @@ def own_catalog(
         areas: square pixels of the boxes of every category, of at least one, in the order that ids
             are to have.
         scan_areas: square pixels of the smallest and the largest scan.
-        min_area_ratio: as `Catalog`'s.
+        min_area_ratio, max_area_ratio: as `Catalog`'s.
 
     Raises:
         XsynError: a name that cannot be used.
@@ -66,6 +67,7 @@ def own_catalog(
         "boundaries": [float(f"{math.exp(log):.6g}") for log in between],
         "scan_areas": scan_areas,
         "min_area_ratio": min_area_ratio,
+        "max_area_ratio": max_area_ratio,
     }
     try:
         return from_entry(written)
@@ -141,16 +143,20 @@ def from_entry(value: Any) -> Catalog:
     scan_areas = _numbers(value, "scan_areas")
     if len(scan_areas) != 2 or scan_areas[0] > scan_areas[1]:
         raise XsynError("scan_areas are two areas, the smaller one first")
-    (ratio,) = _numbers({"min_area_ratio": [value["min_area_ratio"]]}, "min_area_ratio")
-    if ratio >= 1:
-        raise XsynError("min_area_ratio is a share from 0 to below 1")
+    shares = [value["min_area_ratio"], value["max_area_ratio"]]
+    low, high = _numbers({"shares": shares}, "shares")
+    if not low < high <= 1:
+        raise XsynError("min_area_ratio is a share below max_area_ratio, and that is 1 at most")
     digest = hashlib.sha256("\n".join((title, *names)).encode()).hexdigest()[:6]
     slug = re.sub(r"[^a-z0-9]+", "-", title.lower())[:40].strip("-") or "own"
     least, most = scan_areas
-    return Catalog(f"{slug}-{digest}", title, names, groups, boundaries, (least, most), ratio)
+    return Catalog(f"{slug}-{digest}", title, names, groups, boundaries, (least, most), low, high)
 
 
-_FIELDS = ("title", "names", "groups", "boundaries", "scan_areas", "min_area_ratio")
+_FIELDS = (
+    *("title", "names", "groups", "boundaries", "scan_areas"),
+    *("min_area_ratio", "max_area_ratio"),
+)
 
 
 def _list(value: Mapping[str, Any], field: str) -> list[Any]:

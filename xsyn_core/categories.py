@@ -20,6 +20,8 @@ class Catalog:
         boundaries: square pixels between the groups (Table I), in the dataset's own scans.
         scan_areas: square pixels of its smallest and its largest scans, or of a usual one twice.
         min_area_ratio: boxes below this share of the image are filtered out (Section V-A).
+        max_area_ratio: boxes above this share are not proposed, for Table I's intervals end with
+            the largest item.
     """
 
     key: str
@@ -29,6 +31,7 @@ class Catalog:
     boundaries: tuple[float, ...]
     scan_areas: tuple[float, float]
     min_area_ratio: float
+    max_area_ratio: float = 0.25
 
     def candidates(self, area_px: float) -> tuple[str, ...]:
         """The names of the group whose area interval holds `area_px` square pixels (Table I).

@@ -24,9 +24,9 @@ R = TypeVar("R", bound=Region)
 # The background and the whole baggage, typically (Section IV-A).
 DISCARDED = 2
 # Share of a region's box, at least, that lies in the baggage where an item may be proposed; of the
-# scan, at most, that it covers, for Table I's intervals end with the largest item; and how many
-# times its width it is long, at most: longer ones are straps and seams, in which few items fit.
-INSIDE, LARGEST, LONGEST = 0.95, 0.25, 8
+# and how many times its width it is long, at most: longer ones are straps and seams, in which few
+# items fit.
+INSIDE, LONGEST = 0.95, 8
 
 
 def idle_regions(
@@ -94,10 +94,10 @@ def within(regions: Iterable[R], baggage: np.ndarray) -> list[R]:
     return [region for region in regions if share(region.box) >= INSIDE]
 
 
-def item_sized(regions: Iterable[R], image_size: tuple[int, int]) -> list[R]:
-    """The regions whose boxes are like an item's: they cover at most `LARGEST` of an image of
-    (height, width), and are at most `LONGEST` times as long as wide."""
-    most = LARGEST * image_size[0] * image_size[1]
+def item_sized(regions: Iterable[R], image_size: tuple[int, int], max_area_ratio: float) -> list[R]:
+    """The regions whose boxes are like an item's: they cover at most `max_area_ratio` of an image
+    of (height, width), and are at most `LONGEST` times as long as wide."""
+    most = max_area_ratio * image_size[0] * image_size[1]
 
     def fits(box: Box) -> bool:
         width, height = box[2] - box[0], box[3] - box[1]

@@ -77,7 +77,7 @@ class Synthesizer:
             if not any(boxes.area(boxes.intersection(region.box, box)) for box in taken)
         ]
         inside = regions.within(clear, self._baggage(scan))
-        fitting = regions.item_sized(inside, scan.size)
+        fitting = regions.item_sized(inside, scan.size, catalog.max_area_ratio)
         return [region for region in fitting if not covered(scan, region.box)] or clear
 
     def propose(

@@ -289,7 +289,7 @@ def test_a_model_of_ones_own_categories_is_asked_for_them(made, tmp_path):
     scan, model = put_scan(tmp_path / "bag.png"), tmp_path / "model"
     areas = {"gas can": [2500.0, 2600], "tent": [10000.0]}
     model.mkdir()
-    catalogs.save(catalogs.own_catalog("Lab 7", areas, (1e5, 1e5), 0.001), model)
+    catalogs.save(catalogs.own_catalog("Lab 7", areas, (1e5, 1e5), 0.001, 0.25), model)
     out, common = tmp_path / "out", ("--steps", 1, "--out", tmp_path / "out")
     for options in (("--diffusion", model), ("--catalog", model / "catalog.json")):
         passes("synthesize", scan, "--category", "Gas_Can", *options, *common)
@@ -308,7 +308,7 @@ def test_a_model_of_ones_own_categories_is_asked_for_them(made, tmp_path):
 
 
 def test_export_takes_the_catalogue_of_most_samples(made, tmp_path):
-    own = catalogs.own_catalog("Lab 7", {"tent": [10000.0]}, (1e5, 1e5), 0.001)
+    own = catalogs.own_catalog("Lab 7", {"tent": [10000.0]}, (1e5, 1e5), 0.001, 0.25)
     source = read_scan(put_scan(tmp_path / "bag.png"))
     with Workspace(tmp_path / "work") as workspace:
         for name, catalog in (("Gun", PIDRAY), ("tent", own), ("tent", own)):

@@ -19,11 +19,12 @@ OWN = {
     "boundaries": [4000.5],
     "scan_areas": [90000, 640000],
     "min_area_ratio": 0.002,
+    "max_area_ratio": 0.1,
 }
 
 
 def own(**areas):
-    return catalogs.own_catalog("lab", areas, (1e5, 4e5), 0.001)
+    return catalogs.own_catalog("lab", areas, (1e5, 4e5), 0.001, 0.25)
 
 
 def test_groups_are_parted_where_sizes_differ():
@@ -46,7 +47,9 @@ def test_categories_of_one_size_are_one_group():
 def test_pidray_parts_as_table_1_does():
     sizes = {name: [16000] for name in PIDRAY.groups[1]}
     small = {name: [4000] for name in PIDRAY.groups[0]}
-    found = catalogs.own_catalog("p", {**sizes, "Hammer": [40000], **small}, (1e5, 1e5), 0.001)
+    found = catalogs.own_catalog(
+        "p", {**sizes, "Hammer": [40000], **small}, (1e5, 1e5), 0.001, 0.25
+    )
     assert [set(group) for group in found.groups] == [set(group) for group in PIDRAY.groups]
     for ours, theirs in zip(found.boundaries, PIDRAY.boundaries, strict=True):
         assert ours == pytest.approx(theirs, rel=0.25)
@@ -110,7 +113,7 @@ def test_ones_own_is_written_whole(tmp_path):
 
 def test_keys_tell_categories_and_title_alone():
     found = catalogs.from_entry(OWN)
-    moved = {**OWN, "boundaries": [5000], "min_area_ratio": 0.1}
+    moved = {**OWN, "boundaries": [5000], "min_area_ratio": 0.01}
     assert catalogs.from_entry(moved).key == found.key
     for other in ({"title": "Lab 8"}, {"names": ["Knife", "slingshot", "Gas_Can"]}):
         assert catalogs.from_entry({**OWN, **other}).key != found.key
@@ -147,7 +150,9 @@ def test_no_catalogue_beside_the_embedded_models(tmp_path):
         ({"boundaries": [-1]}, "numbers"),
         ({"scan_areas": [9, 3]}, "smaller one first"),
         ({"scan_areas": [9]}, "two areas"),
-        ({"min_area_ratio": 1}, "share"),
+        ({"min_area_ratio": 0.1}, "share"),
+        ({"max_area_ratio": 1.1}, "share"),
+        ({"max_area_ratio": None}, "no max_area_ratio"),
         ({"min_area_ratio": True}, "numbers"),
         ({"title": ""}, "title"),
         ({"title": 7}, "title"),
@@ -177,8 +182,8 @@ def test_no_such_catalogue(tmp_path):
 
 
 def test_a_title_that_cannot_be_used_is_replaced():
-    assert catalogs.own_catalog("_-_", {"gun": [9.0]}, (1, 1), 0).title == "own"
-    assert len(catalogs.own_catalog("x" * 200, {"gun": [9.0]}, (1, 1), 0).title) == 80
+    assert catalogs.own_catalog("_-_", {"gun": [9.0]}, (1, 1), 0, 1).title == "own"
+    assert len(catalogs.own_catalog("x" * 200, {"gun": [9.0]}, (1, 1), 0, 1).title) == 80
     with pytest.raises(XsynError, match=r"categories of lab cannot .*Rename"):
         own(**{"gun": [9.0], "g" * 99: [9.0]})
     assert plain("Sling shot") == plain("sling_SHOT")

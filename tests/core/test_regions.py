@@ -96,8 +96,8 @@ def test_within_the_baggage_by_counting_pixels(shapes, case, margin):
     assert within(segments, baggage) == inside
 
 
-@given(st.lists(box(), max_size=8))
-def test_item_sized_by_counting_pixels(shapes):
+@given(st.lists(box(), max_size=8), st.sampled_from([0.1, 0.25, 1.0]))
+def test_item_sized_by_counting_pixels(shapes, most):
     segments = [rectangle(*shape) for shape in shapes]
     segments += [rectangle(3, 5, 3 + n, 7) for n in (15, 16, 17)]
     segments += [rectangle(3, 5, 5, 5 + n) for n in (15, 16, 17)]
@@ -106,6 +106,6 @@ def test_item_sized_by_counting_pixels(shapes):
         sides = sorted(segment.mask.any(axis).sum() for axis in (0, 1))
         return sides[1] > 8 * sides[0]
 
-    assert item_sized(segments, SIZE) == [
-        s for s in segments if s.mask.mean() <= 0.25 and not slender(s)
+    assert item_sized(segments, SIZE, most) == [
+        s for s in segments if s.mask.mean() <= most and not slender(s)
     ]

@@ -255,6 +255,9 @@ def test_proposals_and_first_occluders_lie_in_the_baggage(drawn_models, painting
     assert len(synthesizer.idle(scan, PIDRAY)) == 5
     places = {synthesizer.propose(scan, PIDRAY, seed).box for seed in range(20)}
     assert places == {shoe.box, book.box}
+    # the book covers a twentieth of the scan
+    small = replace(PIDRAY, max_area_ratio=0.045)
+    assert {synthesizer.propose(scan, small, seed).box for seed in range(20)} == {shoe.box}
     for seed in range(10):
         assert synthesizer.propose(scan, PIDRAY, seed, [(95, 95, 99, 99)]).box == book.box
         elsewhere = synthesizer.propose(scan, PIDRAY, seed, [shoe.box, book.box]).box

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from xsyn_core import boxes
@@ -20,6 +21,8 @@ from xsyn_core.errors import XsynError
 from xsyn_core.scan import Annotation, Scan
 
 SETTINGS = "settings.json"
+# Where new items are proposed, no box is larger than so many of the dataset's own.
+LARGEST = 0.98
 
 
 @dataclass(frozen=True)
@@ -115,11 +118,18 @@ def learnt_catalog(selection: Selection) -> Catalog:
     areas: dict[str, list[float]] = {
         name: [] for name in dataset.categories if name in selection.names
     }
-    for known in selection.objects.values():
+    pixels, shares = [], []
+    for index, known in selection.objects.items():
+        height, width = dataset.entries[index].size
+        pixels.append(height * width)
         for found in known:
-            areas[found.category].append(boxes.area(found.box))
-    pixels = [h * w for h, w in (dataset.entries[index].size for index in selection.objects)]
-    return own_catalog(dataset.title, areas, (min(pixels), max(pixels)), selection.min_area)
+            area = boxes.area(found.box)
+            areas[found.category].append(area)
+            shares.append(area / pixels[-1])
+    # boxes of one size are not the limit of what can be proposed
+    largest = min(max(float(np.quantile(shares, LARGEST)), 2 * selection.min_area), 1)
+    scans = min(pixels), max(pixels)
+    return own_catalog(dataset.title, areas, scans, selection.min_area, round(largest, 4))
 
 
 def sources(path: Path) -> dict[str, str]:
