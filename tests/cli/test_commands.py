@@ -322,6 +322,9 @@ def test_export_takes_the_catalogue_of_most_samples(made, tmp_path):
         assert len(lines(tmp_path / "out")) == count
         assert f"{3 - count} sample" in result.stderr
     fails("There is no catalogue 'Lab 8'", *common, "--catalog", "Lab 8")
+    (tmp_path / "work" / "samples" / "000002" / "sample.json").write_text("{")
+    fails("incomplete or damaged", *common)
+    passes(*common, "--catalog", "PIDray")
 
 
 def test_ctrl_c_exits_with_130(monkeypatch, tmp_path):

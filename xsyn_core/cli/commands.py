@@ -95,13 +95,7 @@ def export(
         python -m xsyn_core export my-workspace --out dataset --val 0.2
     """
     with Workspace(workspace, create=False) as opened:
-        used = opened.catalogs()
-        if catalog is None:
-            chosen = used[0] if used else PIDRAY
-        else:
-            same = (own for own in used if catalog in (own.key, own.title))
-            chosen = next(same, None) or catalogs.named(catalog)
-        report = coco.export(opened, out, chosen, val)
+        report = coco.export(opened, out, plan.exported(opened, catalog), val)
     announce(report)
 
 

@@ -1,4 +1,4 @@
-"""From the options of `synthesize` to requests: which scans, which groundings."""
+"""From options to what they mean: which scans, which groundings, which catalogue."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,8 +9,10 @@ import numpy as np
 
 from xsyn_core import boxes, grounding
 from xsyn_core.boxes import Box
-from xsyn_core.categories import PIDRAY, Catalog
+from xsyn_core.catalogs import named
+from xsyn_core.categories import CATALOGS, PIDRAY, Catalog
 from xsyn_core.curation.readers import Dataset, read_annotations, read_dataset
+from xsyn_core.curation.workspace import Workspace
 from xsyn_core.errors import XsynError
 from xsyn_core.sample import Grounding, Variant
 from xsyn_core.scan import Scan, read_scan
@@ -73,6 +75,22 @@ def open_scans(path: Path, annotations: Path | None, catalog: Catalog | None) ->
         return Scans(scan, own)
     known, notes = read_annotations(annotations, scan.name, scan.size, own)
     return Scans(replace(scan, annotations=known), own, notes)
+
+
+def exported(workspace: Workspace, name: str | None) -> Catalog:
+    """The catalogue to export: by name, which may be the key or title of one of the workspace's
+    own; without one that of most samples.
+
+    Raises:
+        XsynError: there is none of that name.
+    """
+    if name is not None and name.strip().lower() in CATALOGS:
+        return named(name)
+    used = workspace.catalogs()
+    if name is None:
+        return next(iter(used), PIDRAY)
+    same = (own for own in used if name in (own.key, own.title))
+    return next(same, None) or named(name)
 
 
 def parse_box(text: str) -> Box:
