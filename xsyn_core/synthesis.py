@@ -94,6 +94,11 @@ class Synthesizer:
         """
         rng = np.random.default_rng(rng)
         places = self.places(scan, catalog, taken)
+        if taken and not places:
+            raise XsynError(
+                "The scan has no idle region left that keeps clear of the boxes there are. "
+                "Draw one yourself, or move or delete a box."
+            )
         return grounding.addition(places, catalog, scan.size, rng)
 
     def occluders(self, painting: Painting) -> list[Segment]:

@@ -262,7 +262,7 @@ def test_proposals_and_first_occluders_lie_in_the_baggage(drawn_models, painting
         assert synthesizer.propose(scan, PIDRAY, seed, [(95, 95, 99, 99)]).box == book.box
         elsewhere = synthesizer.propose(scan, PIDRAY, seed, [shoe.box, book.box]).box
         assert elsewhere in (wheel.box, corner.box)
-    with pytest.raises(XsynError, match="no idle region"):
+    with pytest.raises(XsynError, match="no idle region left that keeps clear of the boxes"):
         synthesizer.propose(scan, PIDRAY, 0, [air.box])
     request = replace(FAST, groundings=(Grounding("Gun", (120.0, 250.0, 150.0, 280.0)),))
     elsewhere = replace(painting, scan=scan, request=request)
