@@ -127,8 +127,9 @@ class Engine:
     @property
     def catalog(self) -> Catalog | None:
         """What the models were fine-tuned to paint, if they say so."""
-        if self._synthesizer is not None:
-            return self._synthesizer.catalog
+        synthesizer = self._synthesizer  # another handler may exchange it
+        if synthesizer is not None:
+            return synthesizer.catalog
         try:
             return catalogs.of_model(self.choice.diffusion)
         except XsynError:  # loading the models tells it

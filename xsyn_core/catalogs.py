@@ -123,28 +123,22 @@ def from_entry(value: Any) -> Catalog:
     if missing:
         raise XsynError(f"it has no {missing[0]}")
     title = _name(value["title"], "the title")
-    names = tuple(_name(name, "a name") for name in _list(value, "names"))
+    names = _names(value["names"], "names")
     if not names:
         raise XsynError("it has no category")
-    first: dict[str, str] = {}
-    for name in names:
-        other = first.setdefault(plain(name), name)
-        if other is not name:
-            raise XsynError(f"{other!r} and {name!r} are too alike")
-    groups = tuple(
-        tuple(_name(name, "a name") for name in _list({"groups": group}, "groups"))
-        for group in _list(value, "groups")
-    )
+    alike = [n for n in names if [plain(other) for other in names].count(plain(n)) > 1]
+    if alike:
+        raise XsynError(f"names are too alike: {', '.join(alike)}")
+    groups = tuple(_names(group, "groups") for group in _list(value["groups"], "groups"))
     if sorted(name for group in groups for name in group) != sorted(names) or not all(groups):
         raise XsynError("every name must be in one of the groups, and in one alone")
-    boundaries = _numbers(value, "boundaries")
+    boundaries = _numbers(value["boundaries"], "boundaries")
     if len(boundaries) != len(groups) - 1 or list(boundaries) != sorted(set(boundaries)):
         raise XsynError("boundaries must rise, one between each two groups")
-    scan_areas = _numbers(value, "scan_areas")
+    scan_areas = _numbers(value["scan_areas"], "scan_areas")
     if len(scan_areas) != 2 or scan_areas[0] > scan_areas[1]:
         raise XsynError("scan_areas are two areas, the smaller one first")
-    shares = [value["min_area_ratio"], value["max_area_ratio"]]
-    low, high = _numbers({"shares": shares}, "shares")
+    low, high = (_number(value[name], name) for name in ("min_area_ratio", "max_area_ratio"))
     if not low < high <= 1:
         raise XsynError("min_area_ratio is a share below max_area_ratio, and that is 1 at most")
     digest = hashlib.sha256("\n".join((title, *names)).encode()).hexdigest()[:6]
@@ -159,10 +153,14 @@ _FIELDS = (
 )
 
 
-def _list(value: Mapping[str, Any], field: str) -> list[Any]:
-    if not isinstance(value[field], list | tuple):
-        raise XsynError(f"{field} must be a list")
-    return list(value[field])
+def _list(value: Any, what: str) -> list[Any]:
+    if not isinstance(value, list | tuple):
+        raise XsynError(f"{what} must be a list")
+    return list(value)
+
+
+def _names(value: Any, what: str) -> tuple[str, ...]:
+    return tuple(_name(name, "a name") for name in _list(value, what))
 
 
 def _name(value: Any, what: str) -> str:
@@ -173,13 +171,14 @@ def _name(value: Any, what: str) -> str:
     return value.strip()
 
 
-def _numbers(value: Mapping[str, Any], field: str) -> tuple[float, ...]:
-    numbers = _list(value, field)
-    for number in numbers:
-        fits = isinstance(number, int | float) and math.isfinite(number) and number >= 0
-        if not fits or isinstance(number, bool):
-            raise XsynError(f"{field} must be numbers from 0 on, not {number!r}")
-    return tuple(numbers)
+def _numbers(value: Any, what: str) -> tuple[float, ...]:
+    return tuple(_number(number, what) for number in _list(value, what))
+
+
+def _number(value: Any, what: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise XsynError(f"{what} must be of numbers from 0 on, not {value!r}")
+    return value
 
 
 def save(catalog: Catalog, folder: Path) -> None:

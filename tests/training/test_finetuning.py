@@ -219,7 +219,7 @@ def test_categories_of_ones_own_are_painted_by_the_saved_model(base, dataset, tm
     # boxes of 198 and 1200, of 600, of 600 and 1200 square pixels, in scans of 7680
     assert own.groups == (("Gun", "slingshot", "Knife"),)
     assert own.scan_areas == (7680, 7680)
-    assert (own.min_area_ratio, own.max_area_ratio) == (0.001, round(1200 / 7680, 4))
+    assert (own.min_area_ratio, own.max_area_ratio) == (0.001, float(f"{1200 / 7680:.3g}"))
     scan = make_scan(np.full((*SIZE, 3), 200, np.uint8), "bag.png")
     request = Request(
         (Grounding("Sling-Shot", (30, 30, 60, 50)),), steps=1, occlude=False, catalog=own

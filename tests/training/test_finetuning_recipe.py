@@ -19,7 +19,7 @@ from xsyn_core.frames import window_around
 from xsyn_core.inpainting import masked_images
 from xsyn_core.scan import Annotation
 from xsyn_core.training import architectures, finetuning, objective
-from xsyn_core.training.finetuning_data import held_out, select, sources
+from xsyn_core.training.finetuning_data import held_out, learnt_catalog, select, sources
 from xsyn_core.training.finetuning_frames import cache_frames, cuts, mirrored
 from xsyn_core.training.finetuning_recipe import Recipe, choose_trainable, learn_words
 from xsyn_core.training.objective import Denoiser
@@ -190,6 +190,19 @@ def test_boxes_are_filtered_by_their_share_of_the_image(dataset):
     assert [o.category for o in both] == ["slingshot", "Knife"]
     assert len(select(read, min_area=5 / 7680).objects[2]) == 1
     assert select(read, ["SLINGSHOT"]).names == ("slingshot",)
+
+
+def test_items_may_be_tiny(dataset, tmp_path):
+    data = shutil.copytree(dataset, tmp_path / "bags")
+    file = data / "annotations.json"
+    document = json.loads(file.read_text())
+    for image in document["images"]:
+        image.update(height=30_000, width=40_000)
+    file.write_text(json.dumps(document))
+    own = learnt_catalog(select(read_dataset(data), min_area=0))
+    assert own.min_area_ratio == 0
+    # the largest of 1200 square pixels
+    assert own.max_area_ratio == pytest.approx(1200 / 30_000 / 40_000, rel=0.01)
 
 
 def test_no_scan_is_on_both_sides(base, dataset, tmp_path):

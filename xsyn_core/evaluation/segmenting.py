@@ -4,7 +4,7 @@ import numpy as np
 from tqdm import tqdm
 
 from xsyn_core.boxes import of_mask
-from xsyn_core.categories import CATALOGS
+from xsyn_core.categories import PIDRAY
 from xsyn_core.evaluation.real import RealScans
 from xsyn_core.regions import idle_regions
 from xsyn_core.segmentation import Segmenter
@@ -13,7 +13,7 @@ from xsyn_core.simulation.rendering import middle, silhouette
 from xsyn_core.simulation.scene import random_scene
 from xsyn_core.simulation.visibility import VISIBLE, edge_contrast
 
-NAMES = CATALOGS["pidray"].names
+NAMES = PIDRAY.names
 SIDE = 256
 # Smaller objects, as a share of the scan, are not asked for.
 LEAST = 0.005

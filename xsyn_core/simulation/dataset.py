@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from xsyn_core.boxes import of_mask, to_xywh
-from xsyn_core.categories import CATALOGS
+from xsyn_core.categories import PIDRAY
 from xsyn_core.curation.files import replacing, writable
 from xsyn_core.curation.masks import encode
 from xsyn_core.errors import XsynError
@@ -21,7 +21,7 @@ from xsyn_core.simulation.scene import random_scene
 
 MAX_ITEMS = 3
 _MIN_PIXELS = 12  # a silhouette smaller than this is not annotated
-_NAMES = CATALOGS["pidray"].names
+_NAMES = PIDRAY.names
 
 
 @dataclass(frozen=True)

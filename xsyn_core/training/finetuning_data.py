@@ -128,8 +128,9 @@ def learnt_catalog(selection: Selection) -> Catalog:
             shares.append(area / pixels[-1])
     # boxes of one size are not the limit of what can be proposed
     largest = min(max(float(np.quantile(shares, LARGEST)), 2 * selection.min_area), 1)
+    largest = float(f"{largest:.3g}")
     scans = min(pixels), max(pixels)
-    return own_catalog(dataset.title, areas, scans, selection.min_area, round(largest, 4))
+    return own_catalog(dataset.title, areas, scans, selection.min_area, largest)
 
 
 def sources(path: Path) -> dict[str, str]:
