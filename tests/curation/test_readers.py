@@ -1,6 +1,7 @@
 """Datasets in, in every format, against hand-written files."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +123,17 @@ def test_coco_names_are_found_whatever_tool_wrote_them(tmp_path):
     ]  # fmt: skip
     assert len(dataset.notes) == 1
     assert "not there" in dataset.notes[0] and "1 (the first: gone.png" in dataset.notes[0]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need privileges there")
+def test_images_may_lie_behind_a_link(tmp_path):
+    put_image(tmp_path / "elsewhere" / "pictures" / "a.png")
+    folder = tmp_path / "dataset"
+    put_coco(folder / "annotations.json", ["a.png"], [(0, 1, [1, 2, 10, 20], {})], {1: "Gun"})
+    (folder / "images").symlink_to(tmp_path / "elsewhere")
+    # one that leads back does not lead round and round, nor does it show an image twice
+    (tmp_path / "elsewhere" / "pictures" / "back").symlink_to(folder)
+    assert flat(read_dataset(folder)) == {"pictures/a.png": [("Gun", (1, 2, 11, 22))]}
 
 
 def test_coco_masks_in_all_forms(tmp_path):

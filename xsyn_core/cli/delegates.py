@@ -70,3 +70,9 @@ _delegate(
     "xsyn_core.evaluation.finetuned",
     "What fine-tuning on --data has changed, on scans it did not see.",
 )
+_delegate(
+    evaluate,
+    "detection",
+    "xsyn_core.evaluation.detection",
+    "Whether painted samples help a detector, on real scans.",
+)

@@ -70,8 +70,9 @@ def announce(report: ExportReport) -> None:
 
 
 def bar(total: int, unit: str) -> tqdm:
-    """A progress bar on standard error, where that is a terminal."""
-    return tqdm(total=total, unit=unit, file=sys.stderr, disable=None, dynamic_ncols=True)
+    """A progress bar on standard error; where that is no terminal but a log, anew every minute."""
+    every = 0.1 if sys.stderr.isatty() else 60
+    return tqdm(total=total, unit=unit, mininterval=every, delay=every, dynamic_ncols=True)
 
 
 @contextmanager

@@ -282,9 +282,17 @@ def _read_folder(root: Path, problems: Problems) -> list[Entry]:
 
 
 def _files(root: Path) -> list[Path]:
-    """All files, sorted; hidden ones and macOS's `._*` companions left out."""
-    found = []
-    for folder, inner, names in os.walk(root):
+    """All files, sorted; hidden ones and macOS's `._*` companions left out.
+
+    Links to folders are followed, for large datasets often lie elsewhere, but none twice.
+    """
+    found, visited = [], set()
+    for folder, inner, names in os.walk(root, followlinks=True):
+        place = os.path.realpath(folder)
+        if place in visited:
+            inner.clear()
+            continue
+        visited.add(place)
         inner[:] = sorted(name for name in inner if not name.startswith("."))
         found += [Path(folder, name) for name in names if not name.startswith(".")]
     return sorted(found)

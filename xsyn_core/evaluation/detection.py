@@ -1,0 +1,289 @@
+"""Whether painted samples help a detector (Tables II to VI of the paper): downstream detection.
+
+python -m xsyn_core evaluate detection --data TRAIN --test TEST --added PAINTED
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from tqdm import tqdm
+
+from xsyn_core import catalogs
+from xsyn_core.curation.files import writable
+from xsyn_core.curation.readers import Dataset, read_dataset
+from xsyn_core.errors import XsynError
+from xsyn_core.evaluation import detector
+from xsyn_core.evaluation.detector import Example
+from xsyn_core.scan import Annotation
+from xsyn_core.training import options
+from xsyn_core.training.finetuning_data import claim, remark, sources
+from xsyn_core.training.loop import Plan, pick_device
+
+REAL = "real only"
+MEASURES = ("AP", "AP50", "AP75")
+
+
+@dataclass(frozen=True)
+class Scans:
+    """The scans of a dataset that can be read.
+
+    Attributes:
+        dataset: where they are from.
+        rows: their numbers in it.
+        known: the annotations of each row, crowds too; without masks.
+        origins: the hashes of the scans that they are, or were painted into.
+    """
+
+    dataset: Dataset
+    rows: tuple[int, ...]
+    known: tuple[tuple[Annotation, ...], ...]
+    origins: frozenset[str]
+
+    @classmethod
+    def read(cls, dataset: Dataset, painted_into: Mapping[str, str], name: str) -> "Scans":
+        """All of a dataset; those that cannot be read are told.
+
+        Args:
+            painted_into: see `finetuning_data.sources`.
+            name: of the dataset, for the progress bar.
+
+        Raises:
+            XsynError: there is none.
+        """
+        rows, origins = [], set()
+        for row in tqdm(range(len(dataset)), desc=f"reading {name}"):
+            try:
+                scan = dataset.scan(row, masks=False)
+            except XsynError as error:
+                remark(f"Left out: {error}")
+                continue
+            rows.append(row)
+            origins.add(painted_into.get(scan.name, scan.sha256))
+        if not rows:
+            raise XsynError(f"{name}: not one scan can be read.")
+        known = tuple(dataset.annotations(row, masks=False) for row in rows)
+        return cls(dataset, tuple(rows), known, frozenset(origins))
+
+    @property
+    def digest(self) -> str:
+        """sha256 over scans and annotations, as hex."""
+        told = [(a.category, *map(float, a.box)) for own in self.known for a in own]
+        return hashlib.sha256(f"{sorted(self.origins)} {told}".encode()).hexdigest()
+
+    def count(self, name: str) -> int:
+        """How many items of a category there are."""
+        return sum(a.category == name and not a.iscrowd for own in self.known for a in own)
+
+    def example(self, k: int, names: Sequence[str], side: int, rng: np.random.Generator) -> Example:
+        """Scan k as a detector of these categories learns from it, see `detector.shown`."""
+        own = [a for a in self.known[k] if a.category in names and not a.iscrowd]
+        places = np.array([a.box for a in own], np.float32).reshape(-1, 4)
+        labels = np.array([names.index(a.category) for a in own], np.int64)
+        scan = self.dataset.scan(self.rows[k], masks=False)
+        return detector.shown(scan, places, labels, side, rng)
+
+
+Found = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def average_precision(
+    truth: Sequence[Sequence[Annotation]],
+    found: Sequence[Found],
+    sizes: Sequence[tuple[int, int]],
+    names: Sequence[str],
+) -> dict:
+    """COCO's measures of detections by pycocotools, from 0 to 1.
+
+    Args:
+        truth: the annotations of each scan; categories beside `names` do not count.
+        found: boxes (k, 4) in pixels, labels (k,) that index `names`, and scores (k,) of each scan.
+        sizes: (height, width) of each scan.
+        names: of the categories; at least one item of one of them is there.
+
+    Returns:
+        `MEASURES`, and "by category" the AP of those that are there.
+    """
+    labelled = [
+        _entry(image, names.index(a.category), a.box, iscrowd=int(a.iscrowd))
+        for image, known in enumerate(truth, 1)
+        for a in known
+        if a.category in names
+    ]
+    detected = [
+        _entry(image, int(label), place, score=float(score))
+        for image, own in enumerate(found, 1)
+        for place, label, score in zip(*own, strict=True)
+    ]
+    there = sorted({entry["category_id"] for entry in labelled if not entry["iscrowd"]})
+    # what pycocotools prints is not for the operator
+    with contextlib.redirect_stdout(io.StringIO()):
+        judged = COCOeval(*(_indexed(e, sizes, names) for e in (labelled, detected)), "bbox")
+        judged.params.catIds = there
+        judged.evaluate()
+        judged.accumulate()
+        judged.summarize()
+    # (thresholds, recalls, categories, areas, limits): all areas, 100 detections
+    precision = judged.eval["precision"][:, :, :, 0, -1]
+    return {
+        **{name: float(v) for name, v in zip(MEASURES, judged.stats, strict=False)},
+        "by category": {names[c]: float(precision[:, :, k].mean()) for k, c in enumerate(there)},
+    }
+
+
+def _entry(image: int, label: int, box: Iterable[float], **more: float) -> dict:
+    x1, y1, x2, y2 = map(float, box)
+    width, height = x2 - x1, y2 - y1
+    where = {"image_id": image, "category_id": label, "bbox": [x1, y1, width, height]}
+    return {**where, "area": width * height, "iscrowd": 0, **more}
+
+
+def _indexed(
+    entries: Sequence[dict], sizes: Sequence[tuple[int, int]], names: Sequence[str]
+) -> COCO:
+    found = COCO()
+    found.dataset = {
+        "images": [{"id": k, "height": h, "width": w} for k, (h, w) in enumerate(sizes, 1)],
+        "categories": [{"id": k, "name": name} for k, name in enumerate(names)],
+        "annotations": [{"id": k, **entry} for k, entry in enumerate(entries, 1)],
+    }
+    found.createIndex()
+    return found
+
+
+def markdown(
+    results: Mapping[str, Sequence[Mapping]], learnt: Mapping[str, Mapping[str, int]]
+) -> str:
+    """The measures of each kind of detector, means over its seeds with their deviation, and the AP
+    of each category.
+
+    Args:
+        results: what `average_precision` gave, for each seed, by kind.
+        learnt: by kind, how many items of each category were learnt from.
+    """
+    lines = [f"| learnt from | {' | '.join(MEASURES)} |", "|---|" + "---|" * len(MEASURES)]
+    for kind, several in results.items():
+        cells = (_cell([one[name] for one in several]) for name in MEASURES)
+        lines.append(f"| {kind} | {' | '.join(cells)} |")
+    lines += ["", f"| AP (items) | {' | '.join(results)} |", "|---|" + "---|" * len(results)]
+    for name in next(iter(results.values()))[0]["by category"]:
+        cells = (
+            f"{_cell([one['by category'][name] for one in several])} ({learnt[kind][name]})"
+            for kind, several in results.items()
+        )
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(values: Sequence[float]) -> str:
+    spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.3f}{spread}"
+
+
+def main(
+    data: Annotated[Path, typer.Option(help="Real scans to learn from: any dataset.")],
+    test: Annotated[Path, typer.Option(help="Real scans to measure on: others.")],
+    added: Annotated[
+        list[Path] | None,
+        typer.Option(help="Painted samples, an export; repeatable, each is compared."),
+    ] = None,
+    run: Annotated[
+        Path, typer.Option(help="Folder of detectors and figures; it is resumed from.")
+    ] = Path("runs/detection"),
+    steps: Annotated[int, typer.Option(min=1, help="Of training each detector.")] = 1500,
+    batch: Annotated[int, typer.Option(min=1, help="Scans a step.")] = 16,
+    rate: options.Rate = 2e-3,
+    side: Annotated[int, typer.Option(min=64, help="What scans are fitted to, pixels.")] = 320,
+    repeats: Annotated[int, typer.Option(min=1, help="Detectors of each kind, by seed.")] = 1,
+    catalog: Annotated[str | None, typer.Option(help=catalogs.WHICH)] = None,
+    seed: options.Seed = 0,
+    workers: options.Workers = 2,
+    device: options.Device = "auto",
+) -> None:
+    """Compare detectors that learn from real scans alone with ones that get painted samples too.
+
+    All learn from nothing, for the same number of steps, and are measured on TEST. Scans of TEST
+    must not be among what was learnt from, nor have been painted into, and the model that painted
+    should not have learnt from them either. Writes RUN/detection.json and detection.md: COCO's AP,
+    by category too.
+
+    The detector is small, so that two CPU cores do: it tells whether samples help, not what a large
+    one reaches.
+
+        python -m xsyn_core synthesize train/ --count 1000 --diffusion runs/own/model --out painted
+        python -m xsyn_core evaluate detection --data train/ --added painted/ --test test/
+    """
+    if side % 32:
+        raise XsynError(f"The side must be a multiple of 32, such as {32 * round(side / 32)}.")
+    where = pick_device(device)
+    own = catalogs.named(catalog) if catalog else None
+    real = Scans.read(read_dataset(data, own), sources(data), str(data))
+    own = real.dataset.catalog
+    unseen = Scans.read(read_dataset(test, own), sources(test), str(test))
+    kinds = {REAL: [real]}
+    for path in added or ():
+        painted = Scans.read(read_dataset(path, own), sources(path), str(path))
+        kinds[f"with {path}"] = [real, painted]
+    for name, several in kinds.items():
+        leaked = len(unseen.origins & frozenset().union(*(s.origins for s in several)))
+        if leaked:
+            raise XsynError(
+                f"{leaked} scans of {test} are learnt from ({name}): what is measured on must not "
+                "be known. Split the scans first, and paint into those to learn from."
+            )
+    names = tuple(name for name in real.dataset.categories if real.count(name))
+    if not any(map(unseen.count, names)):
+        raise XsynError(f"{test} has no item of the categories of {data}: {', '.join(names)}.")
+    claim(run, {
+        "data": real.digest, "test": unseen.digest,
+        "added": [several[-1].digest for several in kinds.values()][1:],
+        "steps": steps, "batch": batch, "rate": rate, "side": side, "seed": seed,
+    })  # fmt: skip
+
+    def measured(several: list[Scans], plan: Plan, folder: Path) -> dict:
+        places = [(some, k) for some in several for k in range(len(some.rows))]
+
+        def draw(k: int, rng: np.random.Generator) -> list[Example]:
+            chosen = (places[r] for r in rng.integers(len(places), size=batch))
+            return [some.example(row, names, side, rng) for some, row in chosen]
+
+        torch.manual_seed(plan.seed)
+        untrained = detector.build(len(names), side).to(where)
+        learnt = detector.learn(untrained, draw, plan, folder, workers)
+        found, sizes = [], []
+        for row in tqdm(unseen.rows, desc="detecting"):
+            scan = unseen.dataset.scan(row, masks=False)
+            found.append(detector.detect(learnt, scan, side))
+            sizes.append(scan.size)
+        return average_precision(unseen.known, found, sizes, names)
+
+    with writable(run, "the run"):
+        results = {
+            name: [
+                measured(
+                    several,
+                    Plan(steps=steps, rate=rate, seed=seed + k),
+                    run / f"{number}-{seed + k}",
+                )
+                for k in range(repeats)
+            ]
+            for number, (name, several) in enumerate(kinds.items())
+        }
+        learnt = {
+            kind: {name: sum(some.count(name) for some in several) for name in names}
+            for kind, several in kinds.items()
+        }
+        table = markdown(results, learnt)
+        (run / "detection.json").write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+        (run / "detection.md").write_text(table, "utf-8")
+    print(table)
