@@ -11,6 +11,7 @@ from PIL import Image
 
 from xsyn_core import boxes
 from xsyn_core.curation.coco import PROVENANCE
+from xsyn_core.curation.readers import read_dataset
 from xsyn_core.errors import XsynError
 from xsyn_core.evaluation import detection, detector
 from xsyn_core.scan import Annotation, make_scan
@@ -171,6 +172,29 @@ def test_nothing_found_is_nothing_and_crowds_are_neither_asked_for_nor_wrong():
         assert measured["AP"] == pytest.approx(ap)
 
 
+def test_the_sheet_shows_what_is_there_above_what_is_found(data):
+    scans = detection.Scans.read(read_dataset(data / "test"), {}, "test")
+    places = [np.array([a.box for a in known]) for known in scans.known]
+    # a detector that finds the first item and thinks of the second, and one that finds nothing
+    first = [(p, np.array([0, 1]), np.array([0.9, 0.1])) for p in places]
+    nothing = [(np.zeros((0, 4)), np.zeros(0, int), np.zeros(0))] * len(places)
+    made = detection.sheet(scans, [first, nothing], NAMES, SIZE).astype(int)
+    for column in range(6):
+        rows = made[: 3 * SIZE, column * SIZE : (column + 1) * SIZE].reshape(3, SIZE, SIZE, 3)
+        plain = scans.dataset.scan(scans.rows[column]).pixels
+        known = scans.known[column]
+        for k, expected in enumerate(({0, 1}, {0}, set())):
+            drawn = {
+                n
+                for n, a in enumerate(known)
+                for x1, y1, x2, y2 in [map(round, a.box)]
+                # its left side is drawn
+                if (rows[k][(y1 + y2) // 2, x1] == (200, 0, 0)).all()
+            }
+            assert drawn == expected
+        assert (rows[2] == plain).all()
+
+
 def put_dataset(folder, count: int, seed: int, names=NAMES) -> None:
     """Scans with an item of each category somewhere."""
     rng = np.random.default_rng(seed)
@@ -223,6 +247,9 @@ def test_detectors_learn_and_are_compared(data, tmp_path, capsys):
     assert (tmp_path / "run" / "detection.md").read_text() in table
     # how many items there are to learn from
     assert "(24)" in table and "(36)" in table
+    # two rows of six scans, each with what is there above what both detectors find
+    with Image.open(tmp_path / "run" / "sheet.png") as shown:
+        assert shown.size == (6 * 64, 2 * 3 * 64)
     # what is there is not trained again
     before = [file.stat().st_mtime_ns for file in sorted(tmp_path.rglob("checkpoint.pt"))]
     detection.main(**asked)

@@ -10,8 +10,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import cv2
 import numpy as np
 import torch
 import typer
@@ -25,6 +26,7 @@ from xsyn_core.curation.readers import Dataset, read_dataset
 from xsyn_core.errors import XsynError
 from xsyn_core.evaluation import detector
 from xsyn_core.evaluation.detector import Example
+from xsyn_core.evaluation.tiles import grid
 from xsyn_core.scan import Annotation
 from xsyn_core.training import options
 from xsyn_core.training.finetuning_data import claim, remark, sources
@@ -32,6 +34,8 @@ from xsyn_core.training.loop import Plan, pick_device
 
 REAL = "real only"
 MEASURES = ("AP", "AP50", "AP75")
+# Scans on the sheet, and the least score of what is drawn there.
+SHOWN, SURE = 12, 0.3
 
 
 @dataclass(frozen=True)
@@ -161,6 +165,35 @@ def _indexed(
     return found
 
 
+def sheet(
+    scans: Scans, answers: Sequence[Sequence[Found]], names: Sequence[str], side: int
+) -> np.ndarray:
+    """Up to `SHOWN` scans in squares of `side` pixels: above what is there, below what each of
+    several detectors, whose answers have the order of the scans, is sure of."""
+    chosen = np.linspace(0, len(scans.rows) - 1, min(SHOWN, len(scans.rows))).astype(int)
+    columns = []
+    for k in chosen:
+        image, matrix = detector.fitted(scans.dataset.scan(scans.rows[k], masks=False), side)
+        known = [(a.category, a.box) for a in scans.known[k] if a.category in names]
+        rows = [known]
+        for found in answers:
+            sure = (one for one in zip(*found[k], strict=True) if one[2] >= SURE)
+            rows.append([(names[label], place) for place, label, _ in sure])
+        columns.append(np.vstack([_drawn(image, row, matrix) for row in rows]))
+    return grid(columns, 6)
+
+
+def _drawn(image: np.ndarray, items: Iterable[tuple[str, Any]], matrix: np.ndarray) -> np.ndarray:
+    tile = image.copy()
+    for name, place in items:
+        corners = np.array(place, float).reshape(2, 2) @ matrix[:, :2].T + matrix[:, 2]
+        (x1, y1), (x2, y2) = np.rint(corners).astype(int).tolist()
+        cv2.rectangle(tile, (x1, y1), (x2, y2), (200, 0, 0), 1)
+        at = max(x1, 2), max(y1 - 3, 10)
+        cv2.putText(tile, name, at, cv2.FONT_HERSHEY_SIMPLEX, 0.35, (200, 0, 0), 1, cv2.LINE_AA)
+    return tile
+
+
 def markdown(
     results: Mapping[str, Sequence[Mapping]], learnt: Mapping[str, Mapping[str, int]]
 ) -> str:
@@ -250,7 +283,7 @@ def main(
         "steps": steps, "batch": batch, "rate": rate, "side": side, "seed": seed,
     })  # fmt: skip
 
-    def measured(several: list[Scans], plan: Plan, folder: Path) -> dict:
+    def measured(several: list[Scans], plan: Plan, folder: Path) -> tuple[dict, list[Found]]:
         places = [(some, k) for some in several for k in range(len(some.rows))]
 
         def draw(k: int, rng: np.random.Generator) -> list[Example]:
@@ -265,20 +298,17 @@ def main(
             scan = unseen.dataset.scan(row, masks=False)
             found.append(detector.detect(learnt, scan, side))
             sizes.append(scan.size)
-        return average_precision(unseen.known, found, sizes, names)
+        return average_precision(unseen.known, found, sizes, names), found
 
     with writable(run, "the run"):
-        results = {
-            name: [
-                measured(
-                    several,
-                    Plan(steps=steps, rate=rate, seed=seed + k),
-                    run / f"{number}-{seed + k}",
-                )
-                for k in range(repeats)
-            ]
-            for number, (name, several) in enumerate(kinds.items())
-        }
+        results: dict[str, list[dict]] = {kind: [] for kind in kinds}
+        answers = []
+        for number, (kind, several) in enumerate(kinds.items()):
+            for own_seed in range(seed, seed + repeats):
+                plan = Plan(steps=steps, rate=rate, seed=own_seed)
+                measures, found = measured(several, plan, run / f"{number}-{own_seed}")
+                results[kind].append(measures)
+            answers.append(found)
         learnt = {
             kind: {name: sum(some.count(name) for some in several) for name in names}
             for kind, several in kinds.items()
@@ -286,4 +316,7 @@ def main(
         table = markdown(results, learnt)
         (run / "detection.json").write_text(json.dumps(results, indent=1) + "\n", "utf-8")
         (run / "detection.md").write_text(table, "utf-8")
+        done, content = cv2.imencode(".png", sheet(unseen, answers, names, side)[..., ::-1])
+        assert done
+        (run / "sheet.png").write_bytes(content.tobytes())
     print(table)
