@@ -14,6 +14,7 @@ from xsyn_core.curation.coco import PROVENANCE
 from xsyn_core.curation.readers import read_dataset
 from xsyn_core.errors import XsynError
 from xsyn_core.evaluation import detection, detector
+from xsyn_core.evaluation.average_precision import average_precision
 from xsyn_core.scan import Annotation, make_scan
 
 COLOURS = {"Knife": (200, 60, 40), "slingshot": (40, 60, 200)}
@@ -148,7 +149,7 @@ def test_average_precision_is_that_of_its_definition(seed):
         truth.append(known)
         scores = rng.permutation(1000)[: len(labels)] / 1000
         found.append((np.array(places).reshape(-1, 4), np.array(labels, int), scores))
-    measured = detection.average_precision(truth, found, [(100, 100)] * 7, NAMES)
+    measured = average_precision(truth, found, [(100, 100)] * 7, NAMES)
     thresholds = np.arange(50, 100, 5) / 100
     there = [k for k in range(2) if any(a.category == NAMES[k] for own in truth for a in own)]
     expected = {k: [brute_force(truth, found, k, t) for t in thresholds] for k in there}
@@ -162,13 +163,13 @@ def test_average_precision_is_that_of_its_definition(seed):
 def test_nothing_found_is_nothing_and_crowds_are_neither_asked_for_nor_wrong():
     truth = [[Annotation("Knife", (10, 10, 30, 30)), Annotation("Gun", (50, 50, 60, 60))]]
     nothing = (np.zeros((0, 4)), np.zeros(0, int), np.zeros(0))
-    measured = detection.average_precision(truth, [nothing], [(100, 100)], NAMES)
+    measured = average_precision(truth, [nothing], [(100, 100)], NAMES)
     assert measured == {"AP": 0.0, "AP50": 0.0, "AP75": 0.0, "by category": {"Knife": 0.0}}
     crowd = Annotation("Knife", (40, 40, 90, 90), iscrowd=True)
     places = np.array([[42, 42, 60, 60], [10, 10, 30, 30]], float)
     answers = [(places, np.array([0, 0]), np.array([0.9, 0.8]))]
     for known, ap in ((truth[0], 0.5), ([*truth[0], crowd], 1.0)):
-        measured = detection.average_precision([known], answers, [(100, 100)], NAMES)
+        measured = average_precision([known], answers, [(100, 100)], NAMES)
         assert measured["AP"] == pytest.approx(ap)
 
 

@@ -3,9 +3,7 @@
 python -m xsyn_core evaluate detection --data TRAIN --test TEST --added PAINTED
 """
 
-import contextlib
 import hashlib
-import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +14,6 @@ import cv2
 import numpy as np
 import torch
 import typer
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 from tqdm import tqdm
 
 from xsyn_core import catalogs
@@ -25,6 +21,7 @@ from xsyn_core.curation.files import writable
 from xsyn_core.curation.readers import Dataset, read_dataset
 from xsyn_core.errors import XsynError
 from xsyn_core.evaluation import detector
+from xsyn_core.evaluation.average_precision import MEASURES, Found, average_precision
 from xsyn_core.evaluation.detector import Example
 from xsyn_core.evaluation.tiles import grid
 from xsyn_core.scan import Annotation
@@ -33,7 +30,6 @@ from xsyn_core.training.finetuning_data import claim, remark, sources
 from xsyn_core.training.loop import Plan, pick_device
 
 REAL = "real only"
-MEASURES = ("AP", "AP50", "AP75")
 # Scans on the sheet, and the least score of what is drawn there.
 SHOWN, SURE = 12, 0.3
 
@@ -96,73 +92,6 @@ class Scans:
         labels = np.array([names.index(a.category) for a in own], np.int64)
         scan = self.dataset.scan(self.rows[k], masks=False)
         return detector.shown(scan, places, labels, side, rng)
-
-
-Found = tuple[np.ndarray, np.ndarray, np.ndarray]
-
-
-def average_precision(
-    truth: Sequence[Sequence[Annotation]],
-    found: Sequence[Found],
-    sizes: Sequence[tuple[int, int]],
-    names: Sequence[str],
-) -> dict:
-    """COCO's measures of detections by pycocotools, from 0 to 1.
-
-    Args:
-        truth: the annotations of each scan; categories beside `names` do not count.
-        found: boxes (k, 4) in pixels, labels (k,) that index `names`, and scores (k,) of each scan.
-        sizes: (height, width) of each scan.
-        names: of the categories; at least one item of one of them is there.
-
-    Returns:
-        `MEASURES`, and "by category" the AP of those that are there.
-    """
-    labelled = [
-        _entry(image, names.index(a.category), a.box, iscrowd=int(a.iscrowd))
-        for image, known in enumerate(truth, 1)
-        for a in known
-        if a.category in names
-    ]
-    detected = [
-        _entry(image, int(label), place, score=float(score))
-        for image, own in enumerate(found, 1)
-        for place, label, score in zip(*own, strict=True)
-    ]
-    there = sorted({entry["category_id"] for entry in labelled if not entry["iscrowd"]})
-    # what pycocotools prints is not for the operator
-    with contextlib.redirect_stdout(io.StringIO()):
-        judged = COCOeval(*(_indexed(e, sizes, names) for e in (labelled, detected)), "bbox")
-        judged.params.catIds = there
-        judged.evaluate()
-        judged.accumulate()
-        judged.summarize()
-    # (thresholds, recalls, categories, areas, limits): all areas, 100 detections
-    precision = judged.eval["precision"][:, :, :, 0, -1]
-    return {
-        **{name: float(v) for name, v in zip(MEASURES, judged.stats, strict=False)},
-        "by category": {names[c]: float(precision[:, :, k].mean()) for k, c in enumerate(there)},
-    }
-
-
-def _entry(image: int, label: int, box: Iterable[float], **more: float) -> dict:
-    x1, y1, x2, y2 = map(float, box)
-    width, height = x2 - x1, y2 - y1
-    where = {"image_id": image, "category_id": label, "bbox": [x1, y1, width, height]}
-    return {**where, "area": width * height, "iscrowd": 0, **more}
-
-
-def _indexed(
-    entries: Sequence[dict], sizes: Sequence[tuple[int, int]], names: Sequence[str]
-) -> COCO:
-    found = COCO()
-    found.dataset = {
-        "images": [{"id": k, "height": h, "width": w} for k, (h, w) in enumerate(sizes, 1)],
-        "categories": [{"id": k, "name": name} for k, name in enumerate(names)],
-        "annotations": [{"id": k, **entry} for k, entry in enumerate(entries, 1)],
-    }
-    found.createIndex()
-    return found
 
 
 def sheet(
