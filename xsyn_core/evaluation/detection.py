@@ -162,8 +162,8 @@ def main(
     run: Annotated[
         Path, typer.Option(help="Folder of detectors and figures; it is resumed from.")
     ] = Path("runs/detection"),
-    steps: Annotated[int, typer.Option(min=1, help="Of training each detector.")] = 1500,
-    batch: Annotated[int, typer.Option(min=1, help="Scans a step.")] = 16,
+    steps: Annotated[int, typer.Option(min=1, help="Of training each detector.")] = 3000,
+    batch: Annotated[int, typer.Option(min=1, help="Scans a step.")] = 8,
     rate: options.Rate = 2e-3,
     side: Annotated[int, typer.Option(min=64, help="What scans are fitted to, pixels.")] = 320,
     repeats: Annotated[int, typer.Option(min=1, help="Detectors of each kind, by seed.")] = 1,

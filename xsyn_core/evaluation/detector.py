@@ -23,7 +23,7 @@ from xsyn_core.training.loop import Draw, Plan, autocast, train
 WIDTHS = (32, 64, 128, 192)
 DEPTHS = (1, 2, 2, 2)
 # Channels of what is looked at, and convolutions before an answer.
-SEEN, ANSWERING = 96, 2
+SEEN, ANSWERING = 64, 1
 # Scans are shown smaller and larger by up to this factor, and as far aside as it leaves room.
 ZOOM = 1.4
 # What is cut down to less than this share of its box is not asked for.
