@@ -216,6 +216,17 @@ def named(name: str) -> Catalog:
     return found
 
 
+def asked(name: str | None, diffusion: str | Path | None = None) -> Catalog | None:
+    """The catalogue that a command is asked for by name; left out, its diffusion model's, if any.
+
+    Raises:
+        XsynError: there is none of that name, or it cannot be used.
+    """
+    if name:
+        return named(name)
+    return None if diffusion is None else of_model(diffusion)
+
+
 def _read(file: Path) -> Catalog:
     try:
         return from_entry(json.loads(file.read_text("utf-8")))

@@ -181,7 +181,7 @@ def synthesize(
         python -m xsyn_core synthesize bag.png --variant modify --annotations bag.xml --out dataset
     """
     places = [plan.parse_box(text) for text in box or ()]
-    own = catalogs.named(catalog) if catalog else catalogs.of_model(diffusion)
+    own = catalogs.asked(catalog, diffusion)
     scans = plan.open_scans(scan, annotations, own)
     names = plan.check_options(category or (), places, variant, scans.catalog)
     total = count or len(scans)

@@ -43,12 +43,14 @@ class Scans:
         rows: their numbers in it.
         known: the annotations of each row, crowds too; without masks.
         origins: the hashes of the scans that they are, or were painted into.
+        digest: sha256 over pixels and annotations, as hex.
     """
 
     dataset: Dataset
     rows: tuple[int, ...]
     known: tuple[tuple[Annotation, ...], ...]
     origins: frozenset[str]
+    digest: str
 
     @classmethod
     def read(cls, dataset: Dataset, painted_into: Mapping[str, str], name: str) -> "Scans":
@@ -61,7 +63,7 @@ class Scans:
         Raises:
             XsynError: there is none.
         """
-        rows, origins = [], set()
+        rows, known, origins, total = [], [], set(), hashlib.sha256()
         for row in tqdm(range(len(dataset)), desc=f"reading {name}"):
             try:
                 scan = dataset.scan(row, masks=False)
@@ -69,17 +71,13 @@ class Scans:
                 remark(f"Left out: {error}")
                 continue
             rows.append(row)
+            known.append(scan.annotations)
+            found = [(a.category, *map(float, a.box)) for a in scan.annotations]
+            total.update(f"{scan.sha256} {found}\n".encode())
             origins.add(painted_into.get(scan.name, scan.sha256))
         if not rows:
             raise XsynError(f"{name}: not one scan can be read.")
-        known = tuple(dataset.annotations(row, masks=False) for row in rows)
-        return cls(dataset, tuple(rows), known, frozenset(origins))
-
-    @property
-    def digest(self) -> str:
-        """sha256 over scans and annotations, as hex."""
-        told = [(a.category, *map(float, a.box)) for own in self.known for a in own]
-        return hashlib.sha256(f"{sorted(self.origins)} {told}".encode()).hexdigest()
+        return cls(dataset, tuple(rows), tuple(known), frozenset(origins), total.hexdigest())
 
     def count(self, name: str) -> int:
         """How many items of a category there are."""
@@ -188,7 +186,7 @@ def main(
     if side % 32:
         raise XsynError(f"The side must be a multiple of 32, such as {32 * round(side / 32)}.")
     where = pick_device(device)
-    own = catalogs.named(catalog) if catalog else None
+    own = catalogs.asked(catalog)
     real = Scans.read(read_dataset(data, own), sources(data), str(data))
     own = real.dataset.catalog
     unseen = Scans.read(read_dataset(test, own), sources(test), str(test))

@@ -127,7 +127,7 @@ def main(
     side = models["base"].side
     if models["fine-tuned"].side != side:
         raise XsynError("The two models paint windows of different sizes: they are no relatives.")
-    own = catalogs.named(catalog) if catalog else catalogs.of_model(base)
+    own = catalogs.asked(catalog, base)
     parts = split(select(read_dataset(data, own), (), min_area), sources(data),
                   held_out_share, seed, side)  # fmt: skip
     with writable(report, "the report"):

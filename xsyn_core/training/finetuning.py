@@ -215,7 +215,7 @@ def main(
         raise XsynError("There is nothing to do: both stages have 0 steps.")
     if not 0 < rate < 1:
         raise XsynError(f"The learning rate is {rate:g}; 5e-5 is usual.")
-    dataset = read_dataset(data, catalogs.named(catalog) if catalog else catalogs.of_model(base))
+    dataset = read_dataset(data, catalogs.asked(catalog, base))
     remark(*dataset.notes)
     selection = select(dataset, category or (), min_area)
     held_out(map(str, selection.objects), held_out_share, seed)

@@ -284,7 +284,7 @@ def main(
         )
     if not 0 < rate < 1:
         raise XsynError(f"The learning rate is {rate:g}; 1e-4 is usual.")
-    dataset = read_dataset(data, catalogs.named(catalog) if catalog else None)
+    dataset = read_dataset(data, catalogs.asked(catalog))
     remark(*dataset.notes)
     if not any(o.segmentation is not None for e in dataset.entries for o in e.objects):
         raise XsynError(_NO_MASKS)
