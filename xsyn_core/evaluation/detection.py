@@ -31,7 +31,7 @@ from xsyn_core.training.loop import Plan, pick_device
 
 REAL = "real only"
 # Scans on the sheet, and the least score of what is drawn there.
-SHOWN, SURE = 12, 0.3
+SHOWN, SURE = 12, 0.5
 
 
 @dataclass(frozen=True)
