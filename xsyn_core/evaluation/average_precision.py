@@ -2,12 +2,13 @@
 
 import contextlib
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from xsyn_core import boxes
 from xsyn_core.scan import Annotation
 
 MEASURES = ("AP", "AP50", "AP75")
@@ -59,11 +60,11 @@ def average_precision(
     }
 
 
-def _entry(image: int, label: int, box: Iterable[float], **more: float) -> dict:
-    x1, y1, x2, y2 = map(float, box)
-    width, height = x2 - x1, y2 - y1
-    where = {"image_id": image, "category_id": label, "bbox": [x1, y1, width, height]}
-    return {**where, "area": width * height, "iscrowd": 0, **more}
+def _entry(image: int, label: int, box: Sequence[float], **more: float) -> dict:
+    corners = [float(v) for v in box]
+    # pycocotools takes lists alone for boxes
+    where = {"image_id": image, "category_id": label, "bbox": list(boxes.to_xywh(corners))}
+    return {**where, "area": boxes.area(corners), "iscrowd": 0, **more}
 
 
 def _indexed(

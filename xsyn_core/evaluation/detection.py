@@ -129,13 +129,18 @@ def markdown(
 
     Args:
         results: what `average_precision` gave, for each seed, by kind.
-        learnt: by kind, how many items of each category were learnt from.
+        learnt: by kind, how many items of each category its scans show; a real one in a scan that
+            was painted into counts again.
     """
     lines = [f"| learnt from | {' | '.join(MEASURES)} |", "|---|" + "---|" * len(MEASURES)]
     for kind, several in results.items():
         cells = (_cell([one[name] for one in several]) for name in MEASURES)
         lines.append(f"| {kind} | {' | '.join(cells)} |")
-    lines += ["", f"| AP (items) | {' | '.join(results)} |", "|---|" + "---|" * len(results)]
+    lines += [
+        "",
+        f"| AP (items in its scans) | {' | '.join(results)} |",
+        "|---|" + "---|" * len(results),
+    ]
     for name in next(iter(results.values()))[0]["by category"]:
         cells = (
             f"{_cell([one['by category'][name] for one in several])} ({learnt[kind][name]})"
