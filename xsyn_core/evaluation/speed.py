@@ -143,8 +143,11 @@ def regions_rows(segmenter: Segmenter, scan: Scan, repeats: int) -> list[Row]:
     ]
 
 
-def capture_rows(models: Models, scan: Scan, grounding: Grounding, steps: int) -> list[Row]:
-    """What capturing attention adds to the denoising loop: two loops that step in turn.
+def capture_rows(
+    models: Models, scan: Scan, grounding: Grounding, steps: int, repeats: int
+) -> list[Row]:
+    """What capturing attention adds to the denoising loop: two loops of `steps` steps, at least 2,
+    that step in turn, `repeats` times.
 
     On CUDA the steps a second of both, too.
     """
@@ -175,16 +178,19 @@ def capture_rows(models: Models, scan: Scan, grounding: Grounding, steps: int) -
 
     for warm_up in (loop(None, 1), loop(maps(), 1)):
         list(warm_up)
-    loops = loop(None, steps), loop(maps(), steps)
-    spent: tuple[list[float], list[float]] = ([], [])
-    for number in range(steps):
-        # Who goes first changes: the second finds warmer caches.
-        for which in (0, 1) if number % 2 else (1, 0):
-            spent[which].append(seconds(lambda which=which: _next(loops[which])))  # type: ignore[misc]
-    # The first step also encodes.
-    without, captured = (median(times[1:] or times) for times in spent)
+    pairs: list[tuple[float, float]] = []
+    for _ in range(repeats):
+        loops = loop(None, steps), loop(maps(), steps)
+        for number in range(steps):
+            # Who goes first changes: the second finds warmer caches.
+            order = (0, 1) if number % 2 else (1, 0)
+            spent = {which: seconds(lambda one=loops[which]: _next(one)) for which in order}  # type: ignore[misc]
+            if number:  # the first step also encodes
+                pairs.append((spent[0], spent[1]))
+    without, captured = (median(times) for times in zip(*pairs, strict=True))
     note = f"{1000 * captured:.1f} ms a step against {1000 * without:.1f}"
-    added = 100 * (captured / without - 1)
+    # What else the machine does drifts from step to step: a pair is measured under the same load.
+    added = 100 * (median(c / w for w, c in pairs) - 1)
     rows = [Row("attention capture, on top of the loop", added, "%", note)]
     if model.device.type == "cuda":
         size = f"{model.side} x {model.side} pixels, with guidance"
@@ -426,7 +432,7 @@ def main(
         lambda: regions_rows(models.segmenter, source, repeats),
         lambda: item_rows(synthesizer, source, request, repeats),
         lambda: [threads_row(synthesizer, source, request, repeats)],
-        lambda: capture_rows(models, source, grounding, max(2, steps)),
+        lambda: capture_rows(models, source, grounding, max(2, steps), repeats),
         lambda: memory_rows(models, source, request),
         lambda: [page_row(diffusion, sam, repeats)],
     )
