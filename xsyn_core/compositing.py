@@ -39,6 +39,10 @@ DARKEST = 0.6
 # which the item keeps the colour that it was painted in: painters seldom get an item wrong along
 # with its background. From the second on something else crosses the item.
 ALIKE, OTHER = 0.2, 0.4
+# What crosses an item darkens it the less, and in its own colour the less, the darker the item is:
+# scanners show the lightest and the darkest matter in few shades, and colour a pixel by what is
+# heaviest there. Behind an opaque item by this share less.
+MUTED = 0.6
 # That is so where the item takes more than the second share of a colour. What takes less than the
 # first lets all of the scan's texture through, or grain as strong as itself would hide it.
 PALE, DEEP = 0.1, 0.5
@@ -75,9 +79,9 @@ def put_back(
     x1, y1, x2, y2 = inside = frame.inside(image.shape[:2])
     if background == "keep":
         attended = np.max([m / max(m.max(), np.finfo(m.dtype).tiny) for m in attention], axis=0)
-        taken = absorption(painted, source, repainted, attended)
+        taken = absorption(painted, frame.cut(image), repainted, attended)
         taken = frame.restore(taken, image.shape[:2])
-        patch = image[y1:y2, x1:x2] * (1 - np.clip(taken, 0, 1))
+        patch = image[y1:y2, x1:x2] * (1 - np.minimum(taken, 1))
     else:
         patch = frame.restore(painted, image.shape[:2])
     composite(image, patch, inside, weight(targets, inside))
@@ -149,10 +153,11 @@ def absorption(
     """The share of each colour that a painted item takes from what lies behind and above it.
 
     In transmission layers multiply. So the painted item is divided by its own painted background,
-    and what is left of the light goes onto the source. Whatever crosses the item stays visible
-    through it, and no repainted background shows, even where it came out darker than the scan. The
-    background behind an item is carried inwards from what is painted next to it; where the scan is
-    like it, the item stays as it was painted. Where the painter attended to the item tells shades
+    and what is left of the light goes onto the source; in the colours of a scanner, so that metal
+    stays blue on orange. Whatever crosses the item stays visible through it, and no repainted
+    background shows, even where it came out darker than the scan. The background behind an item is
+    carried inwards from what is painted next to it; where the scan is like it, the item stays as it
+    was painted. Where the painter attended to the item tells shades
     of the background from faint parts of the item; thin lines need little attention, and what hangs
     on nothing attended to is a part of the scan that was painted again.
 
@@ -163,7 +168,8 @@ def absorption(
         attention: float32 (h, w), to the item, 0 to 1 where it is highest.
 
     Returns:
-        float32 (h, w, 3), 0 (nothing there, or not repainted) to 1 (opaque).
+        float32 (h, w, 3), 0 (nothing there, or not repainted) to 1 (opaque), and less than 0 where
+        the item has more of a colour than the source.
     """
     h, w = painted.shape[:2]
     scale = min(1.0, BACKGROUND_SIDE / max(h, w))
@@ -200,7 +206,7 @@ def absorption(
     carried = fine(_carried_in(small, rough, inside & lit & ~coarse(around)))
     behind = np.where(around[..., None] > 0, carried, painted)
     own = 1 - np.clip(painted / np.maximum(behind, 1), 0, 1)
-    kept = 1 - np.clip(painted * _crossing(source, behind) / np.maximum(source, 1), 0, 1)
+    kept = 1 - _through(np.maximum(painted, 0), source, behind) / np.maximum(source, 1)
     deep = np.clip((own.max(-1, keepdims=True) - PALE) / (DEEP - PALE), 0, 1)
     taken = own + deep * (kept - own)
     return taken * repainted[..., None] * item(behind)[..., None]
@@ -232,11 +238,21 @@ def _hanging_on(sure: np.ndarray, certain: np.ndarray) -> np.ndarray:
     return found[parts] if found[1:].any() else np.ones_like(certain)
 
 
-def _crossing(source: np.ndarray, behind: np.ndarray) -> np.ndarray:
-    """The share of the light that crosses what is painted besides its background, (h, w, 3)."""
-    other = np.maximum(source, 1) / np.maximum(behind, 1)
-    trust = np.clip((np.abs(np.log(other)) - ALIKE) / (OTHER - ALIKE), 0, 1)
-    return 1 + (other - 1) * trust * trust * (3 - 2 * trust)
+def _through(painted: np.ndarray, source: np.ndarray, behind: np.ndarray) -> np.ndarray:
+    """How an item that was painted before one background looks before what crosses it in the
+    source too: (h, w, 3) as all of them, in all no lighter than the source."""
+
+    def light(picture: np.ndarray) -> np.ndarray:
+        return picture.mean(-1, keepdims=True)
+
+    source, behind = np.maximum(source, 1), np.maximum(behind, 1)
+    crossing = np.log(source / behind)
+    trust = np.clip((np.abs(crossing) - ALIKE) / (OTHER - ALIKE), 0, 1)
+    dark = np.maximum(1 - light(painted) / 255, 0)
+    shown = crossing + dark * (np.log(light(source) / light(behind)) - crossing)
+    share = np.exp(shown * (1 - MUTED * dark))
+    seen = painted * (1 + (share - 1) * trust * trust * (3 - 2 * trust))
+    return seen * np.minimum(light(source) / np.maximum(light(seen), 1), 1)
 
 
 def _disc(width: float) -> np.ndarray:
