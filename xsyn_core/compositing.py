@@ -35,14 +35,14 @@ NARROW, LINE, EDGE, BORDER = 0.1, 0.03, 0.024, 0.04
 HANGS_ON, METAL = 0.15, 0.75
 # What is painted all over the rim darker than this share of the scan is no background.
 DARKEST = 0.6
+# What crosses an item darkens it the less, and in its own colour the less, the darker the item is,
+# by this power of the light that it takes: scanners show the darkest matter in few shades, and
+# colour a pixel by what is heaviest there.
+MUTED = 1.5
 # Scan and guessed background whose logarithms differ by less than the first are one background, on
-# which the item keeps the colour that it was painted in: painters seldom get an item wrong along
-# with its background. From the second on something else crosses the item.
-ALIKE, OTHER = 0.2, 0.4
-# What crosses an item darkens it the less, and in its own colour the less, the darker the item is:
-# scanners show the lightest and the darkest matter in few shades, and colour a pixel by what is
-# heaviest there. Behind an opaque item by this share less.
-MUTED = 0.6
+# which the item keeps the colour that it was painted in: guesses are off by about as much. From the
+# second on something else crosses the item.
+ALIKE, OTHER = 0.05, 0.15
 # That is so where the item takes more than the second share of a colour. What takes less than the
 # first lets all of the scan's texture through, or grain as strong as itself would hide it.
 PALE, DEEP = 0.1, 0.5
@@ -156,10 +156,9 @@ def absorption(
     and what is left of the light goes onto the source; in the colours of a scanner, so that metal
     stays blue on orange. Whatever crosses the item stays visible through it, and no repainted
     background shows, even where it came out darker than the scan. The background behind an item is
-    carried inwards from what is painted next to it; where the scan is like it, the item stays as it
-    was painted. Where the painter attended to the item tells shades
-    of the background from faint parts of the item; thin lines need little attention, and what hangs
-    on nothing attended to is a part of the scan that was painted again.
+    carried inwards from what is painted next to it. Where the painter attended to the item tells
+    shades of the background from faint parts of the item; thin lines need little attention, and
+    what hangs on nothing attended to is a part of the scan that was painted again.
 
     Args:
         painted: float32 (h, w, 3), 0..255, the decoded frame.
@@ -205,10 +204,7 @@ def absorption(
     lit = small.mean(-1) > (1 - SHADE) * rough.mean(-1)
     carried = fine(_carried_in(small, rough, inside & lit & ~coarse(around)))
     behind = np.where(around[..., None] > 0, carried, painted)
-    own = 1 - np.clip(painted / np.maximum(behind, 1), 0, 1)
-    kept = 1 - _through(np.maximum(painted, 0), source, behind) / np.maximum(source, 1)
-    deep = np.clip((own.max(-1, keepdims=True) - PALE) / (DEEP - PALE), 0, 1)
-    taken = own + deep * (kept - own)
+    taken = 1 - _through(np.maximum(painted, 0), source, behind) / np.maximum(source, 1)
     return taken * repainted[..., None] * item(behind)[..., None]
 
 
@@ -239,19 +235,24 @@ def _hanging_on(sure: np.ndarray, certain: np.ndarray) -> np.ndarray:
 
 
 def _through(painted: np.ndarray, source: np.ndarray, behind: np.ndarray) -> np.ndarray:
-    """How an item that was painted before one background looks before what crosses it in the
-    source too: (h, w, 3) as all of them, in all no lighter than the source."""
+    """How an item that was painted before one background looks before what is in the source:
+    (h, w, 3) as all of them, no lighter than the source but in blue."""
 
     def light(picture: np.ndarray) -> np.ndarray:
         return picture.mean(-1, keepdims=True)
 
     source, behind = np.maximum(source, 1), np.maximum(behind, 1)
     crossing = np.log(source / behind)
-    trust = np.clip((np.abs(crossing) - ALIKE) / (OTHER - ALIKE), 0, 1)
-    dark = np.maximum(1 - light(painted) / 255, 0)
+    most = np.abs(crossing).max(-1, keepdims=True)
+    other = np.clip((most - ALIKE) / (OTHER - ALIKE), 0, 1)
+    taken = (1 - painted / behind).max(-1, keepdims=True)
+    deep = np.clip((taken - PALE) / (DEEP - PALE), 0, 1)
+    trust = 1 - deep * (1 - other * other * (3 - 2 * other))
+    dark = np.clip(1 - light(painted) / light(behind), 0, 1) ** MUTED
     shown = crossing + dark * (np.log(light(source) / light(behind)) - crossing)
-    share = np.exp(shown * (1 - MUTED * dark))
-    seen = painted * (1 + (share - 1) * trust * trust * (3 - 2 * trust))
+    seen = painted * np.exp(trust * (1 - dark) * shown)
+    # whatever is added to matter takes red and green, but on orange metal is bluer than orange
+    seen[..., :2] = np.minimum(seen, source)[..., :2]
     return seen * np.minimum(light(source) / np.maximum(light(seen), 1), 1)
 
 
