@@ -39,7 +39,7 @@ class Request:
         sampler: "ddim" as in the paper, "dpm++" for fewer steps.
         frame: "window" cuts a square around each box, or around those that are near each other
             where the background is repainted; "whole" fits the scan to the model.
-        background: "keep" lays an item over the scan as it is, by multiplying transmissions, and
+        background: "keep" lays an item over the scan as it is (`compositing.absorption`), and
             takes away the annotated one that it replaces; "repaint" takes the repainted boxes as
             they come, as in the paper.
         points: "median" is MPS, "topk" its rival of Table VIII.
