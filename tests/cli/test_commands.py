@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from made_synthesizer import REGIONS, MadeSegmenter, MadeSynthesizer
 from PIL import Image
 from pycocotools.coco import COCO
@@ -336,6 +337,23 @@ def test_ctrl_c_exits_with_130(monkeypatch, tmp_path):
     assert call("export", tmp_path, "--out", tmp_path / "out").exit_code == 130
 
 
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (typer.Exit(3), 3)])
+def test_a_delegate_that_ends_early_does_not_exit_with_0(monkeypatch, error, code):
+    def main() -> None:
+        raise error
+
+    monkeypatch.setitem(sys.modules, "xsyn_core.evaluation.speed", types.SimpleNamespace(main=main))
+    assert call("evaluate", "speed").exit_code == code
+
+
+def test_a_mount_point_is_refused_before_the_work(no_models, monkeypatch, tmp_path):
+    scan, disk = put_scan(tmp_path / "bag.png"), tmp_path / "disk"
+    Workspace(tmp_path / "work").close()
+    monkeypatch.setattr("os.path.ismount", lambda path: path == disk)
+    for command in (("synthesize", scan), ("export", tmp_path / "work"), ("simulate",)):
+        fails("Give a folder inside it", *command, "--out", disk)
+
+
 def test_what_annotations_leave_out_is_told(made, tmp_path):
     scan, known = put_scan(tmp_path / "bag.png"), tmp_path / "bag.txt"
     known.write_text("bag.png Gun 10 10 60 60\nnonsense\n")
@@ -456,7 +474,7 @@ INTERRUPTED = """
     class Pressed(MadeSynthesizer):
         def paint(self, scan, request):
             if request.seed == {at}:
-                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), {number})
             yield from super().paint(scan, request)
     # The real modules would load torch.
     sys.modules["xsyn_core.synthesis"] = types.SimpleNamespace(Synthesizer=Pressed)
@@ -466,17 +484,50 @@ INTERRUPTED = """
 """
 
 
-@pytest.mark.parametrize("at", [0, 2])
-def test_ctrl_c_keeps_what_is_finished(tmp_path, at):
-    arguments = ["synthesize", str(put_scan(tmp_path / "bag.png")), "--count", "5"]
-    arguments += ["--steps", "2", "--out", str(tmp_path / "out")]
+def interrupted(
+    scan: Path, out: Path, at: int, number: signal.Signals = signal.SIGINT
+) -> subprocess.CompletedProcess:
+    """Five samples of which that at `at` is interrupted by a signal."""
+    arguments = ["synthesize", str(scan), "--count", "5", "--steps", "2", "--out", str(out)]
     code = textwrap.dedent(INTERRUPTED).format(
-        paths=[str(Path(__file__).parent), str(ROOT)], at=at, arguments=arguments
+        paths=[str(Path(__file__).parent), str(ROOT)],
+        at=at,
+        number=int(number),
+        arguments=arguments,
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 128 + signal.SIGINT, done.stderr
     assert "Traceback" not in done.stderr and "Stopping" in done.stderr
+    return done
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("at", [0, 2])
+def test_ctrl_c_keeps_what_is_finished(tmp_path, at, number):
+    interrupted(put_scan(tmp_path / "bag.png"), tmp_path / "out", at, number)
     if at:
         assert len(read_dataset(tmp_path / "out")) == at
     else:
         assert [path.name for path in tmp_path.iterdir()] == ["bag.png"]
+
+
+@pytest.mark.parametrize("at", [0, 2])
+def test_ctrl_c_keeps_an_earlier_dataset(made, tmp_path, at):
+    scan, out = put_scan(tmp_path / "bag.png"), tmp_path / "out"
+    passes("synthesize", scan, "--count", 4, "--steps", 1, "--out", out)
+    before = {file: file.read_bytes() for file in out.rglob("*") if file.is_file()}
+    done = interrupted(scan, out, at)
+    assert {file: file.read_bytes() for file in out.rglob("*") if file.is_file()} == before
+    partial = tmp_path / "out-partial"
+    if at:
+        assert done.stdout == f"{partial}/annotations/instances.json\n"
+        assert f"{out} stays as it was" in done.stderr
+        assert len(read_dataset(partial)) == at
+    else:
+        assert {path.name for path in tmp_path.iterdir()} == {"bag.png", "out"}
+
+
+@pytest.mark.parametrize("command", ["synthesize", "export", "simulate"])
+def test_help_says_that_an_earlier_dataset_is_replaced(monkeypatch, command):
+    monkeypatch.setenv("COLUMNS", "300")
+    assert "replaced as a whole" in " ".join(passes(command, "--help").stdout.split())

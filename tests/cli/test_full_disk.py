@@ -72,20 +72,31 @@ def test_it_is_told_in_one_line(full, writer):
     assert result.output == f"Error: {FULL}\n"
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        OSError(errno.EACCES, "Permission denied"),
-        OSError("broken"),
-        RuntimeError("2 devices requested and 1 found"),
-    ],
-)
-def test_other_errors_are_not_taken_for_it(error):
+def failing(error):
     def fail():
         raise error
 
-    result = invoked(fail)
-    assert result.exception is error
+    return invoked(fail)
+
+
+def test_other_errors_are_not_taken_for_it():
+    error = RuntimeError("2 devices requested and 1 found")
+    assert failing(error).exception is error
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "/a/b"), "/a/b: Permission denied. "),
+        (OSError("broken"), "broken. "),
+        (MemoryError(), "There is too little memory. "),
+    ],
+)
+def test_what_else_the_system_refuses_is_told_in_one_line(error, said):
+    result = failing(error)
+    assert result.exit_code == 2
+    (line,) = result.output.splitlines()
+    assert line.startswith(f"Error: {said}")
 
 
 def test_what_a_run_saved_last_stays(tmp_path):

@@ -44,6 +44,11 @@ def test_polygons_are_filled():
     assert np.array_equal(masks.box_mask((2, 3, 7, 9), (12, 10)), expected)
 
 
+def test_polygons_are_cut_at_the_edge_of_the_image():
+    mask = masks.decode(masks.box_polygon((-10, -12, 20, 24)), (12, 10))
+    assert mask.shape == (12, 10) and mask.all()
+
+
 @pytest.mark.parametrize(
     "segmentation",
     [
@@ -51,6 +56,8 @@ def test_polygons_are_filled():
         [[1, 2, 3, 4]],
         [[1, 2, 3, 4, 5, 6, 7]],
         [[1, 2, 3, 4, 5, float("nan")]],
+        [[0, 0, 1e9, 0, 1e9, 1e9]],
+        [[0, 0, 4, 0, 4, -4.5]],
         [1, 2, 3],
         "text",
         None,

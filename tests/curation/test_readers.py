@@ -2,12 +2,13 @@
 
 import json
 import os
+import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pytest
 from curation_samples import made_sample, made_scan
-from PIL import Image
+from PIL import ExifTags, Image
 
 from xsyn_core.catalogs import own_catalog
 from xsyn_core.categories import CATALOGS, PIDRAY
@@ -342,3 +343,87 @@ def test_real_datasets_are_read(folder):
     assert len(dataset) == len(document["images"])
     assert sum(len(e.objects) for e in dataset.entries) == len(document["annotations"])
     assert dataset.catalog is PIDRAY
+
+
+def test_an_empty_text_file_means_no_annotations(tmp_path):
+    for text in ("", " \n\n"):
+        assert read_annotations(put_text(tmp_path / "a.txt", text), "a.png", (H, W)) == ((), ())
+
+
+@pytest.mark.parametrize(("flag", "crowd"), [("0", False), ("1", True), (0, False), (True, True)])
+def test_crowds_are_told_whatever_the_flag_is_written_as(tmp_path, flag, crowd):
+    put_image(tmp_path / "a.png")
+    label = (0, 1, [1, 2, 3, 4], {"iscrowd": flag})
+    ((known,),) = (a for _, a in read_dataset(put_coco(tmp_path / "x.json", ["a.png"], [label],
+                                                        {1: "Gun"})))  # fmt: skip
+    assert known.iscrowd is crowd
+
+
+def test_class_names_that_are_not_numbered_are_explained(tmp_path):
+    put_image(tmp_path / "images" / "a.png")
+    put_text(tmp_path / "labels" / "a.txt", "0 0.5 0.5 0.5 0.5\n")
+    put_text(tmp_path / "data.yaml", "names: {0: Knife, one: Gun}\n")
+    with pytest.raises(XsynError, match="must be numbered"):
+        read_dataset(tmp_path)
+
+
+def test_images_of_too_many_pixels_are_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", W * H)
+    for name, size in (("a", (W, H)), ("b", (W * 3, H))):
+        put_image(tmp_path / "images" / f"{name}.png", size)
+        put_text(tmp_path / "labels" / f"{name}.txt", "0 0.5 0.5 0.5 0.5\n")
+    put_text(tmp_path / "classes.txt", "Gun\n")
+    dataset = read_dataset(tmp_path)
+    assert [entry.image.name for entry in dataset.entries] == ["a.png"]
+    assert "cannot be read, left out: 1 (the first: b.png)" in dataset.notes[0]
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_images_that_exif_turns_keep_their_labels(tmp_path, suffix, orientation):
+    path = tmp_path / "images" / f"a.{suffix}"
+    path.parent.mkdir()
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.new("RGB", (W, H), "white").save(path, exif=exif)
+    put_text(tmp_path / "labels" / "a.txt", "0 0.25 0.5 0.5 1\n")
+    put_text(tmp_path / "classes.txt", "Gun\n")
+    scan = read_dataset(tmp_path).scan(0)
+    height, width = (H, W) if orientation < 5 else (W, H)
+    assert scan.size == (height, width)
+    assert scan.annotations[0].box == (0, 0, width / 2, height)
+
+
+def test_problems_of_an_image_count_once_however_often_it_is_opened(tmp_path):
+    far, damaged = [100, 2, 3, 4], {"segmentation": [[1, 2, 3]]}
+    labels = [(0, 1, far, {}), (0, 1, far, {}), (0, 1, [1, 2, 3, 4], damaged)]
+    put_image(tmp_path / "a.png")
+    dataset = read_dataset(put_coco(tmp_path / "x.json", ["a.png"], labels, {1: "Gun"}))
+    for masked in (False, True, True):
+        dataset.annotations(0, masked)
+    outside, mask = dataset.notes
+    assert "outside their image, left out: 2 " in outside
+    assert "Masks that cannot be used" in mask and ": 1 (the first: a.png)" in mask
+
+
+def test_images_of_the_same_name_are_told_apart_by_their_listed_folders(tmp_path):
+    for folder in ("one/left", "one/right", "two/left"):
+        put_image(tmp_path / "pictures" / folder / "a.png")
+    names = ["/data/one/left/a.png", "two/left/a.png", "right/a.png", "left/a.png"]
+    dataset = read_dataset(put_coco(tmp_path / "x.json", names, [], {1: "Gun"}))
+    assert ["/".join(entry.image.parts[-3:-1]) for entry in dataset.entries] == [
+        "one/left", "two/left", "one/right"
+    ]  # fmt: skip
+    assert "not by one name, left out: 1 (the first: left/a.png" in dataset.notes[0]
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_names_with_accents_are_found_in_either_form(tmp_path, form):
+    name = unicodedata.normalize(form, "bag\u00e9.png")
+    other = unicodedata.normalize({"NFC": "NFD", "NFD": "NFC"}[form], name)
+    put_image(tmp_path / "deep" / name)
+    label = (0, 1, [1, 2, 3, 4], {})
+    for listed in (other, f"deep/{other}"):
+        file = put_coco(tmp_path / "x.json", [listed], [label], {1: "Gun"})
+        assert len(read_dataset(file)) == 1
+        assert len(read_annotations(file, name, (H, W))[0]) == 1

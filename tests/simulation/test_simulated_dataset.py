@@ -52,6 +52,8 @@ def test_values_that_make_no_sense(tmp_path):
         simulate(0, 0, tmp_path / "x")
     with pytest.raises(XsynError, match="too small"):
         simulate(1, 0, tmp_path / "x", size=(8, 8))
+    with pytest.raises(XsynError, match="too large: 50 million"):
+        simulate(1, 0, tmp_path / "x", size=(100_000, 100_000))
     with pytest.raises(XsynError, match="sixray"):
         simulate(1, 0, tmp_path / "x", look="nonesuch")
     (tmp_path / "mine").mkdir()
@@ -59,3 +61,40 @@ def test_values_that_make_no_sense(tmp_path):
     with pytest.raises(XsynError, match="something else"):
         simulate(1, 0, tmp_path / "mine")
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "keep"
+
+
+def test_a_dataset_of_the_users_own_is_not_replaced(tmp_path):
+    mine = tmp_path / "mine"
+    made = simulate(1, 0, mine, size=(64, 64))
+    document = json.loads(made.read_text())
+    document["info"]["description"] = "Scans of mine"
+    made.write_text(json.dumps(document))
+    before = content(mine)
+    with pytest.raises(XsynError, match=r"something else .*instances\.json"):
+        simulate(1, 0, mine, size=(64, 64))
+    assert content(mine) == before
+
+
+@pytest.mark.parametrize("name", ["images/holiday.png", "images/000002.png", "notes/a.txt"])
+def test_files_added_to_an_earlier_result_are_not_lost(tmp_path, name):
+    simulate(1, 0, tmp_path / "a", size=(64, 64))
+    added = tmp_path / "a" / name
+    added.parent.mkdir(exist_ok=True)
+    added.write_bytes(b"mine")
+    before = content(tmp_path / "a")
+    with pytest.raises(XsynError, match="something else"):
+        simulate(1, 0, tmp_path / "a", size=(64, 64))
+    assert content(tmp_path / "a") == before
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_images_that_cannot_be_written_whole_are_told(tmp_path, workers):
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8000, before[1]))  # room for labels only
+    try:
+        with pytest.raises(XsynError, match="cannot be written"):
+            simulate(2, 0, tmp_path / "a", size=(256, 256), workers=workers)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []

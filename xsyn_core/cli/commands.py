@@ -76,7 +76,11 @@ def regions(
 def export(
     workspace: Annotated[Path, typer.Argument(help="Folder of a workspace.")],
     out: Annotated[
-        Path, typer.Option(help="Folder of the dataset: new, empty, or an earlier export.")
+        Path,
+        typer.Option(
+            help="Folder of the dataset: new, empty, or an earlier export, which is replaced as a "
+            "whole."
+        ),
     ],
     catalog: Annotated[
         str | None,
@@ -101,7 +105,13 @@ def export(
 
 @app.command()
 def simulate(
-    out: Annotated[Path, typer.Option(help="Folder to write the COCO dataset into.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="Folder of the dataset: new, empty, or an earlier result of this command, which "
+            "is replaced as a whole."
+        ),
+    ],
     count: Annotated[int, typer.Option(help="How many scans.")] = 100,
     seed: Annotated[int, typer.Option(help="Another seed, other scans.")] = 0,
     look: Annotated[

@@ -33,7 +33,10 @@ def _delegate(
         inner = typer.Typer(add_completion=False, rich_markup_mode="markdown")
         inner.command(name, help=told)(main)
         command = typer.main.get_command(inner)
-        command(arguments, prog_name=context.command_path, standalone_mode=False)
+        code = command(arguments, prog_name=context.command_path, standalone_mode=False)
+        # Without standalone mode the exit code, such as that of Ctrl-C, is only returned.
+        if isinstance(code, int) and code:
+            raise typer.Exit(code)
 
 
 _delegate(

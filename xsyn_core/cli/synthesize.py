@@ -25,7 +25,11 @@ def synthesize(
         typer.Argument(help="An image, or a dataset: its folder or its COCO .json file."),
     ],
     out: Annotated[
-        Path, typer.Option(help="Folder of the dataset: new, empty, or an earlier one of ours.")
+        Path,
+        typer.Option(
+            help="Folder of the dataset: new, empty, or an earlier one of ours, which is replaced "
+            "as a whole; if stopped early, the new part goes into a folder beside it."
+        ),
     ],
     category: Annotated[
         list[str] | None,
@@ -245,11 +249,12 @@ def synthesize(
     report = None
     with stoppable() as stopped, bar(total * steps, "step") as progress:
         try:
-            report = write_dataset(samples(), out, scans.catalog, val)
-        except XsynError:
+            report = write_dataset(samples(), out, scans.catalog, val, stopped)
+        except XsynError as error:
+            remark([*scans.notes, *failures.notes])
             if not stopped():
-                remark([*scans.notes, *failures.notes])
                 raise
+            remark([str(error)])
     if report is not None:
         remark([*scans.notes, *failures.notes])
         announce(report)

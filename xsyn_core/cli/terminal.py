@@ -29,18 +29,34 @@ WITHOUT_NUMBER = re.compile(
 
 
 class Explaining(TyperGroup):
-    """Shows an `XsynError` as one message, without a traceback, and so that a disk is full."""
+    """Shows what the operator can mend as one message, without a traceback: an `XsynError`, a
+    full disk, what else the system refuses, and too little memory."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; exit with 2 after such an error."""
         try:
             return super().invoke(ctx)
         except Exception as error:
-            if not isinstance(error, XsynError) and not disk_full(error):
+            said = _explained(error)
+            if said is None:
                 raise
-            said = error if isinstance(error, XsynError) else FULL
             typer.echo(f"Error: {said}", err=True)
             raise typer.Exit(USER_ERROR) from None
+
+
+def _explained(error: Exception) -> str | None:
+    if isinstance(error, XsynError):
+        return str(error)
+    if disk_full(error):
+        return FULL
+    if isinstance(error, MemoryError):
+        return "There is too little memory. Close other programs, or give the command less at once."
+    # Whoever reads the output may stop early; the command line knows how to end then.
+    if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+        reason = " ".join((error.strerror or str(error) or type(error).__name__).split())
+        place = "" if error.filename is None else f"{error.filename}: "
+        return f"{place}{reason}. Check the path, its permissions and the disk, then try again."
+    return None
 
 
 def disk_full(error: BaseException | None) -> bool:
@@ -77,20 +93,25 @@ def bar(total: int, unit: str) -> tqdm:
 
 @contextmanager
 def stoppable() -> Iterator[Callable[[], bool]]:
-    """Let a long command stop in order: the function given tells whether Ctrl-C was pressed.
+    """Let a long command stop in order: the function given tells whether Ctrl-C was pressed, or
+    the system asked the process to end.
 
-    A second Ctrl-C interrupts at once.
+    A second time interrupts at once.
     """
     pressed = False
 
     def note(number: int, frame: Any) -> None:
         nonlocal pressed
         pressed = True
-        signal.signal(signal.SIGINT, previous)
+        restore()
         typer.echo("Stopping: what is finished will be written. Ctrl-C again drops it.", err=True)
 
-    previous = signal.signal(signal.SIGINT, note)
+    def restore() -> None:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+    previous = {n: signal.signal(n, note) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield lambda: pressed
     finally:
-        signal.signal(signal.SIGINT, previous)
+        restore()

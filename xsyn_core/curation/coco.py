@@ -3,8 +3,8 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from xsyn_core import boxes
 from xsyn_core.boxes import Box
 from xsyn_core.categories import PIDRAY, Catalog
 from xsyn_core.curation import masks, store
-from xsyn_core.curation.files import replacing, writable, write_synced
+from xsyn_core.curation.files import free_beside, replacing, stranger, writable, write_synced
 from xsyn_core.curation.workspace import Workspace
 from xsyn_core.errors import XsynError
 from xsyn_core.sample import PaintedObject, Sample
@@ -71,8 +71,8 @@ def export(
     folder = _usable(out, val)
     if folder == workspace.path or workspace.path.is_relative_to(folder):
         raise XsynError(f"{folder} holds the workspace. Export to another folder.")
-    with writable(folder, "the export"), replacing(folder) as fresh:
-        dataset = _Dataset(fresh, catalog, val)
+    with writable(folder, "the export"), replacing(folder) as made:
+        dataset = _Dataset(made.fresh, catalog, val)
         for record in workspace.records("accept"):
             if record.catalog != catalog.key:
                 dataset.leave_out(record.catalog)
@@ -84,23 +84,38 @@ def export(
 
 
 def write_dataset(
-    samples: Iterable[Sample], out: str | Path, catalog: Catalog = PIDRAY, val: float = 0.0
+    samples: Iterable[Sample],
+    out: str | Path,
+    catalog: Catalog = PIDRAY,
+    val: float = 0.0,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> ExportReport:
     """Write samples as a COCO dataset, one at a time as they come; otherwise as `export`.
+
+    Args:
+        stopped: whether the samples ended before their time. An earlier dataset in `out` stays
+            then, and the new one, being a part only, goes into a folder beside it.
 
     Raises:
         XsynError: there is no sample of the catalogue, or `out` cannot be written or holds other
             files (which is found out before the first sample is asked for).
     """
     folder = _usable(out, val)
-    with writable(folder, "the dataset"), replacing(folder) as fresh:
-        dataset = _Dataset(fresh, catalog, val)
+    with writable(folder, "the dataset"), replacing(folder) as made:
+        dataset = _Dataset(made.fresh, catalog, val)
         for number, sample in enumerate(samples, start=1):
             if sample.request.catalog.key != catalog.key:
                 dataset.leave_out(sample.request.catalog.key)
                 continue
             dataset.add(sample, store.png(sample.image), number, None)
-        return dataset.finish(folder, f"There is no sample of {catalog.title}")
+        earlier = folder.is_dir() and any(folder.iterdir())
+        if earlier and stopped():
+            made.target = free_beside(folder, "partial")
+        report = dataset.finish(made.target, f"There is no sample of {catalog.title}")
+        if made.target == folder:
+            return report
+        note = f"Stopped early: {folder} stays as it was, and what is finished is in {made.target}."
+        return replace(report, notes=(*report.notes, note))
 
 
 def on_validation_side(sha256: str, val: float) -> bool:
@@ -327,10 +342,10 @@ def _usable(out: str | Path, val: float) -> Path:
         return folder
     if not folder.is_dir():
         raise XsynError(f"{folder} is a file. Give a folder for the dataset.")
-    stranger = _stranger(folder)
-    if stranger is not None:
+    other = _stranger(folder)
+    if other is not None:
         raise XsynError(
-            f"{folder} holds files that are not of an earlier export, such as {stranger}. "
+            f"{folder} holds files that are not of an earlier export, such as {other}. "
             "Give an empty or new folder, so that nothing of yours is overwritten."
         )
     return folder
@@ -344,11 +359,4 @@ def _stranger(folder: Path) -> str | None:
             ours |= {json.loads(line)["file_name"] for line in stream}
     except (OSError, ValueError, KeyError, TypeError):
         ours = set()
-    for file in sorted(folder.rglob("*")):
-        name = file.relative_to(folder).as_posix()
-        if file.is_dir() and not file.is_symlink():
-            if name not in (IMAGES, ANNOTATIONS):
-                return name
-        elif name not in ours:
-            return name
-    return None
+    return stranger(folder, ours, {IMAGES, ANNOTATIONS})

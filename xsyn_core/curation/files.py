@@ -6,6 +6,7 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from xsyn_core.errors import XsynError
@@ -51,30 +52,93 @@ def writable(folder: Path, purpose: str) -> Iterator[None]:
         ) from error
 
 
+def stranger(folder: Path, files: set[str], folders: set[str]) -> str | None:
+    """Something in `folder` that is neither among the files nor the folders, if there is any."""
+    for entry in sorted(folder.rglob("*")):
+        name = entry.relative_to(folder).as_posix()
+        if name not in (folders if entry.is_dir() and not entry.is_symlink() else files):
+            return name
+    return None
+
+
+def free_beside(folder: Path, word: str) -> Path:
+    """A path beside `folder` where nothing is yet, its name with a word more."""
+    path = folder.with_name(f"{folder.name}-{word}")
+    number = 1
+    while os.path.lexists(path):
+        number += 1
+        path = folder.with_name(f"{folder.name}-{word}-{number}")
+    return path
+
+
+@dataclass
+class Replacement:
+    """A folder that is being made.
+
+    Attributes:
+        fresh: to fill.
+        target: the place that it takes at the end; may be set to another one beside it.
+    """
+
+    fresh: Path
+    target: Path
+
+
 @contextmanager
-def replacing(folder: Path) -> Iterator[Path]:
+def replacing(folder: Path) -> Iterator[Replacement]:
     """A fresh folder to fill, which takes the place of `folder` when the block ends well.
 
     Until then `folder` stays as it was, whatever happens. What processes that died left beside
     it is removed.
+
+    Raises:
+        XsynError: `folder` is a mount point (found out before the block), or the filled folder
+            could not take its place; it is kept then.
     """
+    # Nothing can be renamed onto a mount point, which would show at the very end only.
+    if os.path.ismount(folder):
+        raise XsynError(
+            f"{folder} is a mount point, which cannot be replaced. Give a folder inside it, such "
+            f"as {folder / 'dataset'}."
+        )
     parent = folder.parent
     parent.mkdir(parents=True, exist_ok=True)
     _remove_strays(folder)
     fresh = parent / f".{folder.name}.xsyn-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     fresh.mkdir()
+    made = Replacement(fresh, folder)
     try:
-        yield fresh
+        yield made
         for inner, _, _ in os.walk(fresh):
             sync_folder(Path(inner))
-        if folder.exists():
-            _exchange(fresh, folder)
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
+    try:
+        if made.target.exists():
+            _exchange(fresh, made.target)
         else:
-            fresh.rename(folder)
+            fresh.rename(made.target)
+    except OSError as error:
+        raise XsynError(
+            f"{made.target} could not be replaced ({error.strerror or error}). What was made is "
+            f"whole and lies in {_kept(fresh, made.target)}: move it to where you want it."
+        ) from error
+    try:
         sync_folder(parent)
     finally:
         # After an exchange this is the old folder.
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _kept(fresh: Path, folder: Path) -> Path:
+    """The folder under a name that `_remove_strays` leaves alone, if it can be renamed at all."""
+    kept = free_beside(folder, "new")
+    try:
+        fresh.rename(kept)
+    except OSError:
+        return fresh
+    return kept
 
 
 def _remove_strays(folder: Path) -> None:

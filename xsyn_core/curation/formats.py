@@ -7,7 +7,7 @@ Each parser reads one file into `Listed` images. What cannot be used is left out
 import json
 import math
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,9 +53,18 @@ class Problems:
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
         self._first: dict[str, str] = {}
+        self._met: set[Hashable] = set()
 
-    def add(self, kind: str, case: str) -> None:
-        """Count a case of a kind, such as ("annotations without a box", "train.json, id 3")."""
+    def add(self, kind: str, case: str, once: Hashable = None) -> None:
+        """Count a case of a kind, such as ("annotations without a box", "train.json, id 3").
+
+        Args:
+            once: what the case is about, where it can be met again and counts the first time only.
+        """
+        if once is not None:
+            if (kind, once) in self._met:
+                return
+            self._met.add((kind, once))
         self._counts[kind] = self._counts.get(kind, 0) + 1
         self._first.setdefault(kind, case)
 
@@ -159,7 +168,8 @@ def _coco_object(
         category=names[_key(entry["category_id"])],
         box=boxes.from_xywh(box),
         segmentation=entry.get("segmentation") or None,
-        iscrowd=bool(entry.get("iscrowd", 0)),
+        # Some writers put the flag into quotes, where "0" would be true.
+        iscrowd=str(entry.get("iscrowd")).lower() in ("1", "1.0", "true"),
         rank=list(names).index(_key(entry["category_id"])),
     )
 
@@ -302,7 +312,7 @@ def _yaml_names(file: Path) -> list[str] | None:
         raise XsynError(f"{file} is not valid YAML ({error}).") from None
     names = document.get("names") if isinstance(document, dict) else None
     if isinstance(names, dict):
-        if sorted(names) != list(range(len(names))):
+        if set(names) != set(range(len(names))):
             raise XsynError(f"{file}: the names must be numbered 0, 1, 2, ...")
         names = [names[i] for i in range(len(names))]
     return [str(name) for name in names] if isinstance(names, list) else None

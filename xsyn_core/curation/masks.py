@@ -24,7 +24,7 @@ def decode(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
         size: (height, width) of the image.
 
     Raises:
-        ValueError: it is neither, or made for an image of another size.
+        ValueError: it is neither, made for an image of another size, or reaches far outside.
     """
     height, width = size
     if isinstance(segmentation, list):
@@ -33,6 +33,10 @@ def decode(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
             raise ValueError("a polygon needs three points or more, as x, y, x, y, ...")
         if not all(np.isfinite(p).all() for p in polygons):
             raise ValueError("a polygon has a coordinate that is not finite")
+        # pycocotools walks every pixel of an outline and writes past its memory on long ones.
+        for side, start in ((width, 0), (height, 1)):
+            if any(not -side <= v <= 2 * side for p in polygons for v in p[start::2]):
+                raise ValueError("a polygon reaches farther outside its image than that is large")
         rle = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
     elif isinstance(segmentation, dict) and {"size", "counts"} <= segmentation.keys():
         if [int(v) for v in segmentation["size"]] != [height, width]:

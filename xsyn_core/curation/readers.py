@@ -1,13 +1,15 @@
 """Datasets in: COCO (PIDray too), OPIXray, HiXray, YOLO and VOC, all as scans with annotations."""
 
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 
 from xsyn_core import boxes
 from xsyn_core.boxes import Box
@@ -85,7 +87,7 @@ class Dataset:
         objects = entry.objects
         if not masks:
             objects = tuple(replace(found, segmentation=None) for found in objects)
-        return _annotations(objects, entry.size, self._spelling, self._problems, entry.image.name)
+        return _annotations(objects, entry.size, self._spelling, self._problems, entry.image)
 
     def scan(self, index: int, masks: bool = True) -> Scan:
         """One image with its annotations; see `annotations`.
@@ -157,7 +159,7 @@ def read_annotations(
             f"{height}. Use the scan that was labelled."
         )
     spelling = _spelling(catalog, {found.category for found in listed.objects})
-    known = _annotations(listed.objects, size, spelling, problems, scan_name)
+    known = _annotations(listed.objects, size, spelling, problems, Path(scan_name))
     if not known and problems.notes:
         raise XsynError(" ".join([f"{file} has no annotation that can be used.", *problems.notes]))
     return known, problems.notes
@@ -173,6 +175,9 @@ def _parse(file: Path, problems: Problems) -> list[Listed]:
         raise XsynError(
             f"{file} is of no known kind. Give COCO .json, VOC .xml, or YOLO or OPIXray .txt."
         )
+    if not formats.text_of(file).strip():
+        # YOLO's and OPIXray's way to say: no object. No class name is needed for that.
+        return [Listed(file.stem, None, ())]
     if not formats.looks_like_yolo(file):
         return formats.read_opixray(file, problems)
     return formats.read_yolo(file, _names([file.parent, file.parent.parent], file), problems)
@@ -191,6 +196,7 @@ def _names(folders: Iterable[Path], needed_by: Path) -> list[str]:
 def _listed_of_scan(images: list[Listed], scan_name: str, file: Path) -> Listed:
     if len(images) == 1 and file.suffix.lower() != ".json":
         return images[0]
+    scan_name = _composed(scan_name)
     same = [image for image in images if _file(image) == scan_name]
     stem = Path(scan_name).stem
     same = same or [image for image in images if Path(_file(image)).stem == stem]
@@ -226,16 +232,23 @@ def _annotations(
     size: tuple[int, int],
     spelling: dict[str, str],
     problems: Problems,
-    image: str,
+    image: Path,
 ) -> tuple[Annotation, ...]:
     known = []
-    for found in objects:
+    for number, found in enumerate(objects):
+        # An image is opened many times, and its problems count once.
+        once = (image, number)
         box = boxes.clip(_scaled(found.box, size) if found.relative else found.box, size)
         if boxes.area(box) == 0:
-            problems.add("Annotations outside their image, left out", image)
+            problems.add("Annotations outside their image, left out", image.name, once)
             continue
-        category = spelling[found.category]
-        known.append(Annotation(category, box, _mask(found, size, problems, image), found.iscrowd))
+        try:
+            mask = _mask(found, size)
+        except (ValueError, TypeError) as error:
+            mask = None
+            kind = f"Masks that cannot be used, while their boxes are ({error})"
+            problems.add(kind, image.name, once)
+        known.append(Annotation(spelling[found.category], box, mask, found.iscrowd))
     return tuple(known)
 
 
@@ -244,22 +257,21 @@ def _scaled(box: Box, size: tuple[int, int]) -> Box:
     return box[0] * w, box[1] * h, box[2] * w, box[3] * h
 
 
-def _mask(
-    found: Labelled, size: tuple[int, int], problems: Problems, image: str
-) -> np.ndarray | None:
+def _mask(found: Labelled, size: tuple[int, int]) -> np.ndarray | None:
+    """The mask of an object, if it has one.
+
+    Raises:
+        ValueError, TypeError: it is damaged.
+    """
     segmentation = found.segmentation
     if segmentation is None:
         return None
-    try:
-        if found.relative:
-            h, w = size
-            segmentation = [
-                [v * (h if i % 2 else w) for i, v in enumerate(polygon)] for polygon in segmentation
-            ]
-        mask = masks.decode(segmentation, size)
-    except (ValueError, TypeError) as error:
-        problems.add(f"Masks that cannot be used, while their boxes are ({error})", image)
-        return None
+    if found.relative:
+        h, w = size
+        segmentation = [
+            [v * (h if i % 2 else w) for i, v in enumerate(polygon)] for polygon in segmentation
+        ]
+    mask = masks.decode(segmentation, size)
     return mask if mask.any() else None
 
 
@@ -311,31 +323,35 @@ class _ImageIndex:
     def __init__(self, root: Path, files: Sequence[Path]) -> None:
         self.root = root
         self.images = [f for f in files if f.suffix.lower() in IMAGE_SUFFIXES]
-        self._known = set(self.images)
+        self._known = {_composed(str(file)): file for file in self.images}
         self._by_name: dict[str, list[Path]] = {}
         self._by_stem: dict[str, list[Path]] = {}
         for file in self.images:
-            self._by_name.setdefault(file.name, []).append(file)
-            self._by_stem.setdefault(file.stem, []).append(file)
+            self._by_name.setdefault(_composed(file.name), []).append(file)
+            self._by_stem.setdefault(_composed(file.stem), []).append(file)
 
     def find(self, name: str, label_file: Path) -> Path | None:
         """The image of a name: by its relative path, else its name, else its stem.
 
-        Names that lie in several folders are told apart by the label file: `xray_test_hard.json`
-        and `test/test_annotation/a.txt` mean the images in `hard/` and in `test/`.
+        Names that lie in several folders are told apart by the folders of the listed name, from
+        the last one on, then by the label file: `xray_test_hard.json` and
+        `test/test_annotation/a.txt` mean the images in `hard/` and in `test/`.
         """
         parts = _parts(name)
         for base in (self.root, self.root / "images", label_file.parent):
-            if base.joinpath(*parts) in self._known:
-                return base.joinpath(*parts)
+            path = self._known.get(_composed(str(base.joinpath(*parts))))
+            if path is not None:
+                return path
         for found in (self._by_name.get(parts[-1]), self._by_stem.get(Path(parts[-1]).stem)):
             if found and len(found) == 1:
                 return found[0]
             if found:
-                return self._nearest(found, label_file)
+                return self._nearest(found, parts, label_file)
         return None
 
-    def _nearest(self, found: list[Path], label_file: Path) -> Path | None:
+    def _nearest(self, found: list[Path], parts: Sequence[str], label_file: Path) -> Path | None:
+        alike = [_alike(file.relative_to(self.root), parts) for file in found]
+        found = [file for file, count in zip(found, alike, strict=True) if count == max(alike)]
         hints = set(label_file.stem.lower().split("_")) | {
             part.lower() for part in label_file.relative_to(self.root).parent.parts
         }
@@ -347,8 +363,20 @@ class _ImageIndex:
         return found[score.index(best)] if score.count(best) == 1 else None
 
 
+def _composed(name: str) -> str:
+    """A name as it compares: macOS writes an accent as a character of its own."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _alike(file: Path, parts: Sequence[str]) -> int:
+    """How many folders, from the last one on, a file has in common with a listed name."""
+    pairs = zip(reversed(file.parent.parts), reversed(parts[:-1]), strict=False)
+    return len(list(takewhile(lambda pair: _composed(pair[0]) == pair[1], pairs)))
+
+
 def _parts(name: str) -> tuple[str, ...]:
     """The parts of a file name as label files write it, without drive, root and `..`."""
+    name = _composed(name)
     parts = PurePosixPath(name.replace("\\", "/")).parts
     return tuple(p for p in parts if p not in ("/", "..") and not p.endswith(":")) or (name,)
 
@@ -411,7 +439,15 @@ def _yolo_label(image: Path, root: Path) -> Path:
 def _size(path: Path, problems: Problems) -> tuple[int, int] | None:
     try:
         with Image.open(path) as image:
-            return image.height, image.width
-    except (OSError, SyntaxError, ValueError):
+            return (image.width, image.height) if _lies(image) else (image.height, image.width)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         problems.add("Images that cannot be read, left out", path.name)
         return None
+
+
+def _lies(image: Image.Image) -> bool:
+    """Whether EXIF says that an opened image lies on its side; `read_scan` will turn it."""
+    # Pillow itself turns TIFF. EXIF behind the pixels of a PNG would cost reading them all.
+    if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
+        return False
+    return image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)

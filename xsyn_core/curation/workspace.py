@@ -28,7 +28,7 @@ Decision = Literal["accept", "reject", "skip"]
 State = Literal["accept", "reject", "skip", "pending"]
 
 DECISIONS: tuple[str, ...] = get_args(Decision)
-STATES: tuple[str, ...] = get_args(State)
+STATES: tuple[State, ...] = get_args(State)
 _DATABASE = "workspace.sqlite"
 # "Xsyn" in ASCII: tells our databases from those of other programs.
 _APPLICATION = 0x5873796E

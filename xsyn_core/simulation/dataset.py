@@ -11,15 +11,19 @@ import numpy as np
 
 from xsyn_core.boxes import of_mask, to_xywh
 from xsyn_core.categories import PIDRAY
-from xsyn_core.curation.files import replacing, writable
+from xsyn_core.curation.files import replacing, stranger, writable, write_synced
 from xsyn_core.curation.masks import encode
 from xsyn_core.errors import XsynError
+from xsyn_core.scan import MAX_PIXELS
 from xsyn_core.simulation.looks import LOOKS, expose, random_look
 from xsyn_core.simulation.parts import Part, Placement
 from xsyn_core.simulation.rendering import View, attenuation, silhouette
 from xsyn_core.simulation.scene import random_scene
 
 MAX_ITEMS = 3
+# Marks datasets that `simulate` wrote, and may therefore replace.
+DESCRIPTION = "Simulated X-ray baggage scans by Xsyn Studio"
+_INSTANCES = "annotations/instances.json"
 _MIN_PIXELS = 12  # a silhouette smaller than this is not annotated
 _NAMES = PIDRAY.names
 
@@ -88,7 +92,8 @@ def _write(task: tuple[np.random.SeedSequence, Path, tuple[int, int], str | None
     """Render one scan into its file; its annotations, without ids."""
     seed, path, size, look = task
     scan = simulate_scan(np.random.default_rng(seed), size, look)
-    cv2.imwrite(str(path), scan.pixels[..., ::-1])
+    # Unlike cv2.imwrite, this fails where the disk is full.
+    write_synced(path, cv2.imencode(".png", scan.pixels[..., ::-1])[1].tobytes())
     return [
         {
             "category_id": _NAMES.index(name) + 1,
@@ -128,7 +133,8 @@ def simulate(
 
     Args:
         out: folder to write `images/` and `annotations/instances.json` into; it is replaced
-            when the last scan is done, and must be empty or absent, or an earlier result.
+            as a whole when the last scan is done, and must be empty or absent, or an earlier
+            result.
         look: a key of `LOOKS`; a random one for each scan if not given.
         size: height and width, pixels.
         progress: called with the number of scans done and `count`.
@@ -137,20 +143,33 @@ def simulate(
         The path of the annotations.
 
     Raises:
-        XsynError: for values that make no sense, or a folder that holds something else.
+        XsynError: for values that make no sense, or a folder that holds something else or
+            cannot be written.
     """
-    out = Path(out)
+    out = Path(out).expanduser().resolve()
     if count < 1 or workers < 1 or seed < 0:
         raise XsynError("Simulating needs a count and workers of at least 1 and a seed of 0 or up.")
     if min(size) < 32:
         raise XsynError(f"A scan of {size[1]} x {size[0]} pixels is too small: 32 at least.")
+    if size[0] * size[1] > MAX_PIXELS:
+        raise XsynError(
+            f"A scan of {size[1]} x {size[0]} pixels is too large: "
+            f"{MAX_PIXELS // 1_000_000} million pixels at most."
+        )
     if look is not None and look not in LOOKS:
         raise XsynError(f'There is no look "{look}". Choose one of: {", ".join(LOOKS)}.')
-    if out.exists() and not (out.is_dir() and _replaceable(out)):
-        raise XsynError(f"{out} holds something else. Choose an empty or a new folder.")
+    if out.exists() and not out.is_dir():
+        raise XsynError(f"{out} is a file. Give a folder for the dataset.")
+    other = _stranger(out)
+    if other is not None:
+        raise XsynError(
+            f"{out} holds something else than an earlier result, such as {other}. "
+            "Choose an empty or a new folder."
+        )
     names = [f"images/{k:06d}.png" for k in range(1, count + 1)]
     seeds = np.random.SeedSequence(seed).spawn(count)
-    with writable(out, "the simulated scans"), replacing(out) as fresh:
+    with writable(out, "the simulated scans"), replacing(out) as made:
+        fresh = made.fresh
         (fresh / "images").mkdir()
         (fresh / "annotations").mkdir()
         tasks = [(s, fresh / name, size, look) for s, name in zip(seeds, names, strict=True)]
@@ -165,12 +184,23 @@ def simulate(
             for k, name in enumerate(names, 1)
         ]
         categories = [{"id": k, "name": name} for k, name in enumerate(_NAMES, 1)]
-        content = {"images": images, "annotations": annotations, "categories": categories}
-        (fresh / "annotations" / "instances.json").write_text(json.dumps(content))
-    return out / "annotations" / "instances.json"
+        content = {
+            "info": {"description": DESCRIPTION},
+            "images": images,
+            "annotations": annotations,
+            "categories": categories,
+        }
+        write_synced(fresh / _INSTANCES, json.dumps(content).encode())
+    return out / _INSTANCES
 
 
-def _replaceable(folder: Path) -> bool:
-    """Whether a folder is empty or an earlier dataset of this shape."""
-    entries = {entry.name for entry in folder.iterdir()}
-    return not entries or entries == {"images", "annotations"}
+def _stranger(folder: Path) -> str | None:
+    """Something in a folder that `simulate` did not put there, if there is any."""
+    ours: set[str] = set()
+    try:
+        document = json.loads((folder / _INSTANCES).read_bytes())
+        if document["info"]["description"] == DESCRIPTION:
+            ours = {_INSTANCES} | {image["file_name"] for image in document["images"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # no dataset of ours, so whatever is there is the user's
+    return stranger(folder, ours, {"images", "annotations"})

@@ -1,0 +1,48 @@
+"""Folders that take the place of others."""
+
+import errno
+
+import pytest
+
+from xsyn_core.curation import files
+from xsyn_core.errors import XsynError
+
+
+def test_a_mount_point_is_refused_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.path.ismount", lambda path: path == tmp_path / "disk")
+    mounted = files.replacing(tmp_path / "disk")
+    with pytest.raises(XsynError, match="Give a folder inside it"), mounted:
+        pytest.fail("the block was entered")
+    with files.replacing(tmp_path / "disk" / "inner") as made:
+        (made.fresh / "a").touch()
+    assert (tmp_path / "disk" / "inner" / "a").exists()
+
+
+def test_what_cannot_be_put_in_place_is_kept(tmp_path, monkeypatch):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "earlier").touch()
+
+    def busy(*_):
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    with monkeypatch.context() as patch, pytest.raises(XsynError, match="resource busy") as caught:
+        patch.setattr(files, "_exchange", busy)
+        with files.replacing(folder) as made:
+            (made.fresh / "new").touch()
+    kept = tmp_path / "out-new"
+    assert str(kept) in str(caught.value)
+    with files.replacing(folder) as made:
+        (made.fresh / "newer").touch()
+    assert [path.name for path in kept.iterdir()] == ["new"]
+    assert [path.name for path in folder.iterdir()] == ["newer"]
+    assert {path.name for path in tmp_path.iterdir()} == {"out", "out-new"}
+
+
+def test_a_free_name_beside_a_folder(tmp_path):
+    names = []
+    for _ in range(3):
+        path = files.free_beside(tmp_path / "out", "partial")
+        path.mkdir()
+        names.append(path.name)
+    assert names == ["out-partial", "out-partial-2", "out-partial-3"]
