@@ -59,8 +59,8 @@ class Choosing:
             return
         if engine.catalog is not None or session.catalog.key not in CATALOGS:
             session.catalog = engine.catalog or PIDRAY
-        finding = None if session.scan is None else "Looking for idle regions …"
-        shown = canvas(dialog=IDLE, models=engine.report(), scene=scene(session, finding))
+        session.regions = None
+        shown = canvas(dialog=IDLE, models=engine.report(), scene=scene(session))
         yield shown, self.studio.offer(session)
 
 

@@ -54,9 +54,8 @@ class Deciding:
         if last is None or last.record != undone.id:
             sample = self.studio.records.workspace.load(undone.id)
             last = Decided(undone.id, sample.scan, None, sample)
-        decision = None if undone.now == "pending" else undone.now
         gr.Info(f"Took back: {undone.decision}.", title="", duration=3)
-        return self._recall(session, last, decision, value)
+        return self._recall(session, last, undone.now, value)
 
     @guarded
     def inspect(self, key: str, value: Any, event: gr.EventData) -> Any:
@@ -74,14 +73,14 @@ class Deciding:
         self, session: Session, last: Decided, decision: str | None, value: Any
     ) -> list[Any]:
         """A decided sample on the canvas, with the settings that made it: (canvas, *settings)."""
+        session.run += 1
         if session.scan is None or session.scan.sha256 != last.scan.sha256:
-            session.run += 1
             name = last.scan.name
             session.open(last.scan, name if name in self.studio.examples else None)
             session.scan_url = session.keep(png(last.scan.pixels))
         session.clear()
         session.painting, session.record = last.painting, last.record
-        session.decision = decision
+        session.decision = None if decision == "pending" else decision
         session.sample, session.result = last.sample, result(session, last.sample)
         if last.painting is None:
             session.result["notes"].append(RECALLED)

@@ -2,6 +2,7 @@
 
 import html
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,9 @@ class Exports:
         session.files += 1
         packed = session.folder / f"{session.files}-{name}"
         pack(out, packed)
+        for earlier in set(session.folder.glob("*.zip")) - {packed}:
+            with suppress(OSError):  # Windows keeps what is still being sent
+                earlier.unlink()
         return {"html": sheet(report, session, packed, name)}
 
 

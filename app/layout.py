@@ -27,7 +27,8 @@ def build(studio: Studio) -> gr.Blocks:
     with gr.Blocks(
         title="Xsyn Studio", analytics_enabled=False, fill_width=True, delete_cache=(3600, 86400)
     ) as page:
-        key = gr.State(None, time_to_live=4 * 3600, delete_callback=studio.sessions.drop)
+        # Not a `gr.State`: those end some hours after they were set, however busy the page is.
+        key = gr.Textbox(visible=False)
         timer = gr.Timer(1.0)
         canvas = make_canvas()
         with gr.Column(elem_id="xs-side"):
@@ -162,7 +163,7 @@ def _choice(label: str, choices: list[tuple[str, str]], value: str) -> gr.Radio:
 def _wire(
     page: gr.Blocks,
     studio: Studio,
-    key: gr.State,
+    key: gr.Textbox,
     timer: gr.Timer,
     canvas: gr.HTML,
     c: dict[str, gr.components.Component],
@@ -191,14 +192,14 @@ def _wire(
     c["propose"].click(placing.propose, [key, canvas, c["variant"]], canvas, **GPU)
 
     def paint_after(begun: gr.events.Dependency) -> None:
-        done = begun.success(painter.generate, asked, canvas, **GPU)
+        done = begun.success(painter.generate, key, canvas, **AGAIN, **GPU)
         # The controls may have moved while the item was painted.
         done.success(painter.adjust, [key, *review], canvas, **GPU)
 
     paint_after(c["generate"].click(painter.begin, asked, canvas, **FAST))
     next_seed = c["next"].click(painter.next_seed, c["seed"], c["seed"], **FAST)
     paint_after(next_seed.success(painter.begin, asked, canvas, **FAST))
-    c["stop"].click(painter.stop, key, None, **FAST)
+    c["stop"].click(painter.stop, key, canvas, **FAST)
 
     live = {**AGAIN, **GPU}
     for control in review:

@@ -42,13 +42,7 @@ class Painter:
     def begin(self, key: str, value: Any, *settings: Any) -> Any:
         """Check the request before it waits for the models."""
         session = self.studio.sessions.get(key)
-        self._request(session, value, settings)
-        session.run += 1
-        waiting = self.studio.engine.waiting("Starting …")
-        return canvas(live={"painting": True, "step": 0, "steps": 0, "text": waiting})
-
-    def _request(self, session: Session, value: Any, settings: tuple[Any, ...]) -> Request:
-        return incoming.request(
+        asked = incoming.request(
             session.need_scan(),
             session.scan_id,
             value,
@@ -57,21 +51,30 @@ class Painter:
             session.placement,
             session.offered,
         )
+        session.run += 1
+        session.wanted = asked, session.run
+        waiting = self.studio.engine.waiting("Starting …")
+        return canvas(live={"painting": True, "step": 0, "steps": 0, "text": waiting})
 
     @guarded
-    def generate(self, key: str, value: Any, *settings: Any) -> Iterator[Any]:
-        """Paint, refine, occlude; a generator of canvas updates."""
+    def generate(self, key: str) -> Iterator[Any]:
+        """Paint what was asked for last, unless it was stopped while it waited; refine, occlude; a
+        generator of canvas updates."""
         session = self.studio.sessions.get(key)
+        wanted, session.wanted = session.wanted, None
         try:
-            yield from self._paint(session, self._request(session, value, settings))
+            if wanted is not None:
+                yield from self._paint(session, *wanted)
         except Exception:
             yield canvas(live=IDLE)
             raise
         # Another browser may have exchanged the models.
         yield canvas(scene=scene(session), live=IDLE, models=self.studio.engine.report())
 
-    def _paint(self, session: Session, asked: Request) -> Iterator[Any]:
-        scan, run = session.need_scan(), session.run
+    def _paint(self, session: Session, asked: Request, run: int) -> Iterator[Any]:
+        if session.run != run:
+            return
+        scan = session.need_scan()
 
         def work(synthesizer: "Synthesizer") -> "Generator[tuple[Progress, Made | None]]":
             for progress in synthesizer.paint(scan, asked):
@@ -112,9 +115,11 @@ class Painter:
                 session.painting = painting
                 session.sample, session.result = sample, result(session, sample)
 
-    def stop(self, key: str) -> None:
-        """End the painting at its next step."""
+    @guarded
+    def stop(self, key: str) -> Any:
+        """End the painting at its next step, or before its first."""
         self.studio.sessions.get(key).run += 1
+        return canvas(live=IDLE)
 
     @staticmethod
     def next_seed(seed: Any) -> int:
@@ -138,7 +143,7 @@ class Painter:
         if changed == "label":
             return canvas(scene=scene(session), live=IDLE)
         shown = session.result or {}
-        live = {name: shown.get(name) for name in ("patch", "occlusion")}
+        live = {name: shown.get(name) for name in ("patch", "occlusion", "notes")}
         return canvas(live=live, scene=scene(session)) if decided else canvas(live=live)
 
     @guarded

@@ -64,7 +64,8 @@ class Placing:
 
     @guarded
     def open_upload(self, key: str, variant: str, event: gr.EventData) -> Any:
-        """Files were dropped or chosen: all go on the shelf, the first readable one opens."""
+        """Files were dropped or chosen: all go on the shelf, the first readable one opens, with
+        the annotations that were dropped beside them."""
         session = self.studio.sessions.get(key)
         opened, problems = None, []
         for name, path in incoming.uploads(event.files, served_folder()):
@@ -82,6 +83,11 @@ class Placing:
             raise XsynError(problems[0])
         for problem in problems[:3]:
             gr.Warning(shown(problem), title="")
+        if event.labels:
+            try:
+                self._labels(session, event.labels, opened[0])
+            except XsynError as error:
+                gr.Warning(shown(str(error)), title="")
         return self._open(session, *opened, variant)
 
     @guarded
@@ -122,6 +128,21 @@ class Placing:
             update["placed"] = placed(session, self._annotated(session))
         return canvas(**update)
 
+    @staticmethod
+    def _labels(session: Session, files: Any, scan: Scan) -> Scan:
+        """A scan with what an annotations file says of it; those opened later look in it too."""
+        ((name, path),) = incoming.uploads(files, served_folder())[:1]
+        try:
+            found, notes = read_annotations(path, scan.name, scan.size, session.catalog)
+        except XsynError as error:  # it was sent under its name
+            raise XsynError(str(error).replace(str(path), name)) from None
+        session.labels = path
+        some = "1 annotation" if len(found) == 1 else f"{len(found)} annotations"
+        gr.Info(f"{some} read from {shown(name)}.", title="", duration=4)
+        for note in notes[:3]:
+            gr.Warning(shown(note), title="")
+        return replace(scan, annotations=found)
+
     def _finding(self) -> str:
         return self.studio.engine.waiting("Looking for idle regions …")
 
@@ -147,7 +168,8 @@ class Placing:
         """Another catalogue; the canvas replaces categories that it lacks by ones that fit."""
         session = self.studio.sessions.get(key)
         session.catalog = incoming.catalog(name, session.offered)
-        return canvas(scene=scene(session, self._finding() if session.scan else None))
+        session.regions = None
+        return canvas(scene=scene(session, self._finding()))
 
     @guarded
     def change_variant(self, key: str, value: Any, variant: str) -> Any:
@@ -176,19 +198,12 @@ class Placing:
         """An annotations file: for the open scan, and for others that it lists once they open."""
         session = self.studio.sessions.get(key)
         scan = session.need_scan()
-        ((name, path),) = incoming.uploads(event.files, served_folder())[:1]
-        found, notes = read_annotations(path, scan.name, scan.size, session.catalog)
-        session.labels = path
-        session.scan = replace(scan, annotations=found)
+        session.scan = self._labels(session, event.files, scan)
         session.regions = None
         session.clear()
         session.run += 1
-        some = "1 annotation" if len(found) == 1 else f"{len(found)} annotations"
-        gr.Info(f"{some} read from {shown(name)}.", title="", duration=4)
-        for note in notes[:3]:
-            gr.Warning(shown(note), title="")
         update = {"scene": scene(session, self._finding()), "live": IDLE}
-        if variant == "modify" and found:
+        if variant == "modify" and session.scan.annotations:
             update["placed"] = placed(session, self._annotated(session), instead=value)
         return canvas(**update)
 

@@ -9,7 +9,7 @@ from typing import Any
 from app import drawing
 from app.session import address, served_folder
 from xsyn_core.categories import Catalog
-from xsyn_core.curation.workspace import Decision, Record, Undone, Workspace
+from xsyn_core.curation.workspace import STATES, Decision, Record, Undone, Workspace
 from xsyn_core.errors import XsynError
 from xsyn_core.sample import Sample
 
@@ -41,13 +41,14 @@ class Records:
         """Take back the latest decision.
 
         Raises:
-            XsynError: there is none, or another browser made it since this page was opened.
+            XsynError: there is none, or another browser or page made it.
         """
         with self._lock:
             if self._deciders and self._deciders[-1] != by:
                 raise XsynError(
-                    "The latest decision was made in another browser, so it stays. To change one "
-                    "of yours, click it in the strip below and decide anew."
+                    "The latest decision was made in another browser, or before this page was "
+                    "loaded, so it stays. To change one, click it in the strip below and decide "
+                    "anew."
                 )
             undone = self.workspace.undo()
             if undone is None:
@@ -57,10 +58,10 @@ class Records:
         return undone
 
     def listing(self) -> dict[str, Any]:
-        """Counts and the newest samples of each decision, newest first."""
+        """Counts and the newest samples of each state, newest first."""
         items: list[dict[str, Any]] = []
-        for decision in ("accept", "skip", "reject"):
-            found = self.workspace.records(decision)[-SHOWN:]
+        for state in STATES:
+            found = self.workspace.records(state)[-SHOWN:]
             items += [self._item(record) for record in reversed(found)]
         return {"counts": self.workspace.counts(), "items": items}
 

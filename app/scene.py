@@ -16,8 +16,9 @@ if TYPE_CHECKING:  # the page is up before torch is imported
     from xsyn_core.segmentation import Segment
 
 
-def scene(session: Session, finding: str | None = None) -> dict[str, Any]:
-    """Everything the canvas needs for one session; `finding` says that regions are searched."""
+def scene(session: Session, finding: str = "Looking for idle regions …") -> dict[str, Any]:
+    """Everything the canvas needs for one session; `finding` is what to say while regions are
+    searched."""
     number = next(session.numbers)  # first, so that a later scene knows all that this one does
     scan = session.scan
     names = session.catalog
@@ -41,7 +42,7 @@ def scene(session: Session, finding: str | None = None) -> dict[str, Any]:
             "annotations": [annotation(a) for a in scan.annotations],
         },
         "regions": {
-            "state": "finding" if finding else "ready",
+            "state": "finding" if scan and session.regions is None else "ready",
             "text": finding,
             "items": session.regions or [],
         },

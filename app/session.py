@@ -16,7 +16,7 @@ from gradio.utils import get_upload_folder
 
 from xsyn_core.categories import CATALOGS, PIDRAY, Catalog
 from xsyn_core.errors import XsynError
-from xsyn_core.sample import Sample
+from xsyn_core.sample import Request, Sample
 from xsyn_core.scan import Scan
 
 if TYPE_CHECKING:  # the page is up before torch is imported
@@ -67,6 +67,7 @@ class Session:
         labels: the annotations file that was loaded last; scans opened later look in it too.
         regions: the scan's idle regions as the canvas draws them (`scene.regions`).
         run: grows with every painting and stop; a painting ends when it is no longer the latest.
+        wanted: what is to be painted once the models are free, and its run.
         lock: held while the sample under review changes or is decided upon.
         record: the sample under review in the workspace, once it is there.
         numbers: tells scenes that reach the browser in the wrong order.
@@ -93,6 +94,7 @@ class Session:
     labels: Path | None = None
     uploads: dict[str, Upload] = field(default_factory=dict)
     run: int = 0
+    wanted: tuple[Request, int] | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
     files: int = 0
     numbers: Iterator[int] = field(default_factory=itertools.count)

@@ -254,12 +254,23 @@ function openMenu() {
   menu.style.left = Math.min(tag.offsetLeft, view.clientWidth - menu.offsetWidth - 8) + "px";
   const below = tag.offsetTop + tag.offsetHeight + 4;
   menu.style.top = Math.max(8, Math.min(below, view.clientHeight - menu.offsetHeight - 8)) + "px";
+  menu.querySelector('[aria-selected="true"]').focus();
 }
 function closeMenu() {
   // what is hidden keeps the focus for a while, and with it the next key
-  if ($("menu").contains(document.activeElement)) document.activeElement.blur();
+  if ($("menu").contains(document.activeElement)) canvas.focus({ preventScroll: true });
   $("menu").hidden = true;
 }
+$("menu").addEventListener("keydown", (event) => {
+  const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  if (event.key.toLowerCase() === "l" || event.key === "Tab") closeMenu();
+  else if (by) {
+    const options = [...$("menu").querySelectorAll("button")];
+    const next = options.indexOf(document.activeElement) + by;
+    options[(next + options.length) % options.length].focus();
+  } else return;
+  event.preventDefault();
+});
 $("menu").addEventListener("click", (event) => {
   const choice = event.target.closest("[data-category]");
   if (!choice) return;

@@ -5,11 +5,16 @@ function escape(text) {
 const byId = (id) => document.getElementById(id);
 const press = (id) => {
   const button = byId(id);
-  if (button && !button.disabled) button.click();
+  if (button && button.getAttribute("aria-disabled") !== "true") button.click();
 };
 
 // ---- opening ----
-async function send(files, event) {
+async function send(files, event, labels = []) {
+  const [sent, beside] = [await sending(files), await sending(labels)];
+  say(null);
+  if (sent.length) trigger(event, { files: sent, labels: beside });
+}
+async function sending(files) {
   const sent = [];
   for (const file of files) {
     say(`Sending ${file.name} …`);
@@ -19,8 +24,7 @@ async function send(files, event) {
       trigger("failed", { name: file.name });
     }
   }
-  say(null);
-  if (sent.length) trigger(event, { files: sent });
+  return sent;
 }
 for (const [field, event] of [["file", "open"], ["labels", "annotate"]]) {
   $(field).addEventListener("change", (e) => {
@@ -30,17 +34,18 @@ for (const [field, event] of [["file", "open"], ["labels", "annotate"]]) {
 }
 const root = element.querySelector(".xs");
 let inside = 0;
-root.addEventListener("dragenter", (e) => { e.preventDefault(); inside += 1; root.classList.add("dropping"); });
-root.addEventListener("dragover", (e) => e.preventDefault());
-root.addEventListener("dragleave", () => { inside -= 1; if (inside <= 0) root.classList.remove("dropping"); });
-root.addEventListener("drop", (e) => {
+// Anywhere on the page: elsewhere the browser would show the file instead of the page.
+document.addEventListener("dragenter", (e) => { e.preventDefault(); inside += 1; root.classList.add("dropping"); });
+document.addEventListener("dragover", (e) => e.preventDefault());
+document.addEventListener("dragleave", () => { inside -= 1; if (inside <= 0) root.classList.remove("dropping"); });
+document.addEventListener("drop", (e) => {
   e.preventDefault();
   inside = 0;
   root.classList.remove("dropping");
   const files = [...e.dataTransfer.files];
   const labels = files.filter((file) => /\.(json|xml|txt)$/i.test(file.name));
   const scans = files.filter((file) => !labels.includes(file));
-  if (scans.length) send(scans, "open");
+  if (scans.length) send(scans, "open", labels.slice(0, 1));
   else if (labels.length) send(labels.slice(0, 1), "annotate");
 });
 
@@ -141,7 +146,7 @@ function listFindings() {
   panel.innerHTML = out.objects.map((o) =>
     `<div class="found"><b title="${escape(plain(o.category))}">${escape(plain(o.category))}</b><span>${size(o.grounding)}<em>→</em>${size(o.refined)}</span><span class="iou" title="Intersection over union of grounding box and refined box">IoU ${o.iou.toFixed(2)}</span></div>` +
     o.flags.map((f) => `<p class="flag">${escape(f)}</p>`).join("")).join("") +
-    out.notes.map((n) => `<p class="flag">${escape(n)}</p>`).join("");
+    (live().notes || out.notes).map((n) => `<p class="flag">${escape(n)}</p>`).join("");
 }
 
 // ---- status ----
@@ -170,18 +175,23 @@ function showStatus() {
 }
 function toggleButton(id, on) {
   const button = byId(id);
-  if (button) button.classList.toggle("off", !on);
+  if (!button) return;
+  button.classList.toggle("off", !on);
+  button.setAttribute("aria-disabled", !on);
+  button.tabIndex = on ? 0 : -1;
 }
 
 // ---- records ----
-const TABS = [["accept", "Accepted"], ["skip", "Skipped"], ["reject", "Rejected"]];
+const TABS = [["accept", "Accepted"], ["skip", "Skipped"], ["reject", "Rejected"], ["pending", "Undecided"]];
 S.tab = "accept";
 function listRecords() {
   const records = props.records || { counts: {}, items: [] };
-  $("tabs").innerHTML = TABS.map(([key, title]) =>
+  // Only what was taken back is undecided, so that tab is a rare one.
+  const shown = TABS.filter(([key]) => key !== "pending" || key === S.tab || records.counts[key]);
+  $("tabs").innerHTML = shown.map(([key, title]) =>
     `<button role="tab" data-tab="${key}" aria-selected="${key === S.tab}">${title}<b data-count="${key}">${records.counts[key] || 0}</b></button>`).join("");
   const items = records.items.filter((r) => r.decision === S.tab);
-  const empty = { accept: "Accepted samples gather here, ready for export.", skip: "Skipped samples wait here for a second look.", reject: "Rejected samples are kept here and never exported." }[S.tab];
+  const empty = { accept: "Accepted samples gather here, ready for export.", skip: "Skipped samples wait here for a second look.", reject: "Rejected samples are kept here and never exported.", pending: "Nothing is undecided." }[S.tab];
   $("records").innerHTML = items.length
     ? items.map((r) => `<button data-record="${escape(r.id)}" title="${escape(r.title)}"><img alt="" loading="lazy" src="${r.thumb}"><span>${escape(r.label)}</span></button>`).join("")
     : `<p>${empty}</p>`;
@@ -202,9 +212,15 @@ function openSheet(html) {
 }
 function closeSheet() { veil(false); }
 function veil(on) {
+  const shut = $("modal").hidden;
+  if (on && shut) S.focused = document.activeElement;
   $("modal").hidden = !on;
   const side = byId("xs-side");
   if (side) side.classList.toggle("veiled", on);
+  // Keys reach nothing behind the dialog.
+  for (const part of [side, ...root.children]) if (part && part !== $("modal")) part.inert = on;
+  if (on) $("sheet").focus();
+  else if (!shut && S.focused) S.focused.focus({ preventScroll: true });
 }
 $("modal").addEventListener("click", (e) => { if (e.target === $("modal")) closeSheet(); });
 const KEYS = [
@@ -297,14 +313,16 @@ function onKey(e) {
     return;
   }
   if (key === "Delete" || key === "Backspace") return removeBox(S.selected);
-  if (ARROWS[key] && S.boxes[S.selected] && e.target.type !== "range") {
+  if (ARROWS[key] && S.boxes[S.selected] && !["range", "radio"].includes(e.target.type)) {
     e.preventDefault();
     const step = e.shiftKey ? 10 : 1;
     return nudge(ARROWS[key][0] * step, ARROWS[key][1] * step);
   }
-  if (key === "Tab" && e.target === canvas && S.boxes.length) {
-    e.preventDefault();
-    S.selected = (S.selected + 1) % S.boxes.length;
+  if (key === "Tab" && e.target === canvas) {
+    // Past the last box, or before the first, the focus moves on.
+    const next = S.selected + (e.shiftKey ? -1 : 1);
+    S.selected = S.boxes[next] ? next : -1;
+    if (S.selected >= 0) e.preventDefault();
     listBoxes();
     return draw();
   }
@@ -338,7 +356,6 @@ function onScene() {
     S.past = [];
     S.future = [];
     S.selected = -1;
-    S.shape.clear();
     fit();
   }
   const made = (scene().result && scene().result.id) || "";

@@ -23,7 +23,7 @@ def test_whole_story(operator, site, tmp_path):
     page.click("[data-do=menu]")
     page.click("[data-category=Gun]")
     # keys are the page's again at once
-    assert page.evaluate("document.activeElement === document.body")
+    assert page.evaluate("document.activeElement === document.querySelector('.xs canvas')")
     assert page.locator("#xs-boxes select").input_value() == "Gun"
 
     operator.set_steps(6)
@@ -175,6 +175,123 @@ def test_stop_keeps_the_boxes(operator, painter):
     painter.pause = 0.01
     assert operator.boxes() == 1
     assert page.get_attribute(".xs", "data-result") == ""
+
+
+def test_stop_counts_while_another_browser_is_served(operator, browser, site, painter):
+    context = browser.new_context(viewport={"width": 1366, "height": 768})
+    other = Operator(context.new_page(), site[0])
+    for one in (operator, other):
+        one.open_example(0)
+        one.draw((120, 90, 240, 190))
+    painter.pause = 0.5
+    other.page.keyboard.press("g")
+    other.page.wait_for_selector("[data-el=status]:has-text('Step')")
+    operator.page.keyboard.press("g")
+    operator.page.wait_for_selector("#xs-stop", state="visible")
+    operator.page.click("#xs-stop")
+    operator.wait_idle()
+    assert other.page.get_attribute(".xs", "data-busy") == "painting"
+    painter.pause = 0.01
+    other.wait_idle()
+    # what is asked for now is painted, and nothing else
+    operator.paint()
+    assert operator.page.locator("[data-testid=toast-text]").count() == 0
+    context.close()
+
+
+def test_what_is_painted_last_counts(operator, painter):
+    page = operator.page
+    operator.open_example(0)
+    operator.draw((120, 90, 240, 190))
+    painter.pause = 1.0
+    page.keyboard.press("g")
+    page.wait_for_selector("[data-el=status]:has-text('Step')")
+    page.click("#xs-stop")
+    page.wait_for_selector("#xs-generate:not(.off)")
+    page.fill("#xs-seed input", "77")
+    page.keyboard.press("Escape")
+    page.keyboard.press("g")
+    painter.pause = 0.01
+    page.wait_for_function("document.querySelector('.xs').dataset.result")
+    operator.wait_idle()
+    operator.decide("s", "Skipped")
+    page.click("[data-tab=skip]")
+    page.fill("#xs-seed input", "5")
+    page.locator("[data-record]").first.click()
+    page.wait_for_function("document.querySelector('#xs-seed input').value === '77'")
+
+
+def test_keys_do_nothing_whose_buttons_are_off(operator, painter):
+    page = operator.page
+    operator.open_example(0)
+    operator.draw((120, 90, 240, 190))
+    operator.paint()
+    accepted, seed = operator.count("accept"), page.locator("#xs-seed input").input_value()
+    painter.pause = 0.5
+    page.keyboard.press("g")
+    page.wait_for_selector("[data-el=status]:has-text('Step')")
+    # neither the sample that is out of sight, nor another painting
+    page.keyboard.press("a")
+    page.keyboard.press("n")
+    painter.pause = 0.01
+    operator.wait_idle()
+    assert page.get_attribute(".xs", "data-result")
+    assert operator.count("accept") == accepted
+    assert page.locator("#xs-seed input").input_value() == seed
+    operator.decide("s", "Skipped")
+
+
+def test_what_was_taken_back_can_be_found_again(operator):
+    page = operator.page
+    operator.open_example(0)
+    operator.draw((120, 90, 240, 190))
+    operator.paint()
+    operator.decide("a", "Accepted")
+    page.keyboard.press("u")
+    page.wait_for_selector("[data-count=pending]:has-text('1')")
+    operator.wait_idle()
+    operator.open_example(1)
+    page.click("[data-tab=pending]")
+    page.locator("[data-record]").first.click()
+    page.wait_for_function("document.querySelector('[data-el=title]').textContent === 'bag-0.png'")
+    operator.decide("r", "Rejected")
+    operator.wait_count("pending", 0)
+    page.click("[data-tab=accept]")
+    assert page.locator("[data-tab=pending]").count() == 0
+
+
+def test_keys_alone_reach_everything(operator):
+    page = operator.page
+    operator.open_example(0)
+    operator.draw((120, 90, 240, 190))
+    operator.draw((250, 90, 330, 190))
+    page.keyboard.press("Escape")
+    canvas = page.locator(".xs canvas")
+    canvas.focus()
+    for row in (0, 1):
+        page.keyboard.press("Tab")
+        page.wait_for_selector(f"#xs-boxes .row.on[data-row='{row}']")
+    # past the last box the focus goes on
+    page.keyboard.press("Tab")
+    assert not canvas.evaluate("e => e === document.activeElement")
+    canvas.focus()
+    page.keyboard.press("Tab")
+    page.keyboard.press("l")
+    named = page.evaluate("document.activeElement.dataset.category")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    assert page.locator("#xs-boxes select").first.input_value() != named
+    assert canvas.evaluate("e => e === document.activeElement")
+    # behind a dialog nothing has the focus
+    page.keyboard.press("?")
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        assert page.evaluate(
+            "document.activeElement === document.body"
+            " || Boolean(document.activeElement.closest('.xs-sheet'))"
+        )
+    page.keyboard.press("Escape")
+    assert canvas.evaluate("e => e === document.activeElement")
 
 
 def test_large_items_are_said_to_be_finished(operator, painter):

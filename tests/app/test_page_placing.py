@@ -1,5 +1,6 @@
 """Boxes on the page: regions, proposals, edits by hand, annotations."""
 
+import base64
 import json
 
 import numpy as np
@@ -216,3 +217,30 @@ def test_nothing_is_proposed_to_modify_where_nothing_is_known(operator, tmp_path
     assert "no annotations" in operator.toast()
     assert operator.boxes() == 1
     page.click("#xs-variant label:has-text('Add')")
+
+
+def test_a_scan_and_its_annotations_are_dropped_anywhere(operator, tmp_path):
+    page = operator.page
+    scan = draw_scan(tmp_path / "dropped.png", 3)
+    file = guns(tmp_path, {"dropped.png": [100, 80, 90, 60]})
+    page.click("#xs-variant label:has-text('Modify')")
+    sent = page.evaluate_handle(
+        """(files) => {
+            const sent = new DataTransfer();
+            for (const [name, coded] of files) {
+                const bytes = Uint8Array.from(atob(coded), (c) => c.charCodeAt(0));
+                sent.items.add(new File([bytes], name));
+            }
+            return sent;
+        }""",
+        [[path.name, base64.b64encode(path.read_bytes()).decode()] for path in (scan, file)],
+    )
+    page.dispatch_event("#xs-side", "drop", {"dataTransfer": sent})
+    page.wait_for_function(
+        "document.querySelector('[data-el=title]').textContent === 'dropped.png'"
+    )
+    operator.wait_boxes(1)
+    assert page.locator("#xs-boxes .row span").inner_text() == "90 \u00d7 60"
+    operator.wait_idle()
+    page.click("#xs-variant label:has-text('Add')")
+    operator.wait_boxes(0)

@@ -1,15 +1,20 @@
 import threading
 import time
 import weakref
+import zipfile
 
+import gradio as gr
 import numpy as np
 import pytest
 from fakes import FakeSynthesizer
 
 from app.engine import Choice, Engine
+from app.exporting import Exports
+from app.layout import build
 from app.records import Records
 from app.serving import open_studio, options
 from app.session import MAX_SESSIONS, Sessions
+from app.studio import make_studio
 from xsyn_core import catalogs, weights
 from xsyn_core.curation.workspace import Workspace
 from xsyn_core.errors import XsynError
@@ -47,6 +52,24 @@ def test_a_changed_mind_keeps_one_record(tmp_path, sample):
         found = records.listing()
         assert found["counts"]["accept"] == 1
         assert [item["id"] for item in found["items"]] == [number]
+
+
+def test_no_page_ends_by_the_clock(tmp_path):
+    with Workspace(tmp_path) as workspace:
+        page = build(make_studio(Engine(lambda choice: FakeSynthesizer()), workspace, tmp_path))
+    # Gradio forgets these, however busy their page is
+    assert not [block for block in page.blocks.values() if isinstance(block, gr.State)]
+
+
+def test_only_the_latest_zip_is_kept(tmp_path, sample):
+    with Workspace(tmp_path) as workspace:
+        Records(workspace).decide(sample, None, "accept", "ann")
+        sessions = Sessions()
+        session = sessions.get(sessions.new())
+        for _ in range(2):
+            Exports(workspace).run(session)
+        (packed,) = session.folder.glob("*.zip")
+        assert zipfile.is_zipfile(packed)
 
 
 def test_sessions_are_bounded_and_clean_up():
