@@ -74,7 +74,7 @@ def validated(box: Sequence[float], size: tuple[int, int], min_side: float = 4.0
 
     Raises:
         XsynError: not four finite numbers, inverted, outside the image, narrower than `min_side`
-            pixels inside it, or as large as the whole image.
+            pixels inside it, or of 90 % of the image or more.
     """
     try:
         x1, y1, x2, y2 = (float(v) for v in box)
@@ -99,7 +99,7 @@ def validated(box: Sequence[float], size: tuple[int, int], min_side: float = 4.0
         )
     if area(inside) >= 0.9 * w * h:
         raise XsynError(
-            f"The box {shown} covers the whole scan ({w} x {h} pixels): leave room around it, "
-            "the model paints the item into what surrounds the box."
+            f"The box {shown} covers the whole scan ({w} x {h} pixels), or 90 % of it or more: "
+            "leave room around it, the model paints the item into what surrounds the box."
         )
     return inside

@@ -1,6 +1,9 @@
 """Whether a request can be met, before anything is computed."""
 
+from collections.abc import Iterable
 from dataclasses import replace
+
+import numpy as np
 
 from xsyn_core import boxes, grounding
 from xsyn_core.errors import XsynError
@@ -9,6 +12,9 @@ from xsyn_core.scan import Annotation, Scan
 
 # A new item that covers this much of an annotated one is likely to spoil it.
 SPOILT = 0.5
+# Of an annotated item that a new one replaces, so much has to lie inside the new ones' boxes: the
+# rest of it stays in the scan without a label.
+REPLACED = 0.95
 
 
 def checked_request(scan: Scan, request: Request) -> Request:
@@ -65,8 +71,13 @@ def check_occlusion(request: Request) -> None:
 
 
 def warnings(scan: Scan, request: Request) -> tuple[str, ...]:
-    """What the operator should know about the groundings."""
+    """What the operator should know about the groundings.
+
+    Raises:
+        XsynError: a grounding of Xsyn-M repaints no annotation.
+    """
     found = []
+    kept = grounding.kept_annotations(scan, request.groundings, request.variant)
     smallest = request.catalog.min_area_ratio * scan.size[0] * scan.size[1]
     for asked in request.groundings:
         if boxes.area(asked.box) < smallest:
@@ -74,21 +85,38 @@ def warnings(scan: Scan, request: Request) -> tuple[str, ...]:
                 f"The box of {asked.category} is smaller than the smallest that the catalogue "
                 f"keeps ({smallest:.0f} square pixels in this scan)."
             )
-        if request.variant == "modify":
-            continue
-        for known in covered(scan, asked.box):
+        for known in covered(kept, asked.box):
             found.append(
                 f"{asked.category} covers most of the annotated {known.category}, whose label "
                 "is kept and may no longer be right. To replace an item, modify it."
             )
+    places = [asked.box for asked in request.groundings]
+    for known in scan.annotations:
+        # equal annotations have the same box, and so are kept or replaced together
+        if known not in kept and _inside(known.box, places, scan.size) < REPLACED:
+            found.append(
+                f"Part of the annotated {known.category} lies outside the boxes of the items that "
+                "replace it: that part may stay in the scan, without a label. Draw the box around "
+                "all of it."
+            )
     return tuple(found)
 
 
-def covered(scan: Scan, box: boxes.Box) -> list[Annotation]:
-    """The annotated items, less crowds, of which an item in a box would hide most."""
+def _inside(box: boxes.Box, places: Iterable[boxes.Box], size: tuple[int, int]) -> float:
+    """The share of a box's pixels in a scan of (height, width) that lie in any of the places."""
+    x1, y1, x2, y2 = boxes.outward(boxes.clip(box, size))
+    there = np.zeros((y2 - y1, x2 - x1), bool)
+    for place in places:
+        left, top, right, bottom = boxes.outward(boxes.intersection(place, (x1, y1, x2, y2)))
+        there[top - y1 : bottom - y1, left - x1 : right - x1] = True
+    return float(there.mean())
+
+
+def covered(annotations: Iterable[Annotation], box: boxes.Box) -> list[Annotation]:
+    """Those of annotated items, less crowds, of which an item in a box would hide most."""
     return [
         known
-        for known in scan.annotations
+        for known in annotations
         if not known.iscrowd
         and boxes.area(boxes.intersection(box, known.box)) > SPOILT * boxes.area(known.box)
     ]

@@ -229,13 +229,14 @@ def _shown(image: np.ndarray, baggage: np.ndarray, inside: IntBox) -> np.ndarray
 def conceal_pixels(
     image: np.ndarray, concealments: Sequence[Concealment], alpha: float
 ) -> np.ndarray:
-    """BOM's rival of Table IX: the same boxes, blended on pixels uint8 (H, W, 3), a new image."""
+    """BOM's rival of Table IX: the same boxes, blended on pixels uint8 (H, W, 3), a new image; at
+    least one concealment, with one occluder."""
     size = image.shape[:2]
     values = torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1)
-    for concealment in concealments:
-        source = outward(clip(concealment.source, size))
-        targets = [outward(clip(box, size)) for box in concealment.areas(size)]
-        values = blend(values, source, targets, alpha)
+    source = outward(clip(concealments[0].source, size))
+    targets = [outward(clip(box, size)) for c in concealments for box in c.areas(size)]
+    # all at once, for the occluder's crop is that of the given image
+    values = blend(values, source, targets, alpha)
     return np.rint(values.permute(1, 2, 0).numpy()).astype(np.uint8)
 
 
@@ -250,7 +251,8 @@ def occlusion_of(
 def during_denoising(
     concealments: Sequence[Concealment], alpha: float, placement: int
 ) -> Callable[[torch.Tensor, float], torch.Tensor]:
-    """BOM's rival of Table IX that blends after every denoising step; for `inpainting.denoise`."""
+    """BOM's rival of Table IX that blends after every denoising step but the last, after which the
+    image is blended as in BOM; for `inpainting.denoise`."""
     generator = torch.Generator().manual_seed(placement)
     noises = [
         torch.randn(c.patch.shape, generator=generator) if c.patch is not None else torch.zeros(0)

@@ -23,7 +23,7 @@ from xsyn_core.memory import Residence
 # a UNet trained with another one says so in its configuration, as "grounding_slots".
 SLOTS = 30
 # Entries of a UNet's configuration that are this module's own.
-ENTRIES = ("grounding_slots", "guidance_rescale", "finishing")
+ENTRIES = ("grounding_slots", "guidance_rescale", "finishing", "greyed")
 
 
 @dataclass(frozen=True)
@@ -177,6 +177,13 @@ class Diffusion:
         """The timestep below which the model can finish windows of twice its side (see
         `finishing`); 0 for none."""
         return self.unet.config.get("finishing", 0)
+
+    @property
+    def greyed(self) -> bool:
+        """Whether the model sees the encoding of an image whose repainted cells are greyed out, as
+        the embedded one learnt to, so that nothing of them reaches the cells around; else z_0
+        times the mask, as GLIGEN's do."""
+        return self.unet.config.get("greyed", False)
 
     @property
     def slots(self) -> int:

@@ -31,7 +31,7 @@ STEPS = 25
 def finishing_steps(model: Diffusion, request: Request, windows: Sequence[Window]) -> int:
     """How many of a run's last steps, or of one of `STEPS`, its large windows go through once more.
 
-    None where no window is coarser than the scan, or the model was not trained to; where the whole
+    0 where no window is coarser than the scan, or the model was not trained to; where the whole
     scan is painted, as in the paper; and where an occluder was blended inside the loop, which
     would be finished with the item.
     """

@@ -44,7 +44,7 @@ def spans(categories: Sequence[str], attitudes: Sequence[str] = ()) -> list[tupl
 
 def modification(scan: Scan, catalog: Catalog, names: Sequence[str] = ()) -> tuple[Grounding, ...]:
     """G_mod = L (Eq. 4, Xsyn-M): the annotations of the scan that the catalogue knows, less crowds
-    and those too small.
+    and those whose boxes cannot be painted: too small, thin or large.
 
     Args:
         names: the categories to modify, in the catalogue's spelling; () for all.
@@ -63,17 +63,29 @@ def modification(scan: Scan, catalog: Catalog, names: Sequence[str] = ()) -> tup
             f"only of {there}. Give the box of one with the category that takes its place, "
             "or add an item instead."
         )
+    placed = [
+        (name, _paintable(known.box, scan.size)) for known, name in found if not known.iscrowd
+    ]
     grounded = tuple(
-        Grounding(name, boxes.clip(known.box, scan.size))
-        for known, name in found
-        if not known.iscrowd and boxes.area(boxes.clip(known.box, scan.size)) >= smallest
+        Grounding(name, box)
+        for name, box in placed
+        if box is not None and boxes.area(box) >= smallest
     )
     if not grounded:
         raise XsynError(
             f"{scan.name} has no annotated item to modify (of at least "
-            f"{catalog.min_area_ratio:.1%} of the image). Give annotations, or add an item instead."
+            f"{catalog.min_area_ratio:.1%} of the image, and neither a line nor nearly all of it). "
+            "Give annotations, or add an item instead."
         )
     return grounded
+
+
+def _paintable(box: Sequence[float], size: tuple[int, int]) -> boxes.Box | None:
+    """A box clipped to a scan of (height, width); None where an operator could not ask for it."""
+    try:
+        return boxes.validated(box, size)
+    except XsynError:
+        return None
 
 
 def addition(
@@ -93,12 +105,8 @@ def addition(
     Raises:
         XsynError: no idle region is left.
     """
-    usable = []
-    for region in regions:
-        try:
-            usable.append(boxes.validated(region.box, scan_size))
-        except XsynError:
-            continue
+    clipped = [_paintable(region.box, scan_size) for region in regions]
+    usable = [box for box in clipped if box is not None]
     if not usable:
         raise XsynError(
             "The scan has no idle region where an item could go. "

@@ -17,6 +17,9 @@ from xsyn_core.sample import Sampler
 
 # The mask of cells that are repainted where the model sees what is to be finished there.
 SKETCHED = 0.5
+# A schedule of at least so many steps has to begin in the last quarter of the training steps, or
+# noise would be taken for signal; of fewer steps, one stride alone may be longer than that.
+STEPS, BEGIN = 4, 0.75
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,8 @@ def make_scheduler(
     """A fresh scheduler with its timesteps set: schedulers keep state, so none is shared.
 
     Raises:
-        XsynError: an unknown sampler, or steps outside 1 to the model's training steps.
+        XsynError: an unknown sampler, or steps outside 1 to the model's training steps, or so many
+            that the model's schedule cannot space them.
     """
     if not 1 <= steps <= config["num_train_timesteps"]:
         raise XsynError(
@@ -54,13 +58,45 @@ def make_scheduler(
         )
     else:
         raise XsynError(f"There is no sampler {sampler!r}. Choose ddim or dpm++.")
-    scheduler.set_timesteps(steps)
+    if not _spaced(scheduler, steps):
+        fewer = next((n for n in range(steps - 1, 0, -1) if _spaced(scheduler, n)), 1)
+        raise XsynError(
+            f"{steps} denoising steps are not possible with this model's schedule, which would not "
+            f"begin where noise does; {fewer} are (50 is the paper's number)."
+        )
     return scheduler
+
+
+def _spaced(scheduler: DDIMScheduler | DPMSolverMultistepScheduler, steps: int) -> bool:
+    """Whether a scheduler, set to so many steps, begins with noise that the model knows. Schedules
+    of "leading" spacing take a whole number as their stride, and may end up anywhere."""
+    scheduler.set_timesteps(steps)
+    first, total = int(scheduler.timesteps[0]), scheduler.config.num_train_timesteps
+    return first < total and (steps < STEPS or first >= BEGIN * total)
 
 
 def masked_images(images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
     """Grey out (0) the repainted cells of images (B, 3, H, W); masks (B, 1, h, w), 1 keeps."""
     return images * functional.interpolate(masks, size=images.shape[-2:], mode="nearest")
+
+
+def masked_latents(
+    diffusion: Diffusion, images: torch.Tensor, masks: torch.Tensor, clean: torch.Tensor
+) -> torch.Tensor:
+    """What the UNet sees of the cells that are kept: z_0 times the mask (Section III), or what the
+    model asks for instead, see `Diffusion.greyed`.
+
+    Args:
+        images: (B, 3, H, W), -1 to 1.
+        masks: (B, 1, h, w), 1 keeps, on the model's device as `clean` is.
+        clean: (B, c, h, w), z_0 of the images.
+
+    Returns:
+        (B, c, h, w), 0 in the repainted cells.
+    """
+    if not diffusion.greyed:
+        return clean * masks
+    return diffusion.encode(masked_images(images.to(masks.device), masks)) * masks
 
 
 def denoise(
@@ -84,7 +120,8 @@ def denoise(
     noise is the start noise, the same in all steps: outside the cells the state so runs along the
     very path that ends in the original. Guidance is classifier-free: text, grounding and attitudes
     are dropped together in the unconditional rows (Section V-A); see `guided`. Where guidance is 1
-    there is none. After the last step the original latent stands outside the cells.
+    there is none. What the UNet sees of the cells that are kept is told by `masked_latents`. After
+    the last step the original latent stands outside the cells.
 
     Args:
         images: (B, 3, H, W), -1 to 1.
@@ -94,8 +131,8 @@ def denoise(
         generator: a CPU generator; the noise is drawn on the CPU, so that a seed means the same
             on every device.
         maps: where to sum cross-attention, or None.
-        after: called with the noisy latents and the signal's share alpha-bar (1 at the end) after
-            every step; what it returns goes on (for BOM's rival inside the loop).
+        after: called with the noisy latents and the signal's share alpha-bar after every step but
+            the last; what it returns goes on (for BOM's rival inside the loop).
         skip: leave out this many steps and start from the noised images themselves, so that an
             item which is already there stays while its attention is measured.
         sketched: in the repainted cells too the model sees the images, of what it is to finish
@@ -109,7 +146,7 @@ def denoise(
     signal = scheduler.alphas_cumprod.tolist()
     masks = masks.to(device, torch.float32)
     original = diffusion.encode(images)
-    kept = diffusion.encode(masked_images(images.to(device), masks)) * masks
+    kept = masked_latents(diffusion, images, masks, original)
     hints = torch.zeros_like(kept), _hints(conditions, kept)
     seen = masks
     if sketched:
@@ -143,15 +180,11 @@ def denoise(
                 output = guided(without, conditional, guidance, diffusion.rescale, 1 - masks)
             estimate = _clean(output, latents, share, scheduler.config.prediction_type)
             latents = scheduler.step(output, timestep, latents).prev_sample
-            last = number == len(scheduler.timesteps)
-            if after is not None:
-                latents = after(latents, 1.0 if last else signal[int(scheduler.timesteps[number])])
-            if last:
-                # What `after` changed outside the cells is meant to stay.
-                estimate = latents if after is not None else _outside(latents, original, masks)
-                yield Step(number, estimate)
-            else:
-                yield Step(number, _outside(estimate, original, masks))
+            if number == len(scheduler.timesteps):
+                estimate = latents
+            elif after is not None:
+                latents = after(latents, signal[int(scheduler.timesteps[number])])
+            yield Step(number, _outside(estimate, original, masks))
 
 
 def _hints(conditions: Sequence[Condition], like: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,7 @@ import torch
 from xsyn_core import boxes, grounding
 from xsyn_core.attention import AttentionMaps
 from xsyn_core.checks import checked_request, warnings
-from xsyn_core.compositing import composite, put_back, weight
+from xsyn_core.compositing import put_back
 from xsyn_core.concealment import (
     Concealment,
     conceal,
@@ -220,15 +220,10 @@ def _paste(
 def _keep_every_step(
     model: Diffusion, painting: Painting, concealments: Sequence[Concealment]
 ) -> Painting:
-    """Put what was blended inside the loop into the image: the occluded areas of the painted
-    windows as they came out, those of the others blended once."""
+    """Blend after the last step, into z_0 as BOM does; what came before has left its traces in the
+    repainted cells of z_0 alone."""
     image, alpha = painting.clear.copy(), painting.request.alpha
-    size = painting.scan.size
     for window, hidden in zip(painting.windows, concealments, strict=True):
-        if not window.grounded:
-            conceal(image, model, window.latents, hidden, alpha)
-            continue
-        inside = window.frame.inside(size)
-        decoded = window.frame.restore(to_pixels(model.decode(window.latents[None])[0]), size)
-        composite(image, decoded, inside, weight(hidden.areas(size), inside))
-    return replace(painting, clear=image, occlusion=occlusion_of(concealments, alpha, size))
+        conceal(image, model, window.latents, hidden, alpha)
+    occlusion = occlusion_of(concealments, alpha, painting.scan.size)
+    return replace(painting, clear=image, occlusion=occlusion)

@@ -39,7 +39,8 @@ class Painting:
         weights: fingerprint of the models that painted it.
         windows: the painted ones first.
         behind: uint8 (H, W, 3), what the items were laid upon: the scan, less those they replace.
-        clear: uint8 (H, W, 3), I* without occlusion.
+        clear: uint8 (H, W, 3), I* without occlusion; where `occlusion` is told, with it, for what
+            is blended inside the loop cannot be taken out of the image again.
         attention: M_i float32, one an object, over the part of its window inside the scan.
         kept: annotations of the scan that stay valid.
         objects: empty until `Synthesizer.refine`.

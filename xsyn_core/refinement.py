@@ -96,8 +96,10 @@ def topk_points(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The rival of MPS in Table VIII: the k most active pixels of r_i, and a background point.
 
-    Ties go by pixel order; a region of fewer pixels repeats its least active one. The background
-    point is that of `median_points`.
+    Ties go by pixel order; a region of fewer pixels repeats its least active one. So that the
+    strategies differ in their foreground points alone, these come from r_i and the background
+    point is that of `median_points`, where the paper takes the least active pixel of the whole
+    map.
 
     Returns:
         points int (k + 1, 2) as x, y, most active first, the background point last; labels.
@@ -245,12 +247,14 @@ def _otsu(values: np.ndarray) -> np.ndarray:
 
 
 def without_specks(mask: np.ndarray) -> np.ndarray:
-    """Drop separate parts that are tiny beside the whole: they would stretch the box."""
+    """Drop separate parts that are tiny beside the whole, but never the largest: they would stretch
+    the box."""
     count, parts, statistics, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
     if count <= 2:
         return mask
     areas = statistics[:, cv2.CC_STAT_AREA]
     kept = areas >= SPECK * areas[1:].sum()
+    kept[1 + areas[1:].argmax()] = True
     kept[0] = False
     return kept[parts]
 

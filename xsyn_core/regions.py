@@ -23,8 +23,8 @@ class Region(Protocol):
 R = TypeVar("R", bound=Region)
 # The background and the whole baggage, typically (Section IV-A).
 DISCARDED = 2
-# Share of a region's box, at least, that lies in the baggage where an item may be proposed; of the
-# and how many times its width it is long, at most: longer ones are straps and seams, in which few
+# Where an item may be proposed: the share of a region's box, at least, that lies in the baggage,
+# and how many times its width it is long, at most; longer ones are straps and seams, in which few
 # items fit.
 INSIDE, LONGEST = 0.95, 8
 

@@ -34,7 +34,8 @@ class Request:
         variant: "add" (Xsyn-A) keeps all annotations; "modify" (Xsyn-M) repaints those in G.
         catalog: which categories can be asked for.
         seed: of the start noise, 0 to 2**31 - 1.
-        steps: denoising steps, 1 to 1000 (50 in Section V-A).
+        steps: denoising steps, 1 to 1000 (50 in Section V-A); of full-size models, some numbers
+            from 334 on are not possible.
         guidance: classifier-free guidance scale (7.5 in Section V-A).
         sampler: "ddim" as in the paper, "dpm++" for fewer steps.
         frame: "window" cuts a square around each box, or around those that are near each other
@@ -115,7 +116,8 @@ class Sample:
         request: what was asked for.
         image: uint8 (H, W, 3), the final (occluded) image I*; equals the source outside the
             repainted boxes and occluded areas and their feather.
-        clear: uint8 (H, W, 3), the same without occlusion (what CAR saw).
+        clear: uint8 (H, W, 3), what CAR saw: the same without occlusion, or `image` itself where an
+            occluder was blended inside the loop ("every-step").
         objects: the painted items, in the order of the groundings.
         kept: annotations of the scan that stay valid.
         occlusion: None where BOM is off or no occluder exists.

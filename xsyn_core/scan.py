@@ -48,7 +48,7 @@ class Scan:
         annotations: the known objects.
     """
 
-    pixels: np.ndarray
+    pixels: np.ndarray = field(compare=False)
     name: str
     sha256: str
     annotations: tuple[Annotation, ...] = ()

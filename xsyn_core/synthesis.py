@@ -78,7 +78,7 @@ class Synthesizer:
         ]
         inside = regions.within(clear, self._baggage(scan))
         fitting = regions.item_sized(inside, scan.size, catalog.max_area_ratio)
-        return [region for region in fitting if not covered(scan, region.box)] or clear
+        return [region for region in fitting if not covered(scan.annotations, region.box)] or clear
 
     def propose(
         self,
@@ -110,7 +110,13 @@ class Synthesizer:
         """
         grounded = [g.box for g in painting.request.groundings]
         known = [a.box for a in painting.scan.annotations]
-        found = regions.occluders(self.segments(painting.scan), known, grounded, painting.scan.size)
+        found = regions.occluders(
+            self.segments(painting.scan),
+            known,
+            grounded,
+            painting.scan.size,
+            min_area_ratio=painting.request.catalog.min_area_ratio,
+        )
         typical = sum(map(boxes.area, grounded)) / len(grounded)
         inside = {id(s) for s in regions.within(found, self._baggage(painting.scan))}
         return sorted(
@@ -316,8 +322,8 @@ class Synthesizer:
         if without_occluder:
             notes = (
                 *notes,
-                "No occluder was found: every segment of the scan touches an item, "
-                "so the item is not hidden.",
+                "No occluder was found: no segment of the scan is clear of the items and large "
+                "enough, so the item is not hidden.",
             )
         return Sample(
             scan=painting.scan,

@@ -46,7 +46,7 @@ UNREADABLE = OSError, ValueError, RuntimeError, KeyError, SafetensorError
 
 # Sound weights load in silence: diffusers does not know `inpainting`'s own entries in a UNet's
 # configuration, and transformers shows a bar for every file. Real warnings come through.
-_OWN = rf"'({'|'.join(ENTRIES)})': [\d.]+"
+_OWN = rf"'({'|'.join(ENTRIES)})': [\w.]+"
 logging.getLogger("diffusers.configuration_utils").addFilter(
     lambda record: not re.search(rf"attributes {{{_OWN}(, {_OWN})*}} were", record.getMessage())
 )

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xsyn_core.concealment import DRAWS, Concealment, conceal, place, to_tensor
+from xsyn_core.concealment import (
+    DRAWS,
+    Concealment,
+    conceal,
+    conceal_pixels,
+    place,
+    to_tensor,
+)
 from xsyn_core.frames import Frame
 from xsyn_core.occlusion import occluded_boxes
 
@@ -147,3 +154,18 @@ def test_the_air_beside_the_baggage_stays_air():
     air[:, :70] = False
     air[74:110, 34:102] = False
     assert np.array_equal(image[air], clear[air])
+
+
+def test_pixels_are_hidden_by_the_occluder_as_it_was_though_another_window_hides_it_too():
+    side = CELLS * FACTOR
+    clear = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+    frame, baggage = Frame((0, 0, side, side), (side, side)), np.ones((side, side), bool)
+    falls = [
+        Concealment(frame, FACTOR, (0, 0, 32, 32), None, (0, 0, 4, 4), (box,), baggage)
+        for box in ((2, 2, 6, 6), (10, 10, 14, 14))
+    ]
+    before = clear.copy()
+    image = conceal_pixels(clear, falls, 1.0)
+    assert np.array_equal(image[16:48, 16:48], clear[:32, :32])
+    assert np.array_equal(image[80:112, 80:112], clear[:32, :32])
+    assert np.array_equal(clear, before)

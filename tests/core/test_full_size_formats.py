@@ -119,14 +119,13 @@ def same(one, other):
 
 @pytest.fixture(scope="module")
 def case():
-    """A square image whose boxes, on cell borders, are grey as the masked image's are."""
+    """A square image with boxes on cell borders."""
     generator = torch.Generator().manual_seed(1)
     image = torch.rand(1, 3, 64, 64, generator=generator) * 2 - 1
     boxes = ((0.25, 0.125, 0.75, 0.5), (0.5, 0.625, 0.875, 0.875))
     mask = torch.ones(1, 1, 8, 8)
     for x1, y1, x2, y2 in boxes:
         mask[..., round(8 * y1) : round(8 * y2), round(8 * x1) : round(8 * x2)] = 0
-    image = image * mask.repeat_interleave(8, -1).repeat_interleave(8, -2)
     return image, mask, Condition("knife, gun", ("knife", "gun"), boxes)
 
 
@@ -134,25 +133,28 @@ def states(model, case, guidance=7.5, steps=5):
     """The noisy latents after every step, and the start noise."""
     image, mask, condition = case
     found = []
+    step = DDIMScheduler.step
 
-    def after(latents, _):
-        found.append(latents)
-        return latents
+    def watched(*arguments):
+        result = step(*arguments)
+        found.append(result.prev_sample)
+        return result
 
     generator = torch.Generator().manual_seed(0)
-    list(
-        denoise(
-            model,
-            image,
-            mask,
-            [condition],
-            steps=steps,
-            guidance=guidance,
-            sampler="ddim",
-            generator=generator,
-            after=after,
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DDIMScheduler, "step", watched)
+        list(
+            denoise(
+                model,
+                image,
+                mask,
+                [condition],
+                steps=steps,
+                guidance=guidance,
+                sampler="ddim",
+                generator=generator,
+            )
         )
-    )
     return found, torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
 
 

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from xsyn_core import grounding
+from xsyn_core import checks, grounding
 from xsyn_core.categories import CATALOGS
 from xsyn_core.errors import XsynError
-from xsyn_core.sample import Grounding
+from xsyn_core.sample import Grounding, Request
 from xsyn_core.scan import Annotation, make_scan
 
 PIDRAY = CATALOGS["pidray"]
@@ -106,6 +106,45 @@ def test_modification_takes_annotations_but_small_ones_and_crowds():
     assert grounding.modification(scan, PIDRAY) == (Grounding("Knife", (10, 10, 60, 60)),)
     with pytest.raises(XsynError, match="no annotated item"):
         grounding.modification(make_scan(WHITE, "b.png"), PIDRAY)
+
+
+def test_modification_leaves_items_whose_boxes_cannot_be_painted():
+    knife = Annotation("Knife", (10, 10, 60, 60))
+    thin = Annotation("Baton", (200, 100, 203, 399))
+    huge = Annotation("Gun", (2, 2, 498, 398))
+    scan = make_scan(WHITE, "a.png", (thin, knife, huge))
+    asked = grounding.modification(scan, PIDRAY)
+    assert asked == (Grounding("Knife", knife.box),)
+    assert checks.checked_request(scan, Request(asked, "modify")).groundings == asked
+    with pytest.raises(XsynError, match="no annotated item to modify"):
+        grounding.modification(make_scan(WHITE, "b.png", (thin, huge)), PIDRAY)
+
+
+def test_what_is_left_of_a_replaced_item_is_told():
+    gun = Annotation("Gun", (100.0, 100.0, 200.0, 160.0))
+    scan = make_scan(WHITE, "a.png", (gun, Annotation("Knife", (300.0, 300.0, 400.0, 350.0))))
+
+    def told(*places, variant="modify"):
+        return checks.warnings(scan, Request(tuple(Grounding("Gun", p) for p in places), variant))
+
+    (note,) = told((130.0, 100.0, 230.0, 160.0))
+    assert "annotated Gun" in note and "without a label" in note
+    assert told(gun.box) == told((104.0, 95.0, 210.0, 170.0)) == ()
+    assert len(told((106.0, 95.0, 210.0, 170.0))) == 1
+    # together they cover it
+    assert told((100.0, 100.0, 170.0, 160.0), (130.0, 100.0, 200.0, 160.0)) == ()
+    assert all("outside" not in n for n in told((130.0, 100.0, 230.0, 160.0), variant="add"))
+
+
+def test_what_modified_items_cover_and_keep_is_told():
+    gun = Annotation("Gun", (100.0, 100.0, 250.0, 200.0))
+    bullet = Annotation("Bullet", (150.0, 140.0, 162.0, 152.0))
+    scan = make_scan(WHITE, "a.png", (gun, bullet))
+    (note,) = checks.warnings(scan, Request((Grounding("Gun", gun.box),), "modify"))
+    assert "annotated Bullet, whose label is kept" in note
+    both = Grounding("Gun", gun.box), Grounding("Bullet", bullet.box)
+    assert not any("whose label" in n for n in checks.warnings(scan, Request(both, "modify")))
+    assert len(checks.warnings(scan, Request((Grounding("Gun", gun.box),), "add"))) == 2
 
 
 def test_modification_leaves_items_of_other_categories():

@@ -89,6 +89,82 @@ def test_eq_2_and_ddim_by_hand(model, case, monkeypatch):
     assert [s.number for s in steps] == [1, 2, 3]
 
 
+@pytest.mark.parametrize("greyed", [True, False])
+def test_the_kept_cells_are_those_of_z_0_unless_the_model_asks_for_a_greyed_image(
+    model, case, monkeypatch, greyed
+):
+    assert model.greyed, "as in the embedded shapes"
+    image, mask, _ = case
+    if greyed:
+        wanted = model.encode(masked_images(image, mask)) * mask
+    else:
+        monkeypatch.setitem(model.unet.config, "greyed", False)
+        wanted = model.encode(image) * mask
+    calls, _ = recorded(model, monkeypatch, case)
+    for sample, *_ in calls:
+        for row in sample:
+            assert torch.equal(row[CHANNELS : 2 * CHANNELS], wanted[0])
+    other = image.clone()
+    other[..., 32:72, 40:96] = 0.9
+    calls.clear()
+    run(model, (other, *case[1:]))
+    # a greyed image tells nothing of what was there
+    assert torch.equal(calls[0][0][:, CHANNELS : 2 * CHANNELS], wanted.repeat(2, 1, 1, 1)) == greyed
+
+
+def test_what_comes_after_a_step_goes_on_and_the_last_one_leaves_the_original_outside(
+    model, case, monkeypatch
+):
+    image, mask, _ = case
+    seen = []
+
+    def after(latents, share):
+        seen.append(share)
+        return latents + 1
+
+    calls, steps = recorded(model, monkeypatch, case, steps=3, guidance=1.0, after=after)
+    alphas, timesteps = make_scheduler(model.scheduler, "ddim", 3).alphas_cumprod, [999, 666, 332]
+    assert [timestep for _, timestep, *_ in calls] == timesteps
+    assert seen == pytest.approx([float(alphas[t]) for t in timesteps[1:]])
+    original = model.encode(image)
+    for step in steps:
+        assert torch.equal(step.latents * mask, original * mask)
+    plain = run(model, case, steps=3, guidance=1.0)
+    assert not torch.equal(steps[-1].latents, plain[-1].latents)
+
+
+LEADING = {
+    "num_train_timesteps": 1000,
+    "timestep_spacing": "leading",
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "steps_offset": 1,
+    "clip_sample": False,
+    "set_alpha_to_one": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("sampler", "steps", "possible"),
+    [("ddim", 1000, 999), ("ddim", 600, 500), ("ddim", 350, 333), ("dpm++", 1000, 998)],
+)
+def test_steps_that_a_leading_schedule_cannot_space_are_refused(sampler, steps, possible):
+    with pytest.raises(XsynError, match=f"{steps} .*not possible .* {possible} are"):
+        make_scheduler(LEADING, sampler, steps)
+    first = int(make_scheduler(LEADING, sampler, possible).timesteps[0])
+    assert 900 <= first < 1000
+    for fine in (1, 3, 5, 9, 20, 50, 100, 150, 300):
+        assert len(make_scheduler(LEADING, sampler, fine).timesteps) == fine
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "dpm++"])
+def test_the_embedded_schedule_takes_any_number_of_steps(model, sampler):
+    for steps in (1, 7, 112, 260, 501, 999, 1000):
+        timesteps = make_scheduler(model.scheduler, sampler, steps).timesteps
+        assert int(timesteps[0]) == 999 and len(timesteps) == steps
+
+
 def test_text_and_grounding_drop_together(model, case, monkeypatch):
     calls, _ = recorded(model, monkeypatch, case)
     _, _, kwargs, _ = calls[0]

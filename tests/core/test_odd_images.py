@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from xsyn_core.errors import XsynError
-from xsyn_core.scan import Scan, read_scan
+from xsyn_core.scan import Scan, make_scan, read_scan
 
 ROOT = Path(__file__).parents[2]
 GREY = np.add.outer(np.arange(40), 3 * np.arange(48)).astype(np.uint8)
@@ -209,3 +209,10 @@ def test_damage_anywhere_is_a_scan_or_a_message(data, at, patch, cut):
         assert isinstance(read_scan(damaged), Scan)
     except XsynError as error:
         assert "scan.png" in str(error)
+
+
+def test_scans_are_told_apart_by_their_hash_and_can_be_kept_in_sets():
+    pixels = np.zeros((40, 40, 3), np.uint8)
+    one, two, other = (make_scan(p, "a.png") for p in (pixels, pixels.copy(), pixels + 1))
+    assert one == two and one != other
+    assert len({one, two, other}) == 2

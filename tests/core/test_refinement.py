@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from xsyn_core.errors import XsynError
-from xsyn_core.refinement import active_region, median_points, refine, topk_points
+from xsyn_core.refinement import (
+    active_region,
+    median_points,
+    refine,
+    topk_points,
+    without_specks,
+)
 from xsyn_core.segmentation import Segment
 
 
@@ -229,6 +235,13 @@ def test_modestly_larger_box_and_specks():
     result = refine(Answers(block(14, 14, 26, 26), speck), IMAGE, bump(), BOX)
     assert result.box == (8, 9, 32, 31) and result.flags == ()
     assert np.array_equal(result.mask, mask)
+
+
+def test_of_many_equal_parts_one_is_no_speck():
+    mask = np.zeros((80, 80), bool)
+    mask[2:80:10, 2:80:10] = mask[3:80:10, 2:80:10] = True
+    left = without_specks(mask)
+    assert left.sum() == 2 and (left & mask).sum() == 2
 
 
 def test_box_beyond_the_window():

@@ -9,8 +9,9 @@ import torch
 from xsyn_core import boxes, synthesis
 from xsyn_core.categories import PIDRAY
 from xsyn_core.compositing import FEATHER
-from xsyn_core.concealment import place
+from xsyn_core.concealment import place, to_tensor
 from xsyn_core.errors import XsynError
+from xsyn_core.frames import repainted_cells
 from xsyn_core.sample import Grounding, Request
 from xsyn_core.scan import Annotation, make_scan
 from xsyn_core.segmentation import Segment
@@ -84,6 +85,27 @@ def test_alpha_alone_moves_nothing(synthesizer, painting):
     assert 0 < shift[0] < shift[1]
 
 
+def test_blended_at_every_step_with_an_alpha_of_0_it_is_the_clear_image(synthesizer, drawn_scan):
+    plain = finish(synthesizer.paint(drawn_scan, replace(FAST, occlude=False)))
+    request = replace(FAST, occlusion="every-step", alpha=0.0)
+    hidden = synthesizer.refine(finish(synthesizer.paint(drawn_scan, request)))
+    assert torch.equal(hidden.windows[0].latents, plain.windows[0].latents)
+    assert len(hidden.occlusion.occluded) == 2
+    sample = synthesizer.occlude(hidden, 0.0, mode="every-step")
+    assert np.array_equal(sample.image, plain.clear) and sample.clear is sample.image
+    strong = synthesizer.synthesize(drawn_scan, replace(request, alpha=0.7))
+    assert not np.array_equal(strong.image, plain.clear)
+
+
+def test_z_0_is_the_original_beside_what_is_blended_at_every_step(synthesizer, drawn_scan):
+    model = synthesizer.models.diffusion
+    request = replace(FAST, occlusion="every-step", alpha=0.9)
+    window = finish(synthesizer.paint(drawn_scan, request)).windows[0]
+    image = to_tensor(window.frame.cut(drawn_scan.pixels))
+    outside = ~torch.from_numpy(repainted_cells(window.frame, [GUN.box], model.factor))
+    assert torch.equal(window.latents[:, outside], model.encode(image[None])[0][:, outside])
+
+
 @pytest.mark.parametrize("mode", ["latent", "pixel"])
 def test_alpha_0_is_the_clear_image(synthesizer, painting, mode):
     assert np.array_equal(synthesizer.occlude(painting, 0.0, mode=mode).image, painting.clear)
@@ -98,6 +120,14 @@ def test_occluder_and_placement_are_choices_of_their_own(synthesizer, painting):
     assert [o.occluder for o in found] == [s.box for s in (*candidates, candidates[0])]
     placed = {synthesizer.occlude(painting, placement=k).occlusion.occluded for k in range(5)}
     assert len(placed) > 1
+
+
+def test_occluders_are_no_smaller_than_the_catalogue_keeps(synthesizer, painting):
+    areas = sorted(boxes.area(s.box) for s in synthesizer.occluders(painting))
+    height, width = painting.scan.size
+    larger = replace(PIDRAY, min_area_ratio=(areas[0] + 1) / (height * width))
+    asked = replace(painting, request=replace(painting.request, catalog=larger))
+    assert [boxes.area(s.box) for s in synthesizer.occluders(asked)] == areas[1:]
 
 
 def test_objects_say_how_they_came_about(drawn_scan, painting):

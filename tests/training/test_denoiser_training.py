@@ -156,7 +156,7 @@ def train_from(files, rendered, folder, steps=1, **options):
     """Train on from a diffusers folder; the weights that are written, by name."""
     train(rendered, folder, steps, **{"vae": files / "vae", "base": files, **options})
     config = json.loads((folder / "out" / "unet" / "config.json").read_text())
-    assert config["finishing"] == FINISHING
+    assert config["finishing"] == FINISHING and config["greyed"] is True
     return weights(folder / "out")
 
 

@@ -1,5 +1,6 @@
 """Fine-tuning on a made-up dataset, with models of other proportions than the embedded ones."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -209,6 +210,31 @@ def test_another_setting_does_not_go_on_with_a_run(base, dataset, tmp_path):
     tune(dataset, base, tmp_path, inpainting_steps=1)
     with pytest.raises(XsynError, match="batch 2, not 3"):
         tune(dataset, base, tmp_path, inpainting_steps=1, batch=3)
+
+
+@pytest.mark.parametrize("greyed", [False, True])
+def test_what_the_base_sees_of_kept_cells_its_model_sees_and_old_frames_are_told_by_it(
+    base, dataset, tmp_path, greyed
+):
+    own = tmp_path / "base"
+    shutil.copytree(base, own)
+    file = own / "unet" / "config.json"
+    config = json.loads(file.read_text())
+    assert "greyed" not in config
+    file.write_text(json.dumps({**config, **({"greyed": True} if greyed else {})}))
+    folder = tune(dataset, own, tmp_path / "run", inpainting_steps=1)
+    assert json.loads((folder / "unet" / "config.json").read_text()).get("greyed", False) == greyed
+    assert load_models(folder, device="cpu").diffusion.greyed == greyed
+    # a run from when all frames were greyed
+    (settings,) = (tmp_path / "run").glob("*.json")
+    old = json.loads(settings.read_text())
+    del old["masked"]
+    settings.write_text(json.dumps(old))
+    if greyed:
+        tune(dataset, own, tmp_path / "run", inpainting_steps=1)
+    else:
+        with pytest.raises(XsynError, match="masked None, not 'z_0'"):
+            tune(dataset, own, tmp_path / "run", inpainting_steps=1)
 
 
 def test_categories_of_ones_own_are_painted_by_the_saved_model(base, dataset, tmp_path):

@@ -123,7 +123,12 @@ def test_generation_sees_neither_the_image_nor_a_mask(diffusion, dataset, tmp_pa
     assert torch.equal(seen["inpainting"][:, :4], seen["generation"][:, :4])
 
 
-def test_frames_are_cut_as_the_page_cuts_them(diffusion, dataset, tmp_path):
+@pytest.mark.parametrize("greyed", [False, True])
+def test_frames_are_cut_as_the_page_cuts_them(diffusion, dataset, tmp_path, greyed):
+    diffusion = load_models(diffusion.name, device="cpu").diffusion
+    assert not diffusion.greyed
+    if greyed:
+        diffusion.unet.register_to_config(greyed=True)
     frames = frames_of(diffusion, dataset, tmp_path)
     scan = read_dataset(dataset).scan(0)
     box = scan.annotations[0].box
@@ -135,8 +140,10 @@ def test_frames_are_cut_as_the_page_cuts_them(diffusion, dataset, tmp_path):
     assert not batch.keep[0, 0, y1:y2, x1:x2].any()
     pixels = torch.from_numpy(frame.cut(scan.pixels)).permute(2, 0, 1)[None] / 127.5 - 1
     assert torch.allclose(batch.clean, diffusion.encode(pixels), atol=1e-2)
-    masked = diffusion.encode(masked_images(pixels, batch.keep))
+    seen = masked_images(pixels, batch.keep) if greyed else pixels
+    masked = diffusion.encode(seen) * batch.keep
     assert torch.allclose(batch.masked, masked, atol=1e-2)
+    assert torch.equal(batch.masked, batch.clean * batch.keep) != greyed
 
 
 def test_items_of_one_window_are_sometimes_repainted_together(diffusion):

@@ -133,6 +133,7 @@ def build_unet(sample_size: int = 16) -> UNet2DConditionModel:
         grounding_slots=GROUNDING_SLOTS,
         guidance_rescale=GUIDANCE_RESCALE,
         finishing=FINISHING,
+        greyed=True,
     )
     return unet
 

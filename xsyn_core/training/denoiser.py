@@ -226,7 +226,8 @@ def main(
     )
     scheduler = architectures.build_scheduler()
     model = (_speaker(painter) if painter else _fresh(tokenizer)).to(where).requires_grad_(True)
-    model.unet.register_to_config(finishing=FINISHING)
+    # `window` greys the boxes of its pictures
+    model.unet.register_to_config(finishing=FINISHING, greyed=True)
     # as in Li and Hoiem, "Learning without Forgetting", ECCV 2016
     held = _speaker(kept) if kept else None
     # the backward of fused attention is slow on a CPU

@@ -223,16 +223,18 @@ def main(
     if learnt.key not in CATALOGS:
         remark(f"The model is to paint categories of its own: {', '.join(learnt.names)}.")
     target = _target(out or run / "model", base)
+    where = pick_device(device)
+    diffusion = load_models(base, device=str(where), staying=True).diffusion
     settings = {
         "data": str(data), "objects": selection.digest, "base": base, "frame": frame,
         "mirrors": mirrors, "held-out": held_out_share, "batch": batch, "rate": rate,
         "trainable": trainable, "ema": ema, "min-snr": min_snr, "seed": seed,
         "processes": processes.count(),
+        # of the cached frames; a run that does not say so is an old one, whose are greyed
+        "masked": None if diffusion.greyed else "z_0",
     }  # fmt: skip
     if processes.first():
         claim(run, settings)
-    where = pick_device(device)
-    diffusion = load_models(base, device=str(where), staying=True).diffusion
     if trainable == "all":
         learn_words(diffusion.tokenizer, diffusion.text_encoder, list(selection.names))
     with writable(run, "the run"):

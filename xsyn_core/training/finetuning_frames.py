@@ -15,7 +15,7 @@ from xsyn_core.concealment import to_tensor
 from xsyn_core.diffusion import Diffusion
 from xsyn_core.errors import XsynError
 from xsyn_core.frames import Frame, whole, window_around
-from xsyn_core.inpainting import masked_images
+from xsyn_core.inpainting import masked_latents
 from xsyn_core.sample import FrameMode
 from xsyn_core.scan import Annotation
 from xsyn_core.training import processes
@@ -112,7 +112,8 @@ class Batch:
 
     Attributes:
         clean: float32 (B, c, h, w), their latents.
-        masked: float32 (B, c, h, w), with the repainted boxes greyed out.
+        masked: float32 (B, c, h, w), what the model sees of the cells that are kept, see
+            `inpainting.masked_latents`.
         keep: float32 (B, 1, h, w), the mask: 1 keeps, 0 repaints.
         boxes: float32 (B, slots, 4), shares of the frame; zeros where unused.
         categories: int64 (B, slots), -1 where unused.
@@ -259,8 +260,10 @@ def _write_part(
                 some = own[k : k + TOGETHER]
                 images = torch.stack([to_tensor(cut.frame.cut(pixels)) for cut in some])
                 keep = torch.from_numpy(np.stack([cut.keep for cut in some]))[:, None]
-                flat["clean"].append(_flat(model.encode(images)))
-                flat["masked"].append(_flat(model.encode(masked_images(images, keep))))
+                clean = model.encode(images)
+                masked = masked_latents(model, images, keep.to(clean.device), clean)
+                flat["clean"].append(_flat(clean))
+                flat["masked"].append(_flat(masked))
                 flat["keep"].append(_flat(keep))
     slots = model.slots
     boxes = np.zeros((len(found), slots, 4), np.float32)
