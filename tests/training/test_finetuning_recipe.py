@@ -103,6 +103,19 @@ def test_text_and_grounding_are_dropped_together(diffusion, dataset, tmp_path):
     assert objective.drops(100_000, np.random.default_rng(0)).mean() == pytest.approx(0.1, abs=0.01)
 
 
+def test_scans_that_could_not_be_read_are_looked_at_again(diffusion, dataset, tmp_path):
+    dataset = shutil.copytree(dataset, tmp_path / "bags")
+    whole = {path: path.read_bytes() for path in dataset.rglob("*.png")}
+    wanted = len(frames_of(diffusion, dataset, tmp_path / "wanted"))
+    for path, content in whole.items():
+        path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(XsynError, match="Not one scan"):
+        frames_of(diffusion, dataset, tmp_path)
+    for path, content in whole.items():
+        path.write_bytes(content)
+    assert len(frames_of(diffusion, dataset, tmp_path)) == wanted
+
+
 def test_generation_sees_neither_the_image_nor_a_mask(diffusion, dataset, tmp_path):
     frames = frames_of(diffusion, dataset, tmp_path)
     batch = frames.batch(np.arange(2))

@@ -144,16 +144,12 @@ class Frames:
     def __init__(self, parts: Sequence[Path], names: Sequence[str], channels: int):
         self.names = tuple(names)
         self._channels = channels
-        every = [(part, np.load(part / "objects.npz")) for part in parts]
-        # files without content cannot be mapped
-        filled = [(part, table) for part, table in every if len(table["sizes"])]
-        if not filled:
+        if not parts:
             raise XsynError("Not one scan of the dataset can be read. Export it again.")
         self._maps = [
-            tuple(np.load(part / f"{name}.npy", mmap_mode="r") for name in _FLAT)
-            for part, _ in filled
+            tuple(np.load(part / f"{name}.npy", mmap_mode="r") for name in _FLAT) for part in parts
         ]
-        tables = [table for _, table in filled]
+        tables = [np.load(part / "objects.npz") for part in parts]
         self._part = np.concatenate([np.full(len(t["sizes"]), k) for k, t in enumerate(tables)])
         starts = [np.concatenate([[0], t["sizes"].prod(1).cumsum()])[:-1] for t in tables]
         self._start = np.concatenate(starts).astype(np.int64)
@@ -234,7 +230,7 @@ def cache_frames(
     for part, place in tqdm(mine, desc="encoding scans", unit="part", disable=not mine):
         _write_part(selection, origins, part, place, mode, mirrors, model, seed)
     processes.wait()
-    return Frames(folders, selection.names, model.channels)
+    return Frames([place for place in folders if place.is_dir()], selection.names, model.channels)
 
 
 def _write_part(
@@ -247,9 +243,11 @@ def _write_part(
     model: Diffusion,
     seed: int,
 ) -> None:
+    """Encode a part into `place`, or nothing where no scan can be read: it is tried again next
+    time."""
     number = {name: k for k, name in enumerate(selection.names)}
     found: list[tuple[Cut, str, int]] = []
-    flat: dict[str, list[np.ndarray]] = {name: [np.zeros(0, np.float16)] for name in _FLAT}
+    flat: dict[str, list[np.ndarray]] = {name: [] for name in _FLAT}
     for index, scan, source in readable(selection, part, origins):
         for mirror in range(mirrors):
             pixels, objects = mirrored(scan.pixels, selection.objects[index], mirror)
@@ -265,6 +263,8 @@ def _write_part(
                 flat["clean"].append(_flat(clean))
                 flat["masked"].append(_flat(masked))
                 flat["keep"].append(_flat(keep))
+    if not found:
+        return
     slots = model.slots
     boxes = np.zeros((len(found), slots, 4), np.float32)
     categories = np.full((len(found), slots), -1, np.int16)
