@@ -1,6 +1,7 @@
 """Folders that take the place of others."""
 
 import errno
+from pathlib import Path
 
 import pytest
 
@@ -46,3 +47,29 @@ def test_a_free_name_beside_a_folder(tmp_path):
         path.mkdir()
         names.append(path.name)
     assert names == ["out-partial", "out-partial-2", "out-partial-3"]
+
+
+def test_a_kill_between_two_renames_loses_nothing(tmp_path, monkeypatch):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "earlier").touch()
+
+    class Killed(BaseException):
+        pass
+
+    def rename(path, target, really=Path.rename):
+        if target == folder:
+            raise Killed
+        return really(path, target)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        # a file system that cannot exchange two folders in one step
+        patch.setattr(files, "_LINUX", False)
+        patch.setattr(Path, "rename", rename)
+        with files.replacing(folder) as made:
+            (made.fresh / "new").touch()
+    monkeypatch.setattr(files, "_alive", lambda process: False)
+    with files.replacing(folder) as made:
+        (made.fresh / "newer").touch()
+    assert (tmp_path / "out-old" / "earlier").exists()
+    assert [path.name for path in folder.iterdir()] == ["newer"]

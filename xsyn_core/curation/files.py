@@ -168,7 +168,8 @@ def _exchange(fresh: Path, folder: Path) -> None:
         names = os.fsencode(fresh), os.fsencode(folder)
         if rename(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0:
             return
-    aside = fresh.with_name(f"{fresh.name}-old")
+    # Under a name that people find and `_remove_strays` leaves alone, should this be the end.
+    aside = free_beside(folder, "old")
     folder.rename(aside)
     try:
         fresh.rename(folder)
