@@ -34,12 +34,17 @@ for (const [field, event] of [["file", "open"], ["labels", "annotate"]]) {
 }
 const root = element.querySelector(".xs");
 let inside = 0;
-// Anywhere on the page: elsewhere the browser would show the file instead of the page.
-document.addEventListener("dragenter", (e) => { e.preventDefault(); inside += 1; root.classList.add("dropping"); });
-document.addEventListener("dragover", (e) => e.preventDefault());
-document.addEventListener("dragleave", () => { inside -= 1; if (inside <= 0) root.classList.remove("dropping"); });
-document.addEventListener("drop", (e) => {
+// Anywhere on the page: elsewhere the browser would show the file instead of the page. Text may be
+// dragged into fields.
+const onFiles = (event, act) => document.addEventListener(event, (e) => {
+  if (!e.dataTransfer.types.includes("Files")) return;
   e.preventDefault();
+  act(e);
+});
+onFiles("dragenter", () => { inside += 1; root.classList.add("dropping"); });
+onFiles("dragover", () => {});
+onFiles("dragleave", () => { inside -= 1; if (inside <= 0) root.classList.remove("dropping"); });
+onFiles("drop", (e) => {
   inside = 0;
   root.classList.remove("dropping");
   const files = [...e.dataTransfer.files];
