@@ -14,7 +14,13 @@ from xsyn_core import boxes
 from xsyn_core.boxes import Box
 from xsyn_core.categories import PIDRAY, Catalog
 from xsyn_core.curation import masks, store
-from xsyn_core.curation.files import free_beside, replacing, stranger, writable, write_synced
+from xsyn_core.curation.files import (
+    free_beside,
+    refuse_strangers,
+    replacing,
+    writable,
+    write_synced,
+)
 from xsyn_core.curation.workspace import Workspace
 from xsyn_core.errors import XsynError
 from xsyn_core.sample import PaintedObject, Sample
@@ -338,25 +344,17 @@ def _usable(out: str | Path, val: float) -> Path:
     if not 0 <= val < 1:
         raise XsynError(f"The validation share must be from 0 to below 1, not {val:g}.")
     folder = Path(out).expanduser().resolve()
-    if not folder.exists():
-        return folder
-    if not folder.is_dir():
-        raise XsynError(f"{folder} is a file. Give a folder for the dataset.")
-    other = _stranger(folder)
-    if other is not None:
-        raise XsynError(
-            f"{folder} holds files that are not of an earlier export, such as {other}. "
-            "Give an empty or new folder, so that nothing of yours is overwritten."
-        )
+    what = "files that are not of an earlier export"
+    refuse_strangers(folder, _ours(folder), {IMAGES, ANNOTATIONS}, what)
     return folder
 
 
-def _stranger(folder: Path) -> str | None:
-    """A file in `folder` that no export of ours put there, if there is one."""
+def _ours(folder: Path) -> set[str]:
+    """The files in `folder` that an export of ours put there, if it holds one."""
     ours = {f"{ANNOTATIONS}/{name}" for name in _INSTANCES} | {PROVENANCE}
     try:
         with open(folder / PROVENANCE, encoding="utf-8") as stream:
             ours |= {json.loads(line)["file_name"] for line in stream}
     except (OSError, ValueError, KeyError, TypeError):
         ours = set()
-    return stranger(folder, ours, {IMAGES, ANNOTATIONS})
+    return ours

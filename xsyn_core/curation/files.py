@@ -52,13 +52,25 @@ def writable(folder: Path, purpose: str) -> Iterator[None]:
         ) from error
 
 
-def stranger(folder: Path, files: set[str], folders: set[str]) -> str | None:
-    """Something in `folder` that is neither among the files nor the folders, if there is any."""
+def refuse_strangers(folder: Path, files: set[str], folders: set[str], what: str) -> None:
+    """Check that a folder, which may be missing, can be replaced without loss.
+
+    Args:
+        files, folders: what may be in it, relative to it.
+        what: the others, for the message.
+
+    Raises:
+        XsynError: it is a file, or holds anything else.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise XsynError(f"{folder} is a file. Give a folder for the dataset.")
     for entry in sorted(folder.rglob("*")):
         name = entry.relative_to(folder).as_posix()
         if name not in (folders if entry.is_dir() and not entry.is_symlink() else files):
-            return name
-    return None
+            raise XsynError(
+                f"{folder} holds {what}, such as {name}. Give an empty or new folder, so that "
+                "nothing of yours is overwritten."
+            )
 
 
 def free_beside(folder: Path, word: str) -> Path:

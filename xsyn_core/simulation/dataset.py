@@ -11,7 +11,7 @@ import numpy as np
 
 from xsyn_core.boxes import of_mask, to_xywh
 from xsyn_core.categories import PIDRAY
-from xsyn_core.curation.files import replacing, stranger, writable, write_synced
+from xsyn_core.curation.files import refuse_strangers, replacing, writable, write_synced
 from xsyn_core.curation.masks import encode
 from xsyn_core.errors import XsynError
 from xsyn_core.scan import MAX_PIXELS
@@ -158,14 +158,8 @@ def simulate(
         )
     if look is not None and look not in LOOKS:
         raise XsynError(f'There is no look "{look}". Choose one of: {", ".join(LOOKS)}.')
-    if out.exists() and not out.is_dir():
-        raise XsynError(f"{out} is a file. Give a folder for the dataset.")
-    other = _stranger(out)
-    if other is not None:
-        raise XsynError(
-            f"{out} holds something else than an earlier result, such as {other}. "
-            "Choose an empty or a new folder."
-        )
+    what = "something else than an earlier result"
+    refuse_strangers(out, _ours(out), {"images", "annotations"}, what)
     names = [f"images/{k:06d}.png" for k in range(1, count + 1)]
     seeds = np.random.SeedSequence(seed).spawn(count)
     with writable(out, "the simulated scans"), replacing(out) as made:
@@ -194,13 +188,12 @@ def simulate(
     return out / _INSTANCES
 
 
-def _stranger(folder: Path) -> str | None:
-    """Something in a folder that `simulate` did not put there, if there is any."""
-    ours: set[str] = set()
+def _ours(folder: Path) -> set[str]:
+    """The files in a folder that `simulate` put there, if it holds a result of it."""
     try:
         document = json.loads((folder / _INSTANCES).read_bytes())
         if document["info"]["description"] == DESCRIPTION:
-            ours = {_INSTANCES} | {image["file_name"] for image in document["images"]}
+            return {_INSTANCES} | {image["file_name"] for image in document["images"]}
     except (OSError, ValueError, KeyError, TypeError):
         pass  # no dataset of ours, so whatever is there is the user's
-    return stranger(folder, ours, {"images", "annotations"})
+    return set()
