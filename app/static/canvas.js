@@ -211,17 +211,20 @@ function paintScan(scan) {
   const changed = crop && picture(crop.url);
   if (changed && !S.before) {
     pen.save();
-    if (comparing()) {
-      pen.beginPath();
-      pen.rect(x + w * S.divider, y, w, h);
-      pen.clip();
-    }
+    if (comparing()) clipAfter(scan);
     pen.drawImage(changed, ...toView(crop.x, crop.y),
       changed.naturalWidth * S.view.scale, changed.naturalHeight * S.view.scale);
     pen.restore();
   }
 }
 
+// What belongs to the painted scan lies right of the divider.
+function clipAfter(scan) {
+  const [x] = toView(scan.width * S.divider, 0);
+  pen.beginPath();
+  pen.rect(x, 0, $("view").clientWidth, $("view").clientHeight);
+  pen.clip();
+}
 const comparing = () => S.compare && result() && !S.before;
 
 function paintLayers(scan) {
@@ -229,7 +232,12 @@ function paintLayers(scan) {
   if (S.layers[layerKey("regions")] && !painting()) paintRegions();
   if (out && S.layers.occluder && occlusion()) paintOcclusion(occlusion());
   if (out && S.layers.boxes) out.objects.forEach((o) => frame(o.grounding, INK, { dash: [5, 4], width: 1.25 }));
-  if (out) out.objects.forEach(paintObject);
+  if (out) {
+    pen.save();
+    if (comparing()) clipAfter(scan);
+    out.objects.forEach(paintObject);
+    pen.restore();
+  }
   if (S.layers.boxes) paintBoxes(out);
   for (const label of names.splice(0)) paintName(...label);
   if (comparing()) paintDivider(scan);

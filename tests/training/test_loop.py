@@ -54,6 +54,31 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, model):
         assert torch.equal(a, b)
 
 
+@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
+def test_asked_to_stop_it_saves_the_step_begun(tmp_path, asked, capsys):
+    plan = Plan(steps=40, rate=0.05, warmup=5, ema=0.9, save_every=1e9)
+    whole = deep_model()
+    train(whole, draw, make_step(whole), plan, tmp_path / "whole")
+    broken = deep_model()
+    step = make_step(broken)
+    before = signal.getsignal(asked)
+
+    def asked_amid(k, x):
+        if k == 23:
+            os.kill(os.getpid(), asked)
+        return step(k, x)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(broken, draw, asked_amid, plan, tmp_path / "broken")
+    assert "saved" in capsys.readouterr().err
+    assert signal.getsignal(asked) is before
+    assert torch.load(tmp_path / "broken" / "checkpoint.pt")["step"] == 24
+    resumed = deep_model()
+    train(resumed, draw, make_step(resumed), plan, tmp_path / "broken")
+    for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
 def test_subnormal_numbers_are_zero_while_training_alone(tmp_path):
     net = model()
     learn, kept = make_step(net), []

@@ -8,11 +8,12 @@ import typer
 
 from xsyn_core import catalogs
 from xsyn_core.cli import plan
-from xsyn_core.cli.terminal import INTERRUPTED, announce, bar, remark, stoppable
+from xsyn_core.cli.terminal import INTERRUPTED, announce, bar, remark
 from xsyn_core.curation.coco import write_dataset
 from xsyn_core.curation.formats import Problems
 from xsyn_core.errors import XsynError
 from xsyn_core.sample import Request, Sample
+from xsyn_core.stopping import stoppable
 
 _DEFAULTS = Request(())
 _LAST_SEED = 2**31 - 1
@@ -247,7 +248,10 @@ def synthesize(
             yield sample
 
     report = None
-    with stoppable() as stopped, bar(total * steps, "step") as progress:
+    with (
+        stoppable("what is finished will be written.") as stopped,
+        bar(total * steps, "step") as progress,
+    ):
         try:
             report = write_dataset(samples(), out, scans.catalog, val, stopped)
         except XsynError as error:

@@ -1,11 +1,9 @@
-"""What the commands share: errors, remarks, progress, Ctrl-C."""
+"""What the commands share: errors, remarks, progress."""
 
 import errno
 import re
-import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Any
 
 import typer
@@ -89,29 +87,3 @@ def bar(total: int, unit: str) -> tqdm:
     """A progress bar on standard error; where that is no terminal but a log, anew every minute."""
     every = 0.1 if sys.stderr.isatty() else 60
     return tqdm(total=total, unit=unit, mininterval=every, delay=every, dynamic_ncols=True)
-
-
-@contextmanager
-def stoppable() -> Iterator[Callable[[], bool]]:
-    """Let a long command stop in order: the function given tells whether Ctrl-C was pressed, or
-    the system asked the process to end.
-
-    A second time interrupts at once.
-    """
-    pressed = False
-
-    def note(number: int, frame: Any) -> None:
-        nonlocal pressed
-        pressed = True
-        restore()
-        typer.echo("Stopping: what is finished will be written. Ctrl-C again drops it.", err=True)
-
-    def restore() -> None:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-    previous = {n: signal.signal(n, note) for n in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: pressed
-    finally:
-        restore()

@@ -6,6 +6,7 @@ so that all end with the same weights; the first one writes.
 
 import copy
 import multiprocessing
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -21,6 +22,7 @@ from tqdm import tqdm
 
 from xsyn_core import weights
 from xsyn_core.errors import XsynError
+from xsyn_core.stopping import stoppable
 from xsyn_core.training import processes
 from xsyn_core.training.optimiser import Optimiser
 from xsyn_core.training.scalars import Scalars
@@ -116,7 +118,14 @@ def _ahead(batches: _Batches, steps: range, device: torch.device, workers: int) 
         collate_fn=_as_drawn,
         # its own randomness is not used, and would move the global one
         generator=torch.Generator(),
+        worker_init_fn=_deaf,
     )
+
+
+def _deaf(number: int) -> None:
+    """Ctrl-C is for the process that trains: it ends those that draw when it has saved."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _as_drawn(batch: Any) -> Any:
@@ -152,6 +161,7 @@ def train(
 
     Raises:
         XsynError: the checkpoint in `folder` is of another model.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM; the step begun is finished and saved.
     """
     folder.mkdir(parents=True, exist_ok=True)
     trained = [p for p in model.parameters() if p.requires_grad]
@@ -195,7 +205,11 @@ def train(
     recent: dict[str, list[float]] = {}
     saved = time.monotonic()
     quiet = not processes.first()
-    with Scalars(folder, "loss.csv") as log, _without_subnormals():
+    with (
+        Scalars(folder, "loss.csv") as log,
+        _without_subnormals(),
+        stoppable("this step will be saved, and the same command goes on from it.") as stopped,
+    ):
         batches = _ahead(
             _Batches(draw, plan.seed), range(start, plan.steps), _device(model), workers
         )
@@ -219,11 +233,13 @@ def train(
                 log.write(k + 1, means)
                 bar.set_postfix({name: f"{v:.4f}" for name, v in means.items()})
             # the first process tells the time for all
-            due = time.monotonic() - saved > plan.save_every and k + 1 < plan.steps
-            if processes.agreed(due):
+            due = stopped() or time.monotonic() - saved > plan.save_every
+            if k + 1 < plan.steps and processes.agreed(due):
                 save(k + 1)
                 processes.wait()
                 saved = time.monotonic()
+                if processes.agreed(stopped()):
+                    raise KeyboardInterrupt
         save(plan.steps)
         processes.wait()
     return average.eval()
