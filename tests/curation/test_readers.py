@@ -76,6 +76,18 @@ def test_our_own_export_comes_back(tmp_path):
                 assert np.array_equal(known.mask, painted.mask)
 
 
+def test_exports_inside_a_dataset_are_not_read_as_part_of_it(tmp_path):
+    put_image(tmp_path / "images" / "a.png")
+    put_text(tmp_path / "labels" / "a.txt", "0 0.5 0.5 0.2 0.4\n")
+    put_text(tmp_path / "classes.txt", "Gun\n")
+    write_dataset([made_sample(0, made_scan())], tmp_path / "painted" / "one")
+    read = read_dataset(tmp_path)
+    assert flat(read) == {"images/a.png": [("Gun", pytest.approx((24, 12, 36, 28)))]}
+    assert any("exported" in note and "painted/one" in note for note in read.notes)
+    # a folder of nothing else is meant as it is
+    assert len(read_dataset(tmp_path / "painted")) == 1
+
+
 def test_categories_come_in_the_order_of_their_list(tmp_path):
     put_image(tmp_path / "a.png")
     names = {7: "tent", 2: "Gun", 9: "axe", 4: "Axe_"}

@@ -15,6 +15,7 @@ from xsyn_core import boxes
 from xsyn_core.boxes import Box
 from xsyn_core.categories import CATALOGS, PIDRAY, Catalog, plain
 from xsyn_core.curation import formats, masks
+from xsyn_core.curation.coco import PROVENANCE
 from xsyn_core.curation.formats import Labelled, Listed, Problems
 from xsyn_core.errors import XsynError
 from xsyn_core.scan import Annotation, Scan, read_scan
@@ -122,7 +123,7 @@ def read_dataset(path: str | Path, catalog: Catalog | None = None) -> Dataset:
     if path.is_file():
         inner = path.parent.name.lower() == "annotations"
         root = path.parent.parent if inner else path.parent
-        entries = _coco([path], root, problems)
+        entries = _coco([path], _ImageIndex(root, _files(root)), problems)
     elif path.is_dir():
         root = path
         entries = _read_folder(path, problems)
@@ -276,11 +277,11 @@ def _mask(found: Labelled, size: tuple[int, int]) -> np.ndarray | None:
 
 
 def _read_folder(root: Path, problems: Problems) -> list[Entry]:
-    files = _files(root)
+    files = _without_exports(root, _files(root), problems)
+    images = _ImageIndex(root, files)
     coco = [f for f in files if f.suffix.lower() == ".json" and _looks_like_coco(f)]
     if coco:
-        return _coco(coco, root, problems)
-    images = _ImageIndex(root, files)
+        return _coco(coco, images, problems)
     voc = [f for f in files if f.suffix.lower() == ".xml"]
     if voc:
         listed = [(formats.read_voc(file, problems)[0], file) for file in voc]
@@ -291,6 +292,18 @@ def _read_folder(root: Path, problems: Problems) -> list[Entry]:
         listed = [(formats.read_opixray(file, problems)[0], file) for file in opixray]
         return _beside(listed, images, problems)
     return _yolo(root, images, problems)
+
+
+def _without_exports(root: Path, files: Sequence[Path], problems: Problems) -> list[Path]:
+    """The files but for those of earlier exports that lie in a dataset's own folder: painted scans
+    would be painted once more. Where there are only exports, all."""
+    exports = {f.parent for f in files if f.name == PROVENANCE and f.parent != root}
+    rest = [f for f in files if exports.isdisjoint(f.parents)]
+    if not any(f.suffix.lower() in IMAGE_SUFFIXES for f in rest):
+        return list(files)
+    for folder in sorted(exports):
+        problems.add("Folders of exported datasets inside, left out", str(folder.relative_to(root)))
+    return rest
 
 
 def _files(root: Path) -> list[Path]:
@@ -381,8 +394,7 @@ def _parts(name: str) -> tuple[str, ...]:
     return tuple(p for p in parts if p not in ("/", "..") and not p.endswith(":")) or (name,)
 
 
-def _coco(files: Sequence[Path], root: Path, problems: Problems) -> list[Entry]:
-    images = _ImageIndex(root, _files(root))
+def _coco(files: Sequence[Path], images: _ImageIndex, problems: Problems) -> list[Entry]:
     listed = [(image, file) for file in files for image in formats.read_coco(file, problems)]
     return _beside(listed, images, problems)
 
