@@ -76,8 +76,8 @@ class Deciding:
         session.run += 1
         if session.scan is None or session.scan.sha256 != last.scan.sha256:
             name = last.scan.name
-            session.open(last.scan, name if name in self.studio.examples else None)
-            session.scan_url = session.keep(png(last.scan.pixels))
+            place = name if name in self.studio.examples else None
+            session.open(last.scan, png(last.scan.pixels), place)
         session.clear()
         session.painting, session.record = last.painting, last.record
         session.decision = None if decision == "pending" else decision

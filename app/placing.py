@@ -117,8 +117,7 @@ class Placing:
             with suppress(XsynError):
                 found, _ = read_annotations(session.labels, scan.name, scan.size, session.catalog)
                 scan = replace(scan, annotations=found)
-        session.open(scan, place)
-        session.scan_url = session.keep(png(scan.pixels))
+        session.open(scan, png(scan.pixels), place)
         update = {
             "scene": scene(session, self._finding()),
             "shelf": self.shelf(session),

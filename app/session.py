@@ -99,8 +99,12 @@ class Session:
     files: int = 0
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
-    def open(self, scan: Scan, place: str | None = None) -> None:
-        """Make `scan` the open one; its results start empty, decisions stay."""
+    def open(self, scan: Scan, picture: bytes, place: str | None = None) -> None:
+        """Make `scan` the open one; its results start empty, decisions stay. The file of its
+        picture, a PNG, takes the place of the last one's."""
+        shown, self.scan_url = self.scan_url, self.keep(picture)
+        if shown:
+            Path(self.folder, shown.rpartition("/")[2]).unlink(missing_ok=True)
         self.scan = scan
         self.scan_id = secrets.token_hex(4)
         self.place = place

@@ -2,6 +2,7 @@ import threading
 import time
 import weakref
 import zipfile
+from pathlib import Path
 
 import gradio as gr
 import numpy as np
@@ -70,6 +71,17 @@ def test_only_the_latest_zip_is_kept(tmp_path, sample):
             Exports(workspace).run(session)
         (packed,) = session.folder.glob("*.zip")
         assert zipfile.is_zipfile(packed)
+
+
+def test_the_picture_of_the_open_scan_alone_is_kept(sample):
+    sessions = Sessions()
+    session = sessions.get(sessions.new())
+    thumb = session.keep(b"thumb", ".jpg")
+    for picture in (b"first", b"second"):
+        session.open(sample.scan, picture)
+        assert Path(session.scan_url.partition("file=")[2]).read_bytes() == picture
+    kept = {path.read_bytes() for path in session.folder.iterdir()}
+    assert kept == {b"thumb", b"second"} and thumb != session.scan_url
 
 
 def test_sessions_are_bounded_and_clean_up():
