@@ -531,3 +531,63 @@ def test_ctrl_c_keeps_an_earlier_dataset(made, tmp_path, at):
 def test_help_says_that_an_earlier_dataset_is_replaced(monkeypatch, command):
     monkeypatch.setenv("COLUMNS", "300")
     assert "replaced as a whole" in " ".join(passes(command, "--help").stdout.split())
+
+
+def test_every_setting_reaches_the_request_and_the_occlusion(made, monkeypatch, tmp_path):
+    scan, out, occluded = put_scan(tmp_path / "bag.png"), tmp_path / "out", []
+    occlude = MadeSynthesizer.occlude
+
+    def spy(self, painting, *settings):
+        occluded.append(settings)
+        return occlude(self, painting, *settings)
+
+    monkeypatch.setattr(MadeSynthesizer, "occlude", spy)
+    asked = {
+        "seed": 5, "steps": 3, "guidance": 4.5, "sampler": "dpm++", "frame": "whole",
+        "background": "repaint", "points": "topk", "divisions": 2, "alpha": 0.4,
+        "occlusion": "pixel", "occluder": 3, "placement": 8,
+    }  # fmt: skip
+    options = [word for name, value in asked.items() for word in (f"--{name}", value)]
+    common = ("synthesize", scan, "--category", "Gun", "--box", "10,10,60,60", "--out", out)
+    passes(*common, *options, "--no-occlude")
+    (line,) = lines(out)
+    assert asked.items() <= line["settings"].items() and line["settings"]["occlude"] is False
+    passes(*common, *options, "--count", 2)
+    assert [line["settings"]["occlude"] for line in lines(out)] == [True, True]
+    assert occluded == [(0.4, 3, placement, "pixel", on) for placement, on in (
+        (8, False), (8, True), (9, True)
+    )]  # fmt: skip
+
+
+def test_categories_and_places_left_out_are_drawn_anew_for_each_sample(made, tmp_path):
+    scan, out = put_scan(tmp_path / "bag.png"), tmp_path / "out"
+    common = ("synthesize", scan, "--count", 12, "--steps", 1, "--out", out)
+
+    def painted() -> list[dict]:
+        return [entry for line in lines(out) for entry in line["objects"]]
+
+    passes(*common, "--box", "10,10,60,60")
+    assert {entry["category"] for entry in painted()} == {"Bullet", "Lighter"}
+    passes(*common)
+    assert len({(entry["category"], *entry["grounding"]) for entry in painted()}) > 2
+    first = lines(out)
+    passes(*common)
+    assert lines(out) == first
+
+
+def test_items_left_to_choose_their_places_keep_clear_of_each_other(made, tmp_path):
+    scan, out = put_scan(tmp_path / "bag.png"), tmp_path / "out"
+    two = ("--category", "Hammer", "--category", "Hammer", "--count", 20)
+    passes("synthesize", scan, *two, "--steps", 1, "--out", out)
+    places = [[tuple(entry["grounding"]) for entry in line["objects"]] for line in lines(out)]
+    # one region alone is of a hammer's size
+    assert all(first == REGIONS[1] != second for first, second in places)
+    assert {second for _, second in places} == {REGIONS[0], REGIONS[2]}
+
+
+def test_after_the_last_seed_comes_the_first(made, tmp_path):
+    scan, out, last = put_scan(tmp_path / "bag.png"), tmp_path / "out", 2**31 - 1
+    seeds = ("--seed", last, "--placement", last, "--count", 2)
+    passes("synthesize", scan, *seeds, "--steps", 1, "--out", out)
+    found = [(line["seed"], line["settings"]["placement"]) for line in lines(out)]
+    assert found == [(last, last), (0, 0)]

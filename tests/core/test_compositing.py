@@ -368,3 +368,18 @@ def test_items_that_cross_take_their_shares_one_after_the_other():
     assert (np.abs(image[inner(both)] - muted([0.6] * 3, 200, 200 * 0.6)) <= 4).all()
     assert (np.abs(image[inner(bars[0]) & one].astype(int) - 200 * 0.6) <= 4).all()
     assert (image[~cv2.dilate(np.uint8(bars.any(0)), np.ones((7, 7))).astype(bool)] == 200).all()
+
+
+def test_a_repainted_box_loses_the_autoencoders_shift_of_colour():
+    scan = np.random.default_rng(0).integers(100, 160, (128, 128, 3), np.uint8)
+    scan = cv2.GaussianBlur(scan, (0, 0), 3)
+    image, frame = scan.copy(), Frame((0, 0, 128, 128), (128, 128))
+    cells = np.zeros((128, 128), bool)
+    cells[48:80, 48:80] = True
+    shifted, box = scan.astype(np.float32) - 20, (48.0, 48.0, 80.0, 80.0)
+    put_back(image, scan, frame, shifted, cells, [box], [glow(cells)], "repaint")
+    off = np.abs(image.astype(int) - scan)
+    # in full beside what is known, less and less further in
+    for edge in (off[48:50, 48:80], off[78:80, 48:80], off[48:80, 48:50], off[48:80, 78:80]):
+        assert edge.max() <= 5
+    assert off[60:68, 60:68].min() >= 15

@@ -4,14 +4,17 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional
 
 from xsyn_core.concealment import (
     DRAWS,
     Concealment,
     conceal,
     conceal_pixels,
+    encode_patch,
     place,
     to_tensor,
 )
@@ -169,3 +172,52 @@ def test_pixels_are_hidden_by_the_occluder_as_it_was_though_another_window_hides
     assert np.array_equal(image[16:48, 16:48], clear[:32, :32])
     assert np.array_equal(image[80:112, 80:112], clear[:32, :32])
     assert np.array_equal(clear, before)
+
+
+class Blurring:
+    """An encoder whose cells are 8 x 8 pixels, blurred with the cells around them."""
+
+    factor = FACTOR
+
+    @staticmethod
+    def encode(images):
+        return functional.avg_pool2d(functional.avg_pool2d(images, FACTOR), 3, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("occluder", "cells"),
+    [((96, 64, 192, 144), (6, 4, 12, 9)), ((96.0, 64.0, 182.0, 130.5), (6, 4, 12, 9)),
+     ((32, 48, 480, 128), (2, 3, 18, 8))],
+)  # fmt: skip
+def test_an_occluders_patch_is_its_place_in_the_scan_seen_at_the_frames_scale(occluder, cells):
+    pixels = np.random.default_rng(0).integers(0, 256, (400, 512, 3), np.uint8)
+    # all of the scan at the scale of FRAME, two of its pixels a model pixel
+    scan = Frame((0, 0, 512, 400), (200, 256))
+    everything = Blurring.encode(to_tensor(scan.cut(pixels))[None])[0]
+    x1, y1, x2, y2 = cells
+    found = encode_patch(Blurring, pixels, occluder, FRAME)
+    torch.testing.assert_close(found, everything[:, y1:y2, x1:x2], atol=1e-3, rtol=0)
+
+
+def test_blended_at_every_step_an_occluder_is_as_noisy_as_the_rest():
+    rng = np.random.default_rng(0)
+    patch, latents, noise = (
+        torch.from_numpy(rng.standard_normal(shape)) for shape in ((2, 3, 5), *[(2, 16, 16)] * 2)
+    )
+    frame = Frame((0, 0, 128, 128), (128, 128))
+    falls = Concealment(frame, FACTOR, OCCLUDER, patch, (0, 0, 5, 3), ((8, 4, 13, 7),), ALL)
+    found = falls.hidden_noisy(latents, noise, 0.36, 1.0)
+    wanted = latents.clone()
+    # 0.36 of the signal's and 0.64 of the noise's variance
+    wanted[:, 4:7, 8:13] = 0.6 * patch + 0.8 * noise[:, :3, :5]
+    torch.testing.assert_close(found, wanted)
+
+
+def test_a_patch_falls_as_wide_and_high_as_it_is():
+    box, sizes = (150.0, 120.0, 200.0, 160.0), set()
+    for seed in range(20):
+        chance = np.random.default_rng(seed)
+        got = place(MODEL, FRAME, bag(500), OCCLUDER, [box], torch.zeros(2, 2, 6), ALL, chance)
+        ((x1, y1, x2, y2),) = got.occluded
+        sizes.add((x2 - x1, y2 - y1))
+    assert sizes == {(6, 2)}, "nothing is cut so far from the border"

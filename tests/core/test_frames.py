@@ -102,3 +102,18 @@ def test_a_cut_put_back_at_the_same_scale_is_the_scan(case, seed):
     frame = Frame(around.box, (side, side))
     x1, y1, x2, y2 = frame.inside((h, w))
     assert np.array_equal(frame.restore(frame.cut(pixels), (h, w)), pixels[y1:y2, x1:x2])
+
+
+def test_a_frame_shows_means_of_pixels_and_beyond_the_scan_its_edge():
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    frame = Frame((-16, -8, 80, 56), (32, 48))
+    shown = np.pad(pixels, ((8, 16), (16, 20), (0, 0)), "edge").astype(float)
+    means = shown.reshape(32, 2, 48, 2, 3).mean((1, 3))
+    assert np.allclose(frame.cut(pixels), means, atol=0.01)
+
+
+def test_an_enlarged_frame_has_no_more_than_black_and_white():
+    stripes = np.zeros((40, 60, 3), np.uint8)
+    stripes[:, ::8] = stripes[:, 1::8] = 255
+    shown = Frame((4, 4, 36, 36), (128, 128)).cut(stripes)
+    assert shown.min() == 0 and shown.max() == 255

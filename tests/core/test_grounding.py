@@ -170,6 +170,23 @@ def test_modified_annotations_are_replaced_and_others_kept():
         grounding.kept_annotations(scan, [Grounding("Gun", (100, 300, 150, 350))], "modify")
 
 
+def test_what_overlaps_a_modified_item_by_less_than_half_is_kept():
+    gun, near = Annotation("Gun", (10, 10, 60, 60)), Annotation("Knife", (30, 10, 80, 60))
+    half = Annotation("Bullet", (10, 10, 60, 35))
+    scan = make_scan(WHITE, "a.png", (gun, near, half))
+    assert grounding.kept_annotations(scan, [Grounding("Gun", gun.box)], "modify") == (near,)
+
+
+def test_a_crowd_is_never_taken_for_the_item_that_is_modified():
+    box = (10, 10, 60, 60)
+    knife, crowd = Annotation("Knife", box), Annotation("Knife", box, iscrowd=True)
+    asked = [Grounding("Knife", box)]
+    both = make_scan(WHITE, "a.png", (crowd, knife))
+    assert grounding.kept_annotations(both, asked, "modify") == (crowd,)
+    with pytest.raises(XsynError, match="no annotated item at"):
+        grounding.kept_annotations(make_scan(WHITE, "b.png", (crowd,)), asked, "modify")
+
+
 def test_checked_names_what_is_wrong():
     with pytest.raises(XsynError, match="Nothing to paint"):
         grounding.checked((), PIDRAY, (400, 500))

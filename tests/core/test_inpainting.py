@@ -158,6 +158,11 @@ def test_steps_that_a_leading_schedule_cannot_space_are_refused(sampler, steps, 
         assert len(make_scheduler(LEADING, sampler, fine).timesteps) == fine
 
 
+def test_dpm_plus_plus_is_of_second_order(model):
+    found = make_scheduler(model.scheduler, "dpm++", 20).config
+    assert (found.algorithm_type, found.solver_order) == ("dpmsolver++", 2)
+
+
 @pytest.mark.parametrize("sampler", ["ddim", "dpm++"])
 def test_the_embedded_schedule_takes_any_number_of_steps(model, sampler):
     for steps in (1, 7, 112, 260, 501, 999, 1000):
@@ -175,6 +180,19 @@ def test_text_and_grounding_drop_together(model, case, monkeypatch):
     assert gligen["masks"].sum(1).tolist() == [0, 1]
     assert gligen["boxes"][1, 0].tolist() == [5 / 16, 4 / 16, 12 / 16, 9 / 16]
     assert torch.equal(gligen["positive_embeddings"][1, :1], model.phrase_embeddings(["knife"]))
+
+
+def test_each_object_is_grounded_by_its_own_phrase_and_box(model):
+    places = ((0.1, 0.2, 0.4, 0.5), (0.5, 0.5, 0.9, 0.8))
+    both = Condition("knife, gun", ("knife", "gun"), places)
+    tokens = model.grounding_tokens([both, Condition("gun", ("gun",), places[:1])])
+    assert tokens["masks"].sum(1).tolist() == [2, 1]
+    torch.testing.assert_close(tokens["boxes"][0, :2], torch.tensor(places))
+    for row, slot, phrase in ((0, 0, "knife"), (0, 1, "gun"), (1, 0, "gun")):
+        own = model.phrase_embeddings([phrase])[0]
+        torch.testing.assert_close(
+            tokens["positive_embeddings"][row, slot], own, atol=1e-5, rtol=1e-5
+        )
 
 
 def test_a_model_that_asks_for_no_more_gets_classifier_free_guidance_alone(
@@ -299,3 +317,14 @@ def test_an_autoencoder_on_blocks_keeps_the_layout(model):
     assert model.encode(image).shape == (2, CHANNELS, 8, 12)
     assert model.decode(model.encode(image)).shape == image.shape
     assert (model.patch, model.factor, model.multiple, model.side) == (4, 8, 32, 128)
+
+
+def test_steps_left_out_begin_with_the_noised_image(model, case, monkeypatch):
+    calls, steps = recorded(model, monkeypatch, case, steps=4, guidance=1.0, skip=2)
+    assert [step.number for step in steps] == [3, 4]
+    scheduler = make_scheduler(model.scheduler, "ddim", 4)
+    assert [timestep for _, timestep, *_ in calls] == scheduler.timesteps[2:].tolist()
+    share = scheduler.alphas_cumprod[scheduler.timesteps[2]]
+    noise = torch.randn(1, CHANNELS, 16, 16, generator=torch.Generator().manual_seed(0))
+    noised = share.sqrt() * model.encode(case[0]) + (1 - share).sqrt() * noise
+    torch.testing.assert_close(calls[0][0][:, :CHANNELS], noised, atol=1e-5, rtol=1e-5)

@@ -94,6 +94,14 @@ def test_background_comes_from_a_margin_where_the_region_fills_the_box():
     assert tuple(points[-1]) == (7, 7)
 
 
+def test_the_margin_of_the_background_point_is_a_tenth_of_the_box():
+    attention = np.fromfunction(lambda y, x: np.hypot(y - 6, x - 6), (40, 40)) + 1
+    region = np.zeros((40, 40), bool)
+    region[10:30, 10:30] = True
+    points, _ = median_points(attention, region, (10, 10, 30, 30), 2)
+    assert tuple(points[-1]) == (8, 8)
+
+
 def test_region_that_is_the_whole_map_still_gives_a_background_point():
     attention = np.arange(12, dtype=float).reshape(3, 4)[::-1]
     points, _ = median_points(attention, np.ones((3, 4), bool), (0, 0, 4, 3), 1)
@@ -235,6 +243,12 @@ def test_modestly_larger_box_and_specks():
     result = refine(Answers(block(14, 14, 26, 26), speck), IMAGE, bump(), BOX)
     assert result.box == (8, 9, 32, 31) and result.flags == ()
     assert np.array_equal(result.mask, mask)
+
+
+def test_a_part_of_a_twentieth_is_no_speck_and_of_a_hundredth_it_is():
+    item = block(5, 5, 25, 25)
+    for speck, stays in ((block(30, 30, 34, 35), True), (block(30, 30, 32, 32), False)):
+        assert np.array_equal(without_specks(item | speck), item | speck if stays else item)
 
 
 def test_of_many_equal_parts_one_is_no_speck():

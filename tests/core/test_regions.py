@@ -109,3 +109,14 @@ def test_item_sized_by_counting_pixels(shapes, most):
     assert item_sized(segments, SIZE, most) == [
         s for s in segments if s.mask.mean() <= most and not slender(s)
     ]
+
+
+def test_as_in_the_paper_a_fifth_of_overlap_and_a_thousandth_of_the_image_are_the_limits():
+    largest = [rectangle(0, 0, 50, 40), rectangle(0, 0, 50, 39)]
+    taken = (10, 10, 20, 20)
+    less, more = rectangle(17, 10, 27, 20), rectangle(10, 16, 20, 26)
+    assert pixels_iou(less.box, taken) < 0.2 < pixels_iou(more.box, taken)
+    tiny, small = rectangle(40, 30, 41, 31), rectangle(40, 30, 41, 32)
+    segments = [*largest, less, more, tiny, small]
+    assert idle_regions(segments, [taken], SIZE) == [less, small]
+    assert occluders(segments, [], [taken], SIZE) == [less, small]

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from xsyn_core import boxes, synthesis
+from xsyn_core import boxes, painter, refinement, synthesis
 from xsyn_core.categories import PIDRAY
-from xsyn_core.compositing import FEATHER
+from xsyn_core.compositing import FEATHER, put_back
 from xsyn_core.concealment import place, to_tensor
 from xsyn_core.errors import XsynError
 from xsyn_core.frames import repainted_cells
+from xsyn_core.refinement import Refinement
 from xsyn_core.sample import Grounding, Request
 from xsyn_core.scan import Annotation, make_scan
 from xsyn_core.segmentation import Segment
@@ -93,6 +94,10 @@ def test_blended_at_every_step_with_an_alpha_of_0_it_is_the_clear_image(synthesi
     assert len(hidden.occlusion.occluded) == 2
     sample = synthesizer.occlude(hidden, 0.0, mode="every-step")
     assert np.array_equal(sample.image, plain.clear) and sample.clear is sample.image
+    seen = finish(synthesizer.paint(drawn_scan, replace(request, alpha=0.7)))
+    assert not torch.equal(seen.windows[0].latents, plain.windows[0].latents), (
+        "painted in its sight"
+    )
     strong = synthesizer.synthesize(drawn_scan, replace(request, alpha=0.7))
     assert not np.array_equal(strong.image, plain.clear)
 
@@ -300,6 +305,10 @@ def test_proposals_and_first_occluders_lie_in_the_baggage(drawn_models, painting
     assert [s.box for s in synthesizer.occluders(elsewhere)] == [
         s.box for s in (shoe, book, clothes, wheel, corner)
     ]
+    # of a larger item one in the bag that is as large comes first
+    large = replace(FAST, groundings=(Grounding("Gun", (80.0, 160.0, 180.0, 240.0)),))
+    found_for = [s.box for s in synthesizer.occluders(replace(elsewhere, request=large))]
+    assert found_for == [s.box for s in (book, shoe, clothes, corner, wheel)]
     # a key ring in the shoe would be hidden by whatever goes there, the blanket around all is not
     known = (
         Annotation("Bullet", (100.0, 100.0, 120.0, 115.0)),
@@ -372,3 +381,93 @@ def test_annotated_items_and_crowds(synthesizer, drawn_scan):
     scan = make_scan(drawn_scan.pixels, "crowd.png", (crowd,))
     sample = synthesizer.synthesize(scan, FAST)
     assert sample.kept == (crowd,) and len(sample.occlusion.occluded) == 1
+
+
+def test_labels_are_pixels_of_the_scan_and_each_item_has_its_own_map(
+    synthesizer, drawn_scan, painting, monkeypatch
+):
+    # the first lies in the window of another painting that was refined before
+    places = (GUN, Grounding("Bullet", (30.0, 170.0, 60.0, 200.0)))
+    painting = finish(synthesizer.paint(drawn_scan, replace(FAST, groundings=places, seed=1)))
+    asked = []
+
+    def answer(segmenter, image, attention, box, *_, embedding):
+        asked.append((image, attention))
+        assert torch.equal(embedding.features, segmenter.embed(image).features)
+        x1, y1, x2, y2 = boxes.outward(box)
+        mask = np.zeros(attention.shape, bool)
+        mask[y1 : y2 - 3, x1 + 2 : x2] = True
+        points = np.array([[x1 + 2, y1], [0, 0]])
+        return Refinement(boxes.of_mask(mask), mask, mask, points, np.array([1, 0]))
+
+    monkeypatch.setattr(refinement, "refine", answer)
+    found = synthesizer.refine(painting).objects
+    for item, grounded, (image, attention), own in zip(
+        found, places, asked, painting.attention, strict=True
+    ):
+        x1, y1, x2, y2 = grounded.box
+        assert item.refined == boxes.of_mask(item.mask) == (x1 + 2, y1, x2, y2 - 3)
+        assert item.mask.shape == drawn_scan.size
+        left, top, right, bottom = item.window
+        assert item.points.tolist() == [[x1 + 2, y1], [left, top]]
+        assert np.array_equal(image, painting.clear[top:bottom, left:right])
+        assert attention is own and item.attention is own
+
+
+def test_every_setting_of_the_denoiser_matters(synthesizer, drawn_scan, painting):
+    for change in ({"guidance": 1.0}, {"sampler": "dpm++"}, {"steps": 3}, {"seed": 1}):
+        request = replace(FAST, occlude=False, **change)
+        other = finish(synthesizer.paint(drawn_scan, request))
+        assert not torch.equal(other.windows[0].latents, painting.windows[0].latents), change
+
+
+def test_known_items_elsewhere_get_windows_of_their_own_that_show_them(synthesizer, drawn_scan):
+    model = synthesizer.models.diffusion
+    corner = Annotation("Gun", (250.0, 200.0, 290.0, 215.0))
+    scan = replace(drawn_scan, annotations=(*drawn_scan.annotations, corner))
+    windows = finish(synthesizer.paint(scan, replace(FAST, occlude=False))).windows
+    assert windows[0].grounded == (0,) and windows[0].foregrounds == (GUN.box,)
+    others = windows[1:]
+    assert [w.foregrounds for w in others] == [(a.box,) for a in scan.annotations]
+    for window in others:
+        x1, y1, x2, y2 = window.foregrounds[0]
+        left, top, right, bottom = window.frame.box
+        assert left <= x1 < x2 <= right and top <= y1 < y2 <= bottom and window.grounded == ()
+        shown = model.encode(to_tensor(window.frame.cut(scan.pixels))[None])[0]
+        torch.testing.assert_close(window.latents, shown, atol=1e-4, rtol=1e-4)
+
+
+def test_each_of_several_items_is_laid_in_by_its_own_map(synthesizer, drawn_scan, monkeypatch):
+    seen = []
+
+    def spy(*arguments):
+        seen.append((arguments[2], arguments[6]))
+        put_back(*arguments)
+
+    monkeypatch.setattr(painter, "put_back", spy)
+    places = (GUN, Grounding("Bullet", (30.0, 170.0, 60.0, 200.0)))
+    painting = finish(synthesizer.paint(drawn_scan, replace(FAST, groundings=places)))
+    for (frame, (own,)), window, wanted in zip(
+        seen[-2:], painting.windows, painting.attention, strict=False
+    ):
+        assert frame == window.frame
+        assert np.allclose(np.maximum(frame.restore(own, drawn_scan.size), 0), wanted)
+
+
+def test_scans_of_one_name_are_told_apart_and_the_catalogue_says_what_is_too_small(
+    synthesizer, drawn_scan
+):
+    turned = make_scan(np.ascontiguousarray(drawn_scan.pixels[::-1, ::-1]), drawn_scan.name)
+    here, there = ({s.box for s in synthesizer.idle(scan, PIDRAY)} for scan in (drawn_scan, turned))
+    assert (220, 50, 260, 90) in here and (60, 150, 100, 190) in there and not here & there
+    least = replace(PIDRAY, min_area_ratio=1601 / (240 * 320))
+    assert {s.box for s in synthesizer.idle(drawn_scan, least)} == here - {(220, 50, 260, 90)}
+
+
+def test_an_occluder_is_that_of_its_own_scan(synthesizer, drawn_scan, drawn_models):
+    colours = np.ascontiguousarray(drawn_scan.pixels[..., ::-1])
+    other = make_scan(colours, drawn_scan.name, drawn_scan.annotations)
+    request = replace(FAST, alpha=0.9)
+    here, there = (synthesizer.synthesize(scan, request) for scan in (drawn_scan, other))
+    assert here.occlusion.occluder == there.occlusion.occluder
+    assert np.array_equal(there.image, Synthesizer(drawn_models).synthesize(other, request).image)

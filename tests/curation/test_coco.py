@@ -96,13 +96,24 @@ def test_provenance_tells_all_of_a_sample(workspace, tmp_path):
         assert (line["weights"], line["decision"], line["alpha"]) == ("ab" * 32, "accept", 0.3)
         assert line["occlusion"]["occluded"] == [[10.0, 10.0, 20.0, 20.0]]
         assert line["settings"]["steps"] == 4
+        assert line["part"] is None
         for entry, painted in zip(line["objects"], sample.objects, strict=True):
             label = data.anns[entry["annotation_id"]]
             assert data.cats[label["category_id"]]["name"] == entry["category"]
             assert tuple(entry["grounding"]) == painted.grounding
             assert tuple(entry["refined"]) == painted.refined
             assert tuple(entry["flags"]) == painted.flags
-        assert len(line["kept"]) == 2
+        kept = [data.anns[number] for number in line["kept"]]
+        assert [data.cats[label["category_id"]]["name"] for label in kept] == ["Hammer", "Wrench"]
+        assert {label["image_id"] for label in kept} == {line["image_id"]}
+
+
+def test_what_is_not_hidden_has_no_alpha(tmp_path):
+    write_dataset([made_sample(0, occluded=False), made_sample(1)], tmp_path / "out")
+    found = map(json.loads, (tmp_path / "out" / "provenance.jsonl").open())
+    assert [(line["alpha"], line["occlusion"] is None) for line in found] == [
+        (None, True), (0.3, False)
+    ]  # fmt: skip
 
 
 def test_the_same_workspace_gives_the_same_bytes(workspace, tmp_path):
@@ -145,6 +156,7 @@ def test_annotations_outside_the_catalogue_are_left_out_and_counted(tmp_path):
     labels = [(data.cats[a["category_id"]]["name"], a["iscrowd"]) for a in data.anns.values()]
     assert labels == [("Knife", 0), ("Gun", 0), ("HandCuffs", 0), ("Bullet", 1)]
     assert data.annToMask(data.anns[4]).sum() == data.anns[4]["area"] == 39 * 39
+    assert set(data.anns[4]["segmentation"]) == {"size", "counts"}, "crowds are RLE"
     assert len(report.notes) == 2
     assert "2 annotations" in report.notes[0] and "'Other'" in report.notes[0]
     assert "1 annotation " in report.notes[1] and "outside the image" in report.notes[1]
@@ -185,6 +197,12 @@ def test_samples_of_another_catalogue_are_left_out_and_counted(workspace, tmp_pa
     assert not (tmp_path / "none").exists()
 
 
+def test_of_samples_of_several_catalogues_one_is_written(tmp_path):
+    other = made_sample(20, made_scan(20), CATALOGS["opixray"], ("Scissor",))
+    report = write_dataset([made_sample(0), other, made_sample(1)], tmp_path / "out")
+    assert report.images == 2 and "1 sample of the catalogue 'opixray'" in report.notes[0]
+
+
 def test_no_source_scan_lies_on_both_sides(tmp_path):
     scans = [made_scan(seed) for seed in range(12)]
     samples = [made_sample(i, scans[i % 12]) for i in range(36)]
@@ -204,6 +222,14 @@ def test_no_source_scan_lies_on_both_sides(tmp_path):
     sides = [{source[i] for i in part.imgs} for part in (train, val)]
     assert not {sha for sha, _ in sides[0]} & {sha for sha, _ in sides[1]}
     assert {part for _, part in sides[0]} == {"train"} and {p for _, p in sides[1]} == {"val"}
+
+
+def test_a_split_that_leaves_a_part_empty_says_which(tmp_path):
+    for val, empty in ((0.001, "validation"), (0.999, "training")):
+        report = write_dataset([made_sample(0), made_sample(1)], tmp_path / empty, val=val)
+        assert report.validation == (0 if empty == "validation" else 2)
+        (note,) = report.notes
+        assert f"The {empty} part is empty" in note
 
 
 def test_the_share_of_the_split_holds_on_average():

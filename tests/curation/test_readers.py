@@ -362,7 +362,9 @@ def test_an_empty_text_file_means_no_annotations(tmp_path):
         assert read_annotations(put_text(tmp_path / "a.txt", text), "a.png", (H, W)) == ((), ())
 
 
-@pytest.mark.parametrize(("flag", "crowd"), [("0", False), ("1", True), (0, False), (True, True)])
+@pytest.mark.parametrize(
+    ("flag", "crowd"), [("0", False), ("1", True), (0, False), (True, True), (1.0, True)]
+)
 def test_crowds_are_told_whatever_the_flag_is_written_as(tmp_path, flag, crowd):
     put_image(tmp_path / "a.png")
     label = (0, 1, [1, 2, 3, 4], {"iscrowd": flag})
@@ -391,7 +393,7 @@ def test_images_of_too_many_pixels_are_left_out(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
-@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+@pytest.mark.parametrize("orientation", [1, 3, 5, 6, 7, 8])
 def test_images_that_exif_turns_keep_their_labels(tmp_path, suffix, orientation):
     path = tmp_path / "images" / f"a.{suffix}"
     path.parent.mkdir()
@@ -439,3 +441,71 @@ def test_names_with_accents_are_found_in_either_form(tmp_path, form):
         file = put_coco(tmp_path / "x.json", [listed], [label], {1: "Gun"})
         assert len(read_dataset(file)) == 1
         assert len(read_annotations(file, name, (H, W))[0]) == 1
+
+
+def test_a_coco_file_of_one_other_image_or_of_several_of_the_name_is_refused(tmp_path):
+    label = (0, 1, [1, 2, 3, 4], {})
+    for names, words in ((["a.png"], "does not list it"), (["x/b.png", "y/b.png"], "several")):
+        file = put_coco(tmp_path / "x.json", names, [label], {1: "Gun"})
+        with pytest.raises(XsynError, match=words):
+            read_annotations(file, "b.png", (H, W))
+
+
+def test_other_json_files_may_lie_beside_the_labels(tmp_path):
+    put_image(tmp_path / "a.png")
+    put_coco(tmp_path / "labels.json", ["a.png"], [(0, 1, [1, 2, 3, 4], {})], {1: "Gun"})
+    put_text(tmp_path / "settings.json", '{"tool": "of another program"}')
+    put_text(tmp_path / "broken.json", "[1,")
+    assert flat(read_dataset(tmp_path)) == {f"{tmp_path.name}/a.png": [("Gun", (1, 2, 4, 6))]}
+
+
+def test_coco_ids_compare_as_they_read_and_the_first_image_of_an_id_is_kept(tmp_path):
+    for name in ("a.png", "b.png"):
+        put_image(tmp_path / name)
+    document = {
+        "images": [{"id": "7", "file_name": "a.png"}, {"id": 7, "file_name": "b.png"}],
+        "annotations": [{"id": 1, "image_id": 7, "category_id": "2", "bbox": [1, 2, 3, 4]}],
+        "categories": [{"id": 2, "name": "Gun"}],
+    }
+    put_text(tmp_path / "labels.json", json.dumps(document))
+    dataset = read_dataset(tmp_path)
+    assert flat(dataset) == {f"{tmp_path.name}/a.png": [("Gun", (1, 2, 4, 6))]}
+    (note,) = dataset.notes
+    assert "whose id another one has, left out: 1 (the first: labels.json, b.png)" in note
+
+
+def test_images_of_opixray_may_have_blanks_in_their_names(tmp_path):
+    text = "my bag 1.jpg Scissor 5 6 17 18\n"
+    put_text(tmp_path / "train/Train_Annotation/my bag 1.txt", text)
+    put_image(tmp_path / "train/train_image/my bag 1.jpg")
+    dataset = read_dataset(tmp_path)
+    assert flat(dataset) == {"train_image/my bag 1.jpg": [("Scissor", (5, 6, 17, 18))]}
+    assert dataset.notes == ()
+
+
+@pytest.mark.parametrize(
+    "file", ["set/data.yml", "set/obj.names", "set/labels.txt", "set/labels/obj.names", "data.yaml"]
+)
+@pytest.mark.parametrize("images", ["images", "train/images", "images/train/images"])
+def test_class_names_and_labels_of_yolo_lie_where_tools_put_them(tmp_path, file, images):
+    names = "names: [Gun, knife]\n" if "y" in file else "Gun\n\nknife\n"
+    put_text(tmp_path / file, names)
+    put_image(tmp_path / "set" / images / "a.png")
+    labels = images[: -len("images")] + "labels"
+    put_text(tmp_path / "set" / labels / "a.txt", "1 0.5 0.5 0.5 0.5\n")
+    dataset = read_dataset(tmp_path / "set")
+    assert flat(dataset) == {"images/a.png": [("Knife", (15, 10, 45, 30))]}
+
+
+def test_voc_files_may_be_named_otherwise_than_their_images(tmp_path):
+    put_text(tmp_path / "Annotations" / "0001.xml", VOC.format(name="a.jpg", w=W, h=H))
+    put_image(tmp_path / "JPEGImages" / "a.jpg")
+    assert flat(read_dataset(tmp_path)) == {"JPEGImages/a.jpg": [("Knife", (0, 2, 10, 8))]}
+
+
+def test_opixray_images_of_one_name_are_told_apart_by_the_folders_of_their_labels(tmp_path):
+    for part, name in (("train", "Scissor"), ("test", "Folding_Knife")):
+        put_text(tmp_path / part / "annotation" / "1.txt", f"1.jpg {name} 5 6 17 18\n")
+        put_image(tmp_path / part / "image" / "1.jpg")
+    found = {p.parts[-3]: [a.category for a in known] for p, known in read_dataset(tmp_path)}
+    assert found == {"train": ["Scissor"], "test": ["Folding_Knife"]}

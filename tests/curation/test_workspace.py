@@ -16,6 +16,7 @@ import pytest
 from curation_samples import made_sample
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from xsyn_core.curation import workspace as workspace_module
 from xsyn_core.curation.workspace import Undone, Workspace
@@ -323,3 +324,30 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(XsynError, match="cannot be written"):
         Workspace(tmp_path / "file" / "work")
+
+
+def test_a_scan_that_is_not_the_stored_one_is_told(workspace):
+    number = workspace.add(made_sample(0))
+    other = workspace.add(made_sample(1))
+    mine, others = (workspace.records()[k].folder / "original.png" for k in (0, 1))
+    mine.write_bytes(others.read_bytes())
+    with pytest.raises(XsynError, match="not the scan that was stored"):
+        workspace.load(number)
+    assert_same(workspace.load(other), made_sample(1))
+
+
+def test_a_folder_left_by_a_commit_that_failed_is_in_nobodys_way(workspace):
+    left = workspace.path / "samples" / "000001"
+    left.mkdir()
+    (left / "image.png").write_bytes(b"half")
+    assert workspace.add(made_sample(0)) == 1
+    assert_same(workspace.load(1), made_sample(0))
+
+
+def test_the_mask_file_numbers_the_items_from_one(workspace):
+    sample = made_sample(0)
+    workspace.add(sample)
+    with Image.open(workspace.records()[0].folder / "mask.png") as shown:
+        labels = np.asarray(shown)
+    first, second = (painted.mask for painted in sample.objects)
+    assert np.array_equal(labels == 1, first & ~second) and np.array_equal(labels == 2, second)
