@@ -110,19 +110,16 @@ class Diffusion:
         """
         blocks = functional.pixel_unshuffle(images.to(self.device, self.vae.dtype), self.patch)
         with self.residence.at_work(self.vae):
-            return self._normed(self.vae.encode(blocks).latent_dist.mode().float())
+            latents = self.vae.encode(blocks).latent_dist.mode().float()
+        return latents * self.vae.config.scaling_factor
 
     @torch.no_grad()
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Latents (B, c, h, w) to images (B, 3, H, W), -1 to 1, float32 on the CPU."""
         latents = latents.to(self.device, torch.float32) / self.vae.config.scaling_factor
-        latents = latents + (self.vae.config.shift_factor or 0)
         with self.residence.at_work(self.vae):
             blocks = self.vae.decode(latents.to(self.vae.dtype)).sample
         return functional.pixel_shuffle(blocks, self.patch).float().clamp(-1, 1).cpu()
-
-    def _normed(self, latents: torch.Tensor) -> torch.Tensor:
-        return (latents - (self.vae.config.shift_factor or 0)) * self.vae.config.scaling_factor
 
     @torch.no_grad()
     def text_states(self, prompts: Sequence[str]) -> torch.Tensor:

@@ -245,7 +245,7 @@ def test_the_share_of_the_split_holds_on_average():
 )
 def test_boxes_stay_inside_the_image(box):
     size = (72, 97)
-    x, y, w, h = coco._bbox(coco.rounded(coco.boxes.clip(box, size)), size)
+    x, y, w, h = coco._bbox(coco.rounded(coco.boxes.clip(box, size)))
     assert x >= 0 and y >= 0 and x + w <= 97 and y + h <= 72
     assert all(len(repr(v).partition(".")[2]) <= 2 or "e" in repr(v) for v in (x, y, w, h))
 

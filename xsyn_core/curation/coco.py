@@ -75,8 +75,6 @@ def export(
             other files.
     """
     folder = _usable(out, val)
-    if folder == workspace.path or workspace.path.is_relative_to(folder):
-        raise XsynError(f"{folder} holds the workspace. Export to another folder.")
     with writable(folder, "the export"), replacing(folder) as made:
         dataset = _Dataset(made.fresh, catalog, val)
         for record in workspace.records("accept"):
@@ -251,7 +249,7 @@ class _Dataset:
         # COCO's tools expect RLE of crowds.
         if iscrowd and mask is None:
             mask = masks.box_mask(box, size)
-        bbox = _bbox(box, size)
+        bbox = _bbox(box)
         number = len(self._annotations) + 1
         self._annotations.append(
             {
@@ -311,15 +309,9 @@ def rounded(box: Sequence[float]) -> Box:
     return x1, y1, x2, y2
 
 
-def _bbox(box: Box, size: tuple[int, int]) -> list[float]:
-    """COCO's xywh, whose sums as floating-point numbers stay inside the image."""
-    x, y, w, h = (round(v, 2) for v in boxes.to_xywh(box))
-    height, width = size
-    if x + w > width:
-        w = round(w - 0.01, 2)
-    if y + h > height:
-        h = round(h - 0.01, 2)
-    return [x, y, w, h]
+def _bbox(box: Box) -> list[float]:
+    """COCO's xywh of a box of two decimals; rounded too, so that sums stay inside the image."""
+    return [round(v, 2) for v in boxes.to_xywh(box)]
 
 
 def _label(painted: PaintedObject, sample: Sample) -> Box:
