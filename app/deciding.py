@@ -14,8 +14,13 @@ from app.scene import annotation, result, scene
 from app.session import Decided, Session
 from app.studio import Studio
 from xsyn_core.curation.workspace import Decision
+from xsyn_core.errors import XsynError
 
 RECALLED = "Recalled from the workspace. To change its label or occlusion, generate it again."
+REPLACED = (
+    "Another scan or sample came up before this decision could be kept, so nothing was decided. "
+    "Look at what is shown now."
+)
 
 
 class Deciding:
@@ -31,9 +36,12 @@ class Deciding:
         @guarded
         def handle(key: str, *controls: Any) -> Any:
             session = self.studio.sessions.get(key)
+            turn = session.turn
+            # A key may be faster than the last move of a slider.
+            self._painter.match(session, turn, controls)
             with session.lock:
-                # A key may be faster than the last move of a slider.
-                self._painter.match(session, controls)
+                if session.turn != turn:
+                    raise XsynError(REPLACED)
                 sample = session.need_sample()
                 if session.record is not None and session.decision == decision:
                     return gr.skip()
@@ -73,20 +81,21 @@ class Deciding:
         self, session: Session, last: Decided, decision: str | None, value: Any
     ) -> list[Any]:
         """A decided sample on the canvas, with the settings that made it: (canvas, *settings)."""
-        session.run += 1
-        if session.scan is None or session.scan.sha256 != last.scan.sha256:
-            name = last.scan.name
-            place = name if name in self.studio.examples else None
-            session.open(last.scan, png(last.scan.pixels), place)
-        session.clear()
-        session.painting, session.record = last.painting, last.record
-        session.decision = None if decision == "pending" else decision
-        session.sample, session.result = last.sample, result(session, last.sample)
-        if last.painting is None:
-            session.result["notes"].append(RECALLED)
         asked = last.sample.request
-        session.catalog = asked.catalog
-        session.occluder, session.placement = asked.occluder, asked.placement
+        with session.lock:
+            session.run += 1
+            if session.scan is None or session.scan.sha256 != last.scan.sha256:
+                name = last.scan.name
+                place = name if name in self.studio.examples else None
+                session.open(last.scan, png(last.scan.pixels), place)
+            session.clear()
+            session.painting, session.record = last.painting, last.record
+            session.decision = None if decision == "pending" else decision
+            session.sample, session.result = last.sample, result(session, last.sample)
+            if last.painting is None:
+                session.result["notes"].append(RECALLED)
+            session.catalog = asked.catalog
+            session.occluder, session.placement = asked.occluder, asked.placement
         items = [annotation(g) for g in asked.groundings]
         shown = canvas(
             scene=scene(session),

@@ -85,14 +85,16 @@ class Painter:
         begun, told, crop_shown = time.monotonic(), 0.0, None
         with closing(self.studio.engine.steps(work)) as steps:
             for progress, made in steps:
-                if session.run != run:
-                    return
                 if made is not None:
                     break
+                with session.lock:  # the preview is compared with the open scan
+                    if session.run != run:
+                        return
+                    if progress.preview is not None:
+                        crop_shown = crop(session, progress.preview)
                 finishing = progress.step - asked.steps
-                if progress.preview is not None:
-                    crop_shown = crop(session, progress.preview)
-                elif finishing != 1 and time.monotonic() - told < TELL_EVERY:
+                late = time.monotonic() - told >= TELL_EVERY
+                if progress.preview is None and finishing != 1 and not late:
                     continue
                 told = time.monotonic()
                 text = f"Step {progress.step} of {asked.steps}"
@@ -137,7 +139,7 @@ class Painter:
         """
         session = self.studio.sessions.get(key)
         decided = session.record is not None
-        changed = self.match(session, controls)
+        changed = self.match(session, session.turn, controls)
         if changed is None:
             return gr.skip()
         if changed == "label":
@@ -158,54 +160,59 @@ class Painter:
         self.studio.sessions.get(key).placement += 1
         return self.adjust(key, *controls)
 
-    def match(self, session: Session, controls: tuple[Any, ...]) -> str | None:
+    def match(self, session: Session, turn: int, controls: tuple[Any, ...]) -> str | None:
         """Make the sample under review what the controls ask for.
 
         Args:
+            turn: the session's when the controls were read; what came under review since then is
+                left alone.
             controls: values of points, divisions, occlude, alpha and occlusion.
 
         Returns:
             "label" where CAR ran again (Section IV-B), "occlusion" where only BOM did (Section
             IV-C), None where nothing had to change or nothing can: a sample from the workspace
-            comes without its latents, and one of other models is "label" once, to say so.
+            comes without its latents, and one of other models is "label" once, to say so. None
+            too where something else came under review.
 
         Raises:
             XsynError: a value out of range.
         """
-        wanted = incoming.review(controls) | {
-            "occluder": session.occluder,
-            "placement": session.placement,
-        }
+        with session.matching:  # the change that was asked for last is the last to be made
+            return self._match(session, turn, incoming.review(controls))
+
+    def _match(self, session: Session, turn: int, wanted: dict[str, Any]) -> str | None:
         with session.lock:
             painting, sample = session.painting, session.sample
-            if painting is None or sample is None:
+            if session.turn != turn or painting is None or sample is None:
                 return None
-            asked = vars(sample.request)
-            differs = {name for name, value in wanted.items() if asked[name] != value}
-            if not differs:
+            wanted |= {"occluder": session.occluder, "placement": session.placement}
+        asked = vars(sample.request)
+        differs = {name for name, value in wanted.items() if asked[name] != value}
+        if not differs:
+            return None
+        label = bool(differs & {"points", "divisions"})
+
+        def work(synthesizer: "Synthesizer", before: "Painting" = painting) -> "Made | None":
+            if not synthesizer.made(before):
                 return None
-            label = bool(differs & {"points", "divisions"})
+            if label:
+                before = synthesizer.refine(before, wanted["divisions"], wanted["points"])
+            return before, occluded(synthesizer, before, wanted)
 
-            def work(synthesizer: "Synthesizer", before: "Painting" = painting) -> "Made | None":
-                if not synthesizer.made(before):
-                    return None
-                if label:
-                    before = synthesizer.refine(before, wanted["divisions"], wanted["points"])
-                return before, occluded(synthesizer, before, wanted)
-
-            made = self.studio.engine.run(work)
+        made = self.studio.engine.run(work)
+        with session.lock:
+            if session.turn != turn:
+                return None
             if made is None:
                 session.painting, session.result = None, result(session, sample)
                 session.result["notes"].append(OTHERS)
                 return "label"
-            painting, sample = made
-            shown = session.result
-            session.clear()
-            session.painting, session.sample = painting, sample
-            if label or shown is None:
+            session.painting, session.sample = painting, sample = made
+            session.record = session.decision = None
+            if label or session.result is None:
                 session.result = result(session, sample)
             else:
-                session.result = {**shown, **changeable(session, sample)}
+                session.result = {**session.result, **changeable(session, sample)}
         return "label" if label else "occlusion"
 
 

@@ -111,13 +111,15 @@ class Placing:
         )
 
     def _open(self, session: Session, scan: Scan, place: str, variant: str) -> Any:
-        session.run += 1
         if session.labels is not None:
             # A file of annotations rarely lists every scan that is opened after it.
             with suppress(XsynError):
                 found, _ = read_annotations(session.labels, scan.name, scan.size, session.catalog)
                 scan = replace(scan, annotations=found)
-        session.open(scan, png(scan.pixels), place)
+        picture = png(scan.pixels)
+        with session.lock:
+            session.run += 1
+            session.open(scan, picture, place)
         update = {
             "scene": scene(session, self._finding()),
             "shelf": self.shelf(session),
@@ -157,9 +159,11 @@ class Placing:
         except XsynError as error:
             gr.Warning(shown(str(error)), title="")
             found = []
-        if wanted != (session.scan_id, session.catalog):
-            return gr.skip()
-        session.regions = regions(found)
+        outlined = regions(found)
+        with session.lock:
+            if wanted != (session.scan_id, session.catalog):
+                return gr.skip()
+            session.regions = outlined
         return canvas(scene=scene(session))
 
     @guarded
@@ -196,11 +200,11 @@ class Placing:
     def annotate(self, key: str, value: Any, variant: str, event: gr.EventData) -> Any:
         """An annotations file: for the open scan, and for others that it lists once they open."""
         session = self.studio.sessions.get(key)
-        scan = session.need_scan()
-        session.scan = self._labels(session, event.files, scan)
-        session.regions = None
-        session.clear()
-        session.run += 1
+        with session.lock:
+            session.scan = self._labels(session, event.files, session.need_scan())
+            session.regions = None
+            session.clear()
+            session.run += 1
         update = {"scene": scene(session, self._finding()), "live": IDLE}
         if variant == "modify" and session.scan.annotations:
             update["placed"] = placed(session, self._annotated(session), instead=value)

@@ -68,7 +68,10 @@ class Session:
         regions: the scan's idle regions as the canvas draws them (`scene.regions`).
         run: grows with every painting and stop; a painting ends when it is no longer the latest.
         wanted: what is to be painted once the models are free, and its run.
-        lock: held while the sample under review changes or is decided upon.
+        lock: held while the open scan or the sample under review changes or is decided upon, never
+            while the models are waited for.
+        matching: held while the sample under review gets another label or occlusion.
+        turn: grows when something else comes under review; another label or occlusion leaves it.
         record: the sample under review in the workspace, once it is there.
         numbers: tells scenes that reach the browser in the wrong order.
     """
@@ -96,6 +99,8 @@ class Session:
     run: int = 0
     wanted: tuple[Request, int] | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
+    matching: threading.Lock = field(default_factory=threading.Lock)
+    turn: int = 0
     files: int = 0
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
@@ -113,6 +118,7 @@ class Session:
 
     def clear(self) -> None:
         """Forget the painting under review."""
+        self.turn += 1
         self.painting = self.sample = self.result = self.record = self.decision = None
 
     def need_scan(self) -> Scan:
