@@ -48,6 +48,9 @@ def launch_options() -> dict:
         "ssr_mode": False,
         "max_file_size": MAX_UPLOAD,
         "show_error": True,
+        # GRADIO_SHARE or a hosted notebook would give a page that lets choose any file of this
+        # machine as its models a public address
+        "share": False,
     }
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import gradio as gr
 import numpy as np
 import pytest
+from browsing import serving
 from fakes import FakeSynthesizer
+from gradio import networking
 
 from app.engine import Choice, Engine
 from app.exporting import Exports
@@ -249,3 +251,20 @@ def test_whom_other_machines_reach_lets_nobody_choose(tmp_path, monkeypatch, hos
     else:
         studio.engine.exchange(Choice("folder"))
     assert studio.engine.choice == (Choice() if fixed else Choice("folder"))
+
+
+@pytest.mark.parametrize("where", ["GRADIO_SHARE", "KAGGLE_KERNEL_RUN_TYPE", "colab"])
+def test_no_page_gets_a_public_address(tmp_path, monkeypatch, where):
+    opened = []
+
+    def tunnel(*given, **named):
+        opened.append(named)
+        return "https://public.example"
+
+    monkeypatch.setattr(networking, "setup_tunnel", tunnel)
+    if where == "colab":
+        monkeypatch.setattr("gradio.utils.colab_check", lambda: True)
+    else:
+        monkeypatch.setenv(where, "True")
+    with serving(FakeSynthesizer(), tmp_path / "workspace", tmp_path):
+        assert opened == []
