@@ -281,6 +281,33 @@ def test_weights_on_the_command_line(model, bag, tiny_files):
     assert {path.name for path in bag.parent.iterdir()} == outcome
 
 
+def test_an_unreadable_file_of_the_models_is_named(model, bag, tiny_files, monkeypatch):
+    notes = model / "unet" / "notes.txt"
+    notes.write_text("mine")
+
+    def opened(path, *given):
+        if path == str(notes):
+            raise PermissionError(13, "Permission denied", path)
+        return open(path, *given)
+
+    monkeypatch.setattr(weights, "open", opened, raising=False)
+    models = ("--diffusion", model, "--sam", tiny_files[1])
+    message = command("synthesize", bag, *KNIFE, *MIDDLE, *models, "--out", bag.parent / "out")
+    assert f"{notes} cannot be read (Permission denied)" in message
+    assert not (bag.parent / "out").exists()
+
+
+@pytest.mark.parametrize("name", [f"{300 * 'a'}.pth", "~nobody-of-that-name/sam.pth"])
+@pytest.mark.parametrize("option", ["--diffusion", "--sam", "--out", "--annotations", "--catalog"])
+def test_names_that_lead_nowhere(name, option, bag, tiny_files):
+    models = {"--diffusion": tiny_files[0], "--sam": tiny_files[1]}
+    asked = {"--out": bag.parent / "out", **models, option: name}
+    options = [word for pair in asked.items() for word in pair]
+    message = command("synthesize", bag, *KNIFE, *MIDDLE, *options)
+    assert name in message and "cannot be written" not in message, message
+    assert not (bag.parent / "out").exists() and not Path("~nobody-of-that-name").exists()
+
+
 def test_requests_keep_what_is_right(drawn_scan):
     """The table above is about boxes: the same request with a sound one passes."""
     sound = Request((Grounding("knife", (100, 90, 160, 130)),))

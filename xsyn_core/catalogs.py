@@ -7,6 +7,7 @@ offer its categories: the key of one of the three datasets, or all that a `Catal
 import hashlib
 import json
 import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -18,6 +19,7 @@ import numpy as np
 
 from xsyn_core.categories import CATALOGS, Catalog, plain
 from xsyn_core.errors import XsynError
+from xsyn_core.paths import expanded
 
 FILE = "catalog.json"
 # For the help of commands.
@@ -193,8 +195,9 @@ def of_model(diffusion: str | Path) -> Catalog | None:
     Raises:
         XsynError: it cannot be used.
     """
-    file = Path(diffusion).expanduser() / FILE
-    return _read(file) if file.is_file() else None
+    file = expanded(diffusion) / FILE
+    # unlike pathlib's, takes names that no file can have
+    return _read(file) if os.path.isfile(file) else None
 
 
 def named(name: str) -> Catalog:
@@ -206,8 +209,8 @@ def named(name: str) -> Catalog:
     known = CATALOGS.get(name.strip().lower())
     if known is not None:
         return known
-    path = Path(name).expanduser()
-    found = _read(path) if path.is_file() else of_model(path)
+    path = expanded(name)
+    found = _read(path) if os.path.isfile(path) else of_model(path)
     if found is None:
         raise XsynError(
             f"There is no catalogue {name!r}. Choose one of: {', '.join(CATALOGS)}; or give the "

@@ -1,5 +1,6 @@
 """Files of weights of any origin, read without running anything that is in them."""
 
+import os
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -131,7 +132,7 @@ def read_checkpoint(path: Path, wanted: str) -> tuple[dict[Any, Any], dict[str, 
     Raises:
         XsynError: missing, a web page, a Git LFS pointer, cut short, or no file of weights.
     """
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike pathlib's, takes names that no file can have
         raise XsynError(f"{path} is a folder. {wanted}")
     try:
         with path.open("rb") as file:

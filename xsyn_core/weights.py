@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import os
 import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -29,6 +30,7 @@ from xsyn_core.gligen_checkpoint import (
     load_gligen,
 )
 from xsyn_core.memory import Need, Residence
+from xsyn_core.paths import expanded
 from xsyn_core.segmentation import Segmenter, load_sam, prompts_at_once
 
 log = logging.getLogger(__name__)
@@ -307,7 +309,11 @@ def _whole(kind: Any, folder: Path, **options: Any) -> Any:
 
 def fingerprint(source: Path, sam_file: Path) -> str:
     """sha256 over the bytes of a SAM file and the names and bytes of a diffusers folder's parts,
-    or the bytes of an original GLIGEN file and its tokenizer, as hex."""
+    or the bytes of an original GLIGEN file and its tokenizer, as hex.
+
+    Raises:
+        XsynError: one of them cannot be read.
+    """
     if source.is_file():
         tokenizer = find_tokenizer(source)
         files = [("diffusion", source)]
@@ -327,8 +333,14 @@ def fingerprint(source: Path, sam_file: Path) -> str:
 
 
 def _digest(file: Path) -> str:
-    status = file.stat()
-    return _digest_of(str(file), status.st_size, status.st_mtime_ns)
+    try:
+        status = file.stat()
+        return _digest_of(str(file), status.st_size, status.st_mtime_ns)
+    except OSError as error:
+        raise XsynError(
+            f"{file} cannot be read ({error.strerror}). Every file of the models is read, to tell "
+            "which ones they are: give yourself permission to read it, or remove it."
+        ) from None
 
 
 @lru_cache(maxsize=256)
@@ -389,10 +401,11 @@ def _diffusion_source(name: str) -> Path:
                 "Restore it from the repository, or name another model."
             )
         return folder
-    path = Path(name).expanduser()
-    if path.is_dir():
+    path = expanded(name)
+    # unlike pathlib's, these take names that no file can have
+    if os.path.isdir(path):
         return _within(path)
-    if path.is_file():
+    if os.path.isfile(path):
         return path
     if path.suffix in SINGLE_FILES:
         raise XsynError(f"There is no file {name}. {NEEDED}")
@@ -432,7 +445,7 @@ def _download(repository: str) -> Path:
 
 def _sam_file(name: str) -> Path:
     if name != EMBEDDED:
-        return Path(name).expanduser()
+        return expanded(name)
     file = ASSETS / "segmenter" / "sam.safetensors"
     if not file.is_file():
         raise XsynError(

@@ -111,6 +111,8 @@ def test_what_models_paint_is_known_before_they_are_loaded(tmp_path):
     (tmp_path / catalogs.FILE).write_text("[]")
     assert engine.catalog is None
     assert Engine(load).catalog is None
+    for name in ("~nobody-of-that-name/x", 300 * "a"):
+        assert Engine(load, Choice(name)).catalog is None
 
 
 def test_engine_loads_once_and_serves_one_at_a_time():

@@ -290,6 +290,19 @@ def test_folders_with_other_files_are_refused(workspace, tmp_path):
         export(workspace, tmp_path / "x", val=1.0)
 
 
+@pytest.mark.parametrize("name", ["model.bin", None])
+def test_what_a_sample_lacks_is_not_blamed_on_the_folder(tmp_path, name):
+    def samples():
+        yield made_sample(0, made_scan())
+        raise OSError(5, "Input/output error", name)
+
+    with pytest.raises(XsynError, match="cannot be read") as caught:
+        write_dataset(samples(), tmp_path / "out")
+    assert str(caught.value).startswith(name or "A file")
+    assert str(tmp_path) not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_export_that_fails_leaves_the_earlier_one(workspace, tmp_path, monkeypatch):
     out = tmp_path / "out"
     export(workspace, out)

@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from xsyn_core.curation.files import (
 )
 from xsyn_core.curation.workspace import Workspace
 from xsyn_core.errors import XsynError
+from xsyn_core.paths import expanded
 from xsyn_core.sample import PaintedObject, Sample
 from xsyn_core.scan import Annotation
 
@@ -101,13 +102,14 @@ def write_dataset(
             then, and the new one, being a part only, goes into a folder beside it.
 
     Raises:
-        XsynError: there is no sample of the catalogue, or `out` cannot be written or holds other
-            files (which is found out before the first sample is asked for).
+        XsynError: there is no sample of the catalogue, a file that they need cannot be read, or
+            `out` cannot be written or holds other files (which is found out before the first
+            sample is asked for).
     """
     folder = _usable(out, val)
     with writable(folder, "the dataset"), replacing(folder) as made:
         dataset = _Dataset(made.fresh, catalog, val)
-        for number, sample in enumerate(samples, start=1):
+        for number, sample in enumerate(_asked(samples), start=1):
             if sample.request.catalog.key != catalog.key:
                 dataset.leave_out(sample.request.catalog.key)
                 continue
@@ -120,6 +122,16 @@ def write_dataset(
             return report
         note = f"Stopped early: {folder} stays as it was, and what is finished is in {made.target}."
         return replace(report, notes=(*report.notes, note))
+
+
+def _asked(samples: Iterable[Sample]) -> Iterator[Sample]:
+    # What cannot be read to make them is not the fault of the folder that is written.
+    try:
+        yield from samples
+    except OSError as error:
+        place = error.filename or "A file that is needed"
+        reason = error.strerror or error
+        raise XsynError(f"{place} cannot be read ({reason}). Check it and its path.") from error
 
 
 def on_validation_side(sha256: str, val: float) -> bool:
@@ -335,7 +347,7 @@ def _usable(out: str | Path, val: float) -> Path:
     """
     if not 0 <= val < 1:
         raise XsynError(f"The validation share must be from 0 to below 1, not {val:g}.")
-    folder = Path(out).expanduser().resolve()
+    folder = expanded(out).resolve()
     what = "files that are not of an earlier export"
     refuse_strangers(folder, _ours(folder), {IMAGES, ANNOTATIONS}, what)
     return folder

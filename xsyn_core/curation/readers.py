@@ -18,6 +18,7 @@ from xsyn_core.curation import formats, masks
 from xsyn_core.curation.coco import PROVENANCE
 from xsyn_core.curation.formats import Labelled, Listed, Problems
 from xsyn_core.errors import XsynError
+from xsyn_core.paths import expanded
 from xsyn_core.scan import Annotation, Scan, read_scan
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
@@ -118,7 +119,7 @@ def read_dataset(path: str | Path, catalog: Catalog | None = None) -> Dataset:
     Raises:
         XsynError: nothing of a known format, a broken label file, or not one image found.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     problems = Problems()
     if path.is_file():
         inner = path.parent.name.lower() == "annotations"
@@ -150,7 +151,7 @@ def read_annotations(
         XsynError: the file is missing or broken, does not list the scan, was made for another
             size, or holds nothing that can be used.
     """
-    file = Path(file).expanduser()
+    file = expanded(file)
     problems = Problems()
     listed = _listed_of_scan(_parse(file, problems), scan_name, file)
     if listed.size is not None and listed.size != tuple(size):

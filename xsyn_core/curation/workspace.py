@@ -22,6 +22,7 @@ from xsyn_core.categories import CATALOGS, Catalog
 from xsyn_core.curation import store
 from xsyn_core.curation.files import sync_folder, writable, write_synced
 from xsyn_core.errors import XsynError
+from xsyn_core.paths import expanded
 from xsyn_core.sample import Sample
 
 Decision = Literal["accept", "reject", "skip"]
@@ -114,7 +115,7 @@ class Workspace:
     """
 
     def __init__(self, path: str | Path, create: bool = True) -> None:
-        self.path = Path(path).expanduser().resolve()
+        self.path = expanded(path).resolve()
         self._samples = self.path / "samples"
         self._lock = threading.RLock()
         if not create and not (self.path / _DATABASE).is_file():

@@ -14,6 +14,7 @@ from xsyn_core.categories import PIDRAY
 from xsyn_core.curation.files import refuse_strangers, replacing, writable, write_synced
 from xsyn_core.curation.masks import encode
 from xsyn_core.errors import XsynError
+from xsyn_core.paths import expanded
 from xsyn_core.scan import MAX_PIXELS
 from xsyn_core.simulation.looks import LOOKS, expose, random_look
 from xsyn_core.simulation.parts import Part, Placement
@@ -146,7 +147,7 @@ def simulate(
         XsynError: for values that make no sense, or a folder that holds something else or
             cannot be written.
     """
-    out = Path(out).expanduser().resolve()
+    out = expanded(out).resolve()
     if count < 1 or workers < 1 or seed < 0:
         raise XsynError("Simulating needs a count and workers of at least 1 and a seed of 0 or up.")
     if min(size) < 32:

@@ -7,6 +7,7 @@ import typer
 
 from xsyn_core.curation.files import writable
 from xsyn_core.errors import XsynError
+from xsyn_core.paths import expanded
 
 Out = Annotated[Path, typer.Option(help="Weights to write, at every save.")]
 Data = Annotated[Path, typer.Option(help="Simulated scans; what is missing is rendered first.")]
@@ -30,7 +31,7 @@ def writable_file(path: Path, *bases: str | Path | None) -> Path:
         XsynError: it is that of weights that are learnt from, which a resumed run needs as they
             were; or its parent folder cannot be written.
     """
-    if any(base and Path(base).expanduser().resolve() == path.resolve() for base in bases):
+    if any(base and expanded(base).resolve() == path.resolve() for base in bases):
         raise XsynError(
             f"{path} is the base itself, which a resumed run begins from. Choose another place "
             "with --out."
