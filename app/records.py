@@ -2,7 +2,7 @@
 
 import logging
 import tempfile
-import threading
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -24,37 +24,26 @@ class Records:
     def __init__(self, workspace: Workspace):
         self.workspace = workspace
         self._folder = tempfile.TemporaryDirectory(prefix="records-", dir=served_folder())
-        self._deciders: list[str] = []
-        self._lock = threading.Lock()
+        # By whom: each has the ids of decisions, and takes back no others.
+        self._own: defaultdict[str, set[int]] = defaultdict(set)
 
     def decide(self, sample: Sample, record: int | None, decision: Decision, by: str) -> int:
         """Store a sample, unless it is already `record`, and the decision on it; its id."""
         if record is None:
             record = self.workspace.add(sample)
             self._draw(record, sample)
-        with self._lock:
-            self.workspace.decide(record, decision)
-            self._deciders.append(by)
+        self._own[by].add(self.workspace.decide(record, decision))
         return record
 
     def undo(self, by: str) -> Undone:
         """Take back the latest decision.
 
         Raises:
-            XsynError: there is none, or another browser or page made it.
+            XsynError: there is none, or another browser, page or server made it.
         """
-        with self._lock:
-            if self._deciders and self._deciders[-1] != by:
-                raise XsynError(
-                    "The latest decision was made in another browser, or before this page was "
-                    "loaded, so it stays. To change one, click it in the strip below and decide "
-                    "anew."
-                )
-            undone = self.workspace.undo()
-            if undone is None:
-                raise XsynError("There is no decision to undo.")
-            if self._deciders:
-                self._deciders.pop()
+        undone = self.workspace.undo(self._own[by])
+        if undone is None:
+            raise XsynError("There is no decision to undo.")
         return undone
 
     def listing(self) -> dict[str, Any]:

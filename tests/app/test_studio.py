@@ -47,6 +47,21 @@ def test_nobody_takes_back_the_decision_of_another(tmp_path, sample):
             records.undo("ann")
 
 
+def test_nobody_takes_back_what_was_decided_on_another_server(tmp_path, sample):
+    with Workspace(tmp_path) as one, Workspace(tmp_path) as two:
+        ours, theirs = Records(one), Records(two)
+        first = ours.decide(sample, None, "accept", "ann")
+        second = theirs.decide(sample, None, "accept", "bob")
+        with pytest.raises(XsynError, match=f"on sample {second}, .*another server"):
+            ours.undo("ann")
+        assert ours.listing()["counts"]["accept"] == 2
+        assert theirs.undo("bob").id == second
+        # a server that was started meanwhile has made none of them
+        with pytest.raises(XsynError, match=f"on sample {first}, .*before this page"):
+            Records(two).undo("bob")
+        assert ours.undo("ann").id == first
+
+
 def test_a_changed_mind_keeps_one_record(tmp_path, sample):
     with Workspace(tmp_path) as workspace:
         records = Records(workspace)

@@ -87,6 +87,21 @@ def test_decisions_are_rows_and_undo_takes_back_the_last(workspace):
     assert actions == ["skip", "reject", "accept", "undo", "undo", "undo"]
 
 
+def test_only_ones_own_decision_is_taken_back(workspace):
+    number = workspace.add(made_sample())
+    first, second = (workspace.decide(number, what) for what in ("skip", "accept"))
+    for own in ((), {first}):
+        with pytest.raises(XsynError, match="so it stays"):
+            workspace.undo(own)
+    assert workspace.counts()["accept"] == 1
+    assert workspace.undo({second}) == Undone(number, "accept", "skip")
+    third = workspace.decide(number, "reject")
+    assert len({first, second, third}) == 3
+    assert workspace.undo({first, third}) == Undone(number, "reject", "skip")
+    assert workspace.undo({first, third}) == Undone(number, "skip", "pending")
+    assert workspace.undo(()) is None
+
+
 def test_decisions_outlive_the_process(tmp_path):
     with Workspace(tmp_path) as workspace:
         number = workspace.add(made_sample())

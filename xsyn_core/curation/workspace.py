@@ -11,7 +11,7 @@ import sqlite3
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -171,8 +171,11 @@ class Workspace:
                 raise
         return number
 
-    def decide(self, sample: int, decision: Decision) -> None:
+    def decide(self, sample: int, decision: Decision) -> int:
         """Accept, reject or skip a sample; an earlier decision on it may be overruled.
+
+        Returns:
+            The decision's id, from 1, never used again.
 
         Raises:
             XsynError: no such sample or decision.
@@ -181,13 +184,21 @@ class Workspace:
             raise XsynError(f"{decision!r} is no decision. Choose accept, reject or skip.")
         with self._transaction() as database:
             self._require(database, sample)
-            database.execute(
-                "INSERT INTO decisions (sample, action, at) VALUES (?, ?, ?)",
+            (number,) = database.execute(
+                "INSERT INTO decisions (sample, action, at) VALUES (?, ?, ?) RETURNING id",
                 (sample, decision, _now()),
-            )
+            ).fetchone()
+        return int(number)
 
-    def undo(self) -> Undone | None:
-        """Take back the latest decision that stands, on whichever sample; None if there is none."""
+    def undo(self, own: Container[int] | None = None) -> Undone | None:
+        """Take back the latest decision that stands, on whichever sample; None if there is none.
+
+        Args:
+            own: ids of the decisions that may be taken back; None for all.
+
+        Raises:
+            XsynError: the latest is another one.
+        """
         with self._transaction() as database:
             row = database.execute(
                 "SELECT id, sample, action FROM standing ORDER BY id DESC LIMIT 1"
@@ -195,6 +206,12 @@ class Workspace:
             if row is None:
                 return None
             number, sample, action = row
+            if own is not None and number not in own:
+                raise XsynError(
+                    f"The latest decision, on sample {sample}, was made in another browser, by "
+                    "another server, or before this page was loaded, so it stays. To change it, "
+                    "click the sample and decide anew."
+                )
             database.execute(
                 "INSERT INTO decisions (sample, action, undone, at) VALUES (?, 'undo', ?, ?)",
                 (sample, number, _now()),
