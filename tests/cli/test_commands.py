@@ -209,6 +209,22 @@ def test_every_scan_of_a_dataset(made, tmp_path):
     fails("leave --annotations out", "synthesize", file, "--annotations", file, "--out", "x")
 
 
+def test_a_folder_of_images_alone(made, tmp_path):
+    for i in (1, 2):
+        put_scan(tmp_path / "set" / f"{i}.png", 200 + i)
+    out = tmp_path / "out"
+    result = passes("synthesize", tmp_path / "set", "--count", 4, "--steps", 1, "--out", out)
+    assert [line["source"]["name"] for line in lines(out)] == ["1.png", "1.png", "2.png", "2.png"]
+    assert all(line["kept"] == [] for line in lines(out))
+    assert "without annotations" in result.stderr and ": 2 (the first: 1.png)" in result.stderr
+    fails("no annotated item", "synthesize", tmp_path / "set", "--variant", "modify",
+          "--out", tmp_path / "none")  # fmt: skip
+    for command in (("train", "denoiser"), ("train", "segmenter")):
+        fails("known format", *command, "--data", tmp_path / "set", "--run", tmp_path / "run")
+    fails("known format", "evaluate", "detection", "--data", tmp_path / "set", "--test",
+          tmp_path / "set", "--added", tmp_path / "set")  # fmt: skip
+
+
 def test_count_spreads_over_the_scans(made, tmp_path):
     file = put_dataset(tmp_path / "set", 3, [], {1: "Gun"})
     for count, expected in ((7, [1, 1, 1, 2, 2, 3, 3]), (2, [1, 2])):

@@ -338,6 +338,26 @@ def test_files_that_are_not_text_or_not_there(tmp_path):
         read_dataset(tmp_path)
 
 
+def test_images_alone_are_scans_without_annotations_where_that_is_asked_for(tmp_path):
+    for name in ("a.png", "deep/b.jpg"):
+        put_image(tmp_path / name)
+    put_text(tmp_path / "c.png", "no image")
+    with pytest.raises(XsynError, match="known format"):
+        read_dataset(tmp_path)
+    dataset = read_dataset(tmp_path, unlabelled=True)
+    assert [entry.image.name for entry in dataset.entries] == ["a.png", "b.jpg"]
+    assert dataset.catalog is PIDRAY and dataset.scan(0).annotations == ()
+    alone, unreadable = sorted(dataset.notes, reverse=True)
+    assert "without annotations" in alone and ": 2 (the first: a.png)" in alone
+    assert "cannot be read" in unreadable
+    # what may be labels is never passed over
+    for name in ("a.json", "a.xml", "list.csv", "a.txt", "data.yaml"):
+        put_text(tmp_path / name, "")
+        with pytest.raises(XsynError):
+            read_dataset(tmp_path, unlabelled=True)
+        (tmp_path / name).unlink()
+
+
 def test_an_image_of_another_size_than_its_labels_is_refused(tmp_path):
     put_image(tmp_path / "a.png", (W * 2, H))
     dataset = read_dataset(put_coco(tmp_path / "x.json", ["a.png"], [], {1: "Gun"}))

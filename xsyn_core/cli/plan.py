@@ -54,7 +54,7 @@ class Scans:
 
 
 def open_scans(path: Path, annotations: Path | None, catalog: Catalog | None) -> Scans:
-    """One image with the annotations of a file, or a whole dataset with its own.
+    """One image with the annotations of a file, or a whole dataset with its own, if it has any.
 
     Args:
         catalog: None takes the one that fits a dataset, for an image PIDray's.
@@ -65,9 +65,9 @@ def open_scans(path: Path, annotations: Path | None, catalog: Catalog | None) ->
     if path.is_dir() or path.suffix.lower() == ".json":
         if annotations is not None:
             raise XsynError(
-                f"{path} is a dataset with annotations of its own: leave --annotations out."
+                f"{path} is a dataset, whose annotations lie in it: leave --annotations out."
             )
-        dataset = read_dataset(path, catalog)
+        dataset = read_dataset(path, catalog, unlabelled=True)
         return Scans(dataset, dataset.catalog)
     own = catalog or PIDRAY
     scan = read_scan(path)

@@ -23,7 +23,10 @@ _WHAT, _HOW, _HIDE, _MODELS = "What to paint", "How to paint it", "How to hide i
 def synthesize(
     scan: Annotated[
         Path,
-        typer.Argument(help="An image, or a dataset: its folder or its COCO .json file."),
+        typer.Argument(
+            help="An image, a dataset (its folder or its COCO .json file), or a folder of images "
+            "alone, which are scans without annotations."
+        ),
     ],
     out: Annotated[
         Path,

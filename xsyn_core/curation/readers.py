@@ -22,6 +22,8 @@ from xsyn_core.paths import expanded
 from xsyn_core.scan import Annotation, Scan, read_scan
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
+# Of files that may hold labels, in a known format or another.
+LABEL_SUFFIXES = {".json", ".jsonl", ".xml", ".txt", ".csv", ".yaml", ".yml"}
 
 
 @dataclass(frozen=True)
@@ -108,13 +110,17 @@ class Dataset:
         return scan
 
 
-def read_dataset(path: str | Path, catalog: Catalog | None = None) -> Dataset:
+def read_dataset(
+    path: str | Path, catalog: Catalog | None = None, unlabelled: bool = False
+) -> Dataset:
     """Read a dataset, whichever of the known formats it is in.
 
     Args:
         path: folder of a COCO, PIDray, OPIXray, HiXray, YOLO or VOC dataset, or one COCO file
             (its images are looked for beside it, or beside its folder `annotations`).
         catalog: None takes the one of `CATALOGS` that knows most of the names.
+        unlabelled: take a folder of images without any label file as well; its scans have no
+            annotations then, and a note says so.
 
     Raises:
         XsynError: nothing of a known format, a broken label file, or not one image found.
@@ -127,7 +133,7 @@ def read_dataset(path: str | Path, catalog: Catalog | None = None) -> Dataset:
         entries = _coco([path], _ImageIndex(root, _files(root)), problems)
     elif path.is_dir():
         root = path
-        entries = _read_folder(path, problems)
+        entries = _read_folder(path, problems, unlabelled)
     else:
         raise XsynError(f"There is no file or folder {path}. Check the path.")
     if not entries:
@@ -277,9 +283,12 @@ def _mask(found: Labelled, size: tuple[int, int]) -> np.ndarray | None:
     return mask if mask.any() else None
 
 
-def _read_folder(root: Path, problems: Problems) -> list[Entry]:
+def _read_folder(root: Path, problems: Problems, unlabelled: bool) -> list[Entry]:
     files = _without_exports(root, _files(root), problems)
     images = _ImageIndex(root, files)
+    suffixes = {f.suffix.lower() for f in files}
+    if unlabelled and images.images and suffixes.isdisjoint(LABEL_SUFFIXES):
+        return _unlabelled(images, problems)
     coco = [f for f in files if f.suffix.lower() == ".json" and _looks_like_coco(f)]
     if coco:
         return _coco(coco, images, problems)
@@ -437,6 +446,18 @@ def _yolo(root: Path, images: _ImageIndex, problems: Problems) -> list[Entry]:
         # An image without a label file is YOLO's way to say: no object.
         listed = formats.read_yolo(label, names, problems)[0].objects if label.is_file() else ()
         entries.append(Entry(path, size, listed))
+    return entries
+
+
+def _unlabelled(images: _ImageIndex, problems: Problems) -> list[Entry]:
+    entries = []
+    for path in images.images:
+        size = _size(path, problems)
+        if size is not None:
+            problems.add(
+                "Scans taken as without annotations: their folder has no label file", path.name
+            )
+            entries.append(Entry(path, size, ()))
     return entries
 
 
