@@ -1,4 +1,4 @@
-"""Pictures and outlines for the canvas: PNG bytes, heat maps, contours, thumbnails."""
+"""Pictures and outlines for the canvas: PNG bytes, heat maps, contours."""
 
 import base64
 from collections.abc import Sequence
@@ -6,14 +6,12 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from xsyn_core.boxes import Box, outward
+from xsyn_core.boxes import Box
 
-THUMB = (180, 120)
 # Masks are compared, and their outlines rounded, on about as many pixels a side.
 COARSE = 192
 # Two masks may share so much of the smaller one, or the smaller lies so far in one twice its size.
 SHARED, NESTED = 0.2, 0.9
-_INK = (155, 17, 228)  # magenta of the refined box, as OpenCV's BGR
 
 
 def png(pixels: np.ndarray, level: int = 1) -> bytes:
@@ -110,19 +108,3 @@ def rounded_off(mask: np.ndarray) -> np.ndarray:
     sigma = max(mask.shape) / COARSE
     smooth = cv2.GaussianBlur(mask.astype(np.uint8) * 255, (0, 0), sigma) > 127
     return smooth if smooth.sum() > 0.8 * mask.sum() else mask
-
-
-def thumbnail(image: np.ndarray, boxes: Sequence[Box] = ()) -> bytes:
-    """A small JPEG of an image (H, W, 3) with its boxes, no larger than `THUMB`."""
-    h, w = image.shape[:2]
-    scale = min(THUMB[0] / w, THUMB[1] / h, 1.0)
-    small = cv2.resize(
-        cv2.cvtColor(image, cv2.COLOR_RGB2BGR),
-        (max(1, round(w * scale)), max(1, round(h * scale))),
-        interpolation=cv2.INTER_AREA,
-    )
-    for box in boxes:
-        x1, y1, x2, y2 = outward([v * scale for v in box])
-        cv2.rectangle(small, (x1, y1), (x2 - 1, y2 - 1), _INK, 1)
-    _, data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 88])
-    return data.tobytes()

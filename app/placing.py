@@ -10,13 +10,14 @@ from typing import Any
 import gradio as gr
 
 from app import incoming
-from app.drawing import png, thumbnail
+from app.drawing import png
 from app.guard import IDLE, canvas, guarded, placed, shown
 from app.scene import annotation, regions, scene
 from app.session import Session, Upload, address, served_folder
 from app.studio import Studio
 from xsyn_core.categories import PIDRAY
 from xsyn_core.curation.readers import read_annotations
+from xsyn_core.curation.thumbnails import thumbnail
 from xsyn_core.errors import XsynError
 from xsyn_core.grounding import modification
 from xsyn_core.scan import Scan, read_scan

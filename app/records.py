@@ -6,9 +6,9 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from app import drawing
 from app.session import address, served_folder
 from xsyn_core.categories import Catalog
+from xsyn_core.curation import store
 from xsyn_core.curation.workspace import STATES, Decision, Record, Undone, Workspace
 from xsyn_core.errors import XsynError
 from xsyn_core.sample import Sample
@@ -31,7 +31,6 @@ class Records:
         """Store a sample, unless it is already `record`, and the decision on it; its id."""
         if record is None:
             record = self.workspace.add(sample)
-            self._draw(record, sample)
         self._own[by].add(self.workspace.decide(record, decision))
         return record
 
@@ -73,18 +72,12 @@ class Records:
         }
 
     def _thumb(self, record: Record) -> str:
-        path = self._path(record.id)
+        # A copy, for the workspace itself is not served.
+        path = Path(self._folder.name, f"{record.id}.jpg")
         if not path.exists():
             try:
-                self._draw(record.id, self.workspace.load(record.id))
+                path.write_bytes(store.thumbnail_file(record.folder))
             except XsynError as error:
                 log.warning("Sample %d has no picture: %s", record.id, error)
                 path.touch()
         return address(path)
-
-    def _path(self, record: int) -> Path:
-        return Path(self._folder.name, f"{record}.jpg")
-
-    def _draw(self, record: int, sample: Sample) -> None:
-        boxes = [item.refined for item in sample.objects]
-        self._path(record).write_bytes(drawing.thumbnail(sample.image, boxes))

@@ -1,3 +1,4 @@
+import io
 import threading
 import time
 import weakref
@@ -10,6 +11,7 @@ import pytest
 from browsing import serving
 from fakes import FakeSynthesizer
 from gradio import networking
+from PIL import Image
 
 from app.engine import Choice, Engine
 from app.exporting import Exports
@@ -19,6 +21,7 @@ from app.serving import open_studio, options
 from app.session import MAX_SESSIONS, Sessions
 from app.studio import make_studio
 from xsyn_core import catalogs, weights
+from xsyn_core.curation import store
 from xsyn_core.curation.workspace import Workspace
 from xsyn_core.errors import XsynError
 from xsyn_core.sample import Grounding, Request
@@ -70,6 +73,26 @@ def test_a_changed_mind_keeps_one_record(tmp_path, sample):
         found = records.listing()
         assert found["counts"]["accept"] == 1
         assert [item["id"] for item in found["items"]] == [number]
+
+
+def test_a_restart_draws_no_thumbnail_anew(tmp_path, sample, monkeypatch):
+    with Workspace(tmp_path) as workspace:
+        Records(workspace).decide(sample, None, "accept", "ann")
+        monkeypatch.setattr(store, "thumbnail", None)
+        records = Records(workspace)
+        (item,) = records.listing()["items"]
+        shown = Path(item["thumb"].partition("file=")[2]).read_bytes()
+        (record,) = workspace.records()
+        assert shown == (record.folder / "thumb.jpg").read_bytes()
+        assert Image.open(io.BytesIO(shown)).size == (160, 120)
+
+
+def test_a_sample_without_a_picture_stays_in_the_strip(tmp_path, sample):
+    with Workspace(tmp_path) as workspace:
+        Records(workspace).decide(sample, None, "accept", "ann")
+        for name in ("thumb.jpg", "image.png"):
+            (workspace.records()[0].folder / name).unlink()
+        assert len(Records(workspace).listing()["items"]) == 1
 
 
 def test_no_page_ends_by_the_clock(tmp_path):

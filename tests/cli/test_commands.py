@@ -18,7 +18,9 @@ from typer.testing import CliRunner
 
 from xsyn_core import catalogs
 from xsyn_core.categories import CATALOGS, PIDRAY
+from xsyn_core.cli import commands
 from xsyn_core.cli.commands import app
+from xsyn_core.cli.terminal import bar
 from xsyn_core.curation.readers import read_dataset
 from xsyn_core.curation.workspace import Workspace
 from xsyn_core.sample import Grounding, Request
@@ -288,16 +290,19 @@ def test_regions_needs_the_segmenter_alone(tiny_files, monkeypatch, tmp_path):
     assert isinstance(json.loads(result.stdout), list)
 
 
-def test_export_of_a_workspace(made, tmp_path):
+def test_export_of_a_workspace(made, tmp_path, monkeypatch):
     source = read_scan(put_scan(tmp_path / "bag.png"))
     request = Request((Grounding("Gun", (10, 10, 60, 60)),))
     sample = MadeSynthesizer(None).occlude((source, request), 0.3, 0, 0, "latent", True)
     with Workspace(tmp_path / "work") as workspace:
         workspace.decide(workspace.add(sample), "accept")
         workspace.add(sample)
+    shown = []
+    monkeypatch.setattr(commands, "bar", lambda *what: shown.append(bar(*what)) or shown[-1])
     result = passes("export", tmp_path / "work", "--out", tmp_path / "out")
     assert result.stdout == f"{tmp_path}/out/annotations/instances.json\n"
     assert len(read_dataset(tmp_path / "out")) == 1
+    assert [(one.n, one.total, one.unit) for one in shown] == [(1, 1, "sample")]
     fails("no accepted sample of OPIXray", "export", tmp_path / "work", "--catalog", "opixray",
           "--out", tmp_path / "none")  # fmt: skip
 

@@ -129,6 +129,22 @@ def test_the_same_workspace_gives_the_same_bytes(workspace, tmp_path):
     assert content(tmp_path / "one") == content(tmp_path / "three")
 
 
+def test_an_export_reads_what_it_writes_and_no_more(workspace, tmp_path):
+    export(workspace, tmp_path / "one")
+    for record in workspace.records("accept"):
+        for name in ("original.png", "clear.png", "attention.npz", "thumb.jpg", "mask.png"):
+            (record.folder / name).unlink()
+    told = []
+    export(workspace, tmp_path / "two", progress=lambda *now: told.append(now))
+    assert content(tmp_path / "one") == content(tmp_path / "two")
+    assert told == [(1, 3), (2, 3), (3, 3)]
+    samples = (made_sample(seed, masked=seed != 1) for seed in range(3))
+    write_dataset(samples, tmp_path / "three")
+    one, three = content(tmp_path / "one"), content(tmp_path / "three")
+    assert one.keys() == three.keys()
+    assert {name for name in one if one[name] != three[name]} == {"provenance.jsonl"}
+
+
 def test_names_of_scans_become_unique_posix_names(tmp_path):
     samples = [
         made_sample(seed, made_scan(seed, name=name))
@@ -307,9 +323,14 @@ def test_an_export_that_fails_leaves_the_earlier_one(workspace, tmp_path, monkey
     out = tmp_path / "out"
     export(workspace, out)
     before = content(out)
-    (workspace.records()[1].folder / "image.png").write_bytes(b"")
-    with pytest.raises(XsynError, match="incomplete or damaged"):
-        export(workspace, out)
+    folder = workspace.records()[1].folder
+    for name in ("image.png", "sample.json"):
+        whole = (folder / name).read_bytes()
+        for broken in (b"", whole[: len(whole) // 2]):
+            (folder / name).write_bytes(broken)
+            with pytest.raises(XsynError, match="incomplete or damaged"):
+                export(workspace, out)
+        (folder / name).write_bytes(whole)
     assert content(out) == before
     assert {file.name for file in tmp_path.iterdir()} == {"work", "out"}
 

@@ -18,7 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from xsyn_core.curation import store
 from xsyn_core.curation import workspace as workspace_module
+from xsyn_core.curation.thumbnails import thumbnail
 from xsyn_core.curation.workspace import Undone, Workspace
 from xsyn_core.errors import XsynError
 from xsyn_core.sample import Sample
@@ -68,6 +70,72 @@ def test_load_gives_back_all_that_was_stored(workspace, masked, occluded):
     assert {"image.png", "original.png", "mask.png", "attention.npz", "sample.json"} <= {
         file.name for file in folder.iterdir()
     }
+
+
+def test_labels_and_settings_are_read_without_pictures(workspace):
+    sample = made_sample(3)
+    number = workspace.add(sample)
+    folder = workspace.records()[0].folder
+    for name in ("original.png", "image.png", "clear.png", "attention.npz"):
+        (folder / name).unlink()
+    found = workspace.load(number, pictures=False)
+    assert (found.scan.size, found.scan.name) == (sample.scan.size, sample.scan.name)
+    assert found.scan.sha256 == sample.scan.sha256
+    for name in ("request", "objects", "kept", "occlusion", "prompt", "weights", "notes"):
+        assert getattr(found, name) == getattr(sample, name)
+    for ours, theirs in ((found.objects, sample.objects), (found.kept, sample.kept)):
+        assert all(np.array_equal(x.mask, y.mask) for x, y in zip(ours, theirs, strict=True))
+    (folder / "sample.json").write_text("{}")
+    with pytest.raises(XsynError, match="incomplete or damaged"):
+        workspace.load(number, pictures=False)
+
+
+def test_a_thumbnail_lies_beside_the_sample(workspace, monkeypatch):
+    sample = made_sample(3)
+    workspace.add(sample)
+    folder = workspace.records()[0].folder
+    expected = thumbnail(sample.image, [painted.refined for painted in sample.objects])
+    assert (folder / "thumb.jpg").read_bytes() == expected
+    # samples of earlier versions have none, and only what it shows is read
+    for name in ("original.png", "clear.png", "attention.npz", "thumb.jpg"):
+        (folder / name).unlink()
+    with monkeypatch.context() as patched:
+
+        def locked(path, data):
+            raise PermissionError(13, "Permission denied")
+
+        patched.setattr(Path, "write_bytes", locked)
+        assert store.thumbnail_file(folder) == expected
+        assert not (folder / "thumb.jpg").exists()
+    for before in (None, b"", expected[:-40]):
+        if before is not None:
+            (folder / "thumb.jpg").write_bytes(before)
+        assert store.thumbnail_file(folder) == expected
+        assert (folder / "thumb.jpg").read_bytes() == expected
+    (folder / "image.png").unlink()
+    assert store.thumbnail_file(folder) == expected
+    (folder / "thumb.jpg").unlink()
+    with pytest.raises(XsynError, match="incomplete or damaged"):
+        store.thumbnail_file(folder)
+
+
+def test_a_damaged_image_file_is_named(workspace):
+    workspace.add(made_sample())
+    folder = workspace.records()[0].folder
+    size, whole = (72, 96), (folder / "image.png").read_bytes()
+    assert store.image_file(folder, size) == whole
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    for broken in (b"", b"[]", bytes(flipped), *(whole[:cut] for cut in range(8, len(whole), 997))):
+        (folder / "image.png").write_bytes(broken)
+        with pytest.raises(XsynError, match="incomplete or damaged"):
+            store.image_file(folder, size)
+    Image.new("RGB", (72, 96)).save(folder / "image.png")
+    with pytest.raises(XsynError, match="another size"):
+        store.image_file(folder, size)
+    (folder / "image.png").unlink()
+    with pytest.raises(XsynError, match="incomplete or damaged"):
+        store.image_file(folder, size)
 
 
 def test_decisions_are_rows_and_undo_takes_back_the_last(workspace):

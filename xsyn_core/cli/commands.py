@@ -99,7 +99,11 @@ def export(
         python -m xsyn_core export my-workspace --out dataset --val 0.2
     """
     with Workspace(workspace, create=False) as opened:
-        report = coco.export(opened, out, plan.exported(opened, catalog), val)
+        chosen = plan.exported(opened, catalog)
+        with bar(opened.counts()["accept"], "sample") as progress:
+            report = coco.export(
+                opened, out, chosen, val, lambda done, _: progress.update(done - progress.n)
+            )
     announce(report)
 
 

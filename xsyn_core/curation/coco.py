@@ -56,7 +56,11 @@ class ExportReport:
 
 
 def export(
-    workspace: Workspace, out: str | Path, catalog: Catalog = PIDRAY, val: float = 0.0
+    workspace: Workspace,
+    out: str | Path,
+    catalog: Catalog = PIDRAY,
+    val: float = 0.0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> ExportReport:
     """Write the accepted samples of a workspace as a COCO dataset.
 
@@ -70,6 +74,7 @@ def export(
         catalog: its order gives the category ids, from 1.
         val: share of the source scans, 0 to below 1, whose samples form the validation part. All
             samples of a scan fall on the same side, and stay there as the workspace grows.
+        progress: called with how many of how many accepted samples are done, after each.
 
     Raises:
         XsynError: nothing is accepted, a sample is damaged, or `out` cannot be written or holds
@@ -78,13 +83,15 @@ def export(
     folder = _usable(out, val)
     with writable(folder, "the export"), replacing(folder) as made:
         dataset = _Dataset(made.fresh, catalog, val)
-        for record in workspace.records("accept"):
-            if record.catalog != catalog.key:
+        accepted = workspace.records("accept")
+        for done, record in enumerate(accepted, start=1):
+            if record.catalog == catalog.key:
+                sample = workspace.load(record.id, pictures=False)
+                image = store.image_file(record.folder, sample.scan.size)
+                dataset.add(sample, image, record.id, "accept")
+            else:
                 dataset.leave_out(record.catalog)
-                continue
-            sample = workspace.load(record.id)
-            image = (record.folder / "image.png").read_bytes()
-            dataset.add(sample, image, record.id, "accept")
+            progress(done, len(accepted))
         return dataset.finish(folder, f"{workspace.path} has no accepted sample of {catalog.title}")
 
 

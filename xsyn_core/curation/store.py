@@ -5,6 +5,9 @@ import io
 import json
 import zipfile
 import zlib
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from PIL import Image
 
 from xsyn_core import catalogs
 from xsyn_core.curation import masks
+from xsyn_core.curation.thumbnails import thumbnail
 from xsyn_core.errors import XsynError
 from xsyn_core.sample import Grounding, Occlusion, PaintedObject, Request, Sample
 from xsyn_core.scan import Annotation, Scan, read_scan
@@ -24,6 +28,8 @@ _DAMAGE = (
 )
 # Files are 5 to 25% larger than at the default 6, written in a third to half of the time.
 _PNG_LEVEL = 1
+_THUMB = "thumb.jpg"
+_JPEG_END = b"\xff\xd9"
 
 
 def png(pixels: np.ndarray) -> bytes:
@@ -54,41 +60,79 @@ def pack(sample: Sample) -> dict[str, bytes]:
         "mask.png": png(label_map(sample.objects, sample.scan.size)),
         "attention.npz": _arrays(sample.objects),
         "sample.json": json.dumps(_document(sample), indent=1, allow_nan=False).encode(),
+        _THUMB: thumbnail(sample.image, [painted.refined for painted in sample.objects]),
     }
     if not np.array_equal(sample.clear, sample.image):
         files["clear.png"] = png(sample.clear)
     return files
 
 
-def unpack(folder: Path) -> Sample:
+def unpack(folder: Path, pictures: bool = True) -> Sample:
     """The sample that `pack` put into a folder.
+
+    Args:
+        pictures: False reads labels and settings alone, which is quick: scan, image and clear are
+            blank then, the scan has no annotations, and the objects' arrays but for their masks
+            are empty.
 
     Raises:
         XsynError: files are missing, damaged, or of a newer format.
     """
-    try:
-        document = json.loads((folder / "sample.json").read_text("utf-8"))
-        if document["format"] > FORMAT:
-            raise XsynError(f"{folder} was written by a newer Xsyn Studio: update this one.")
+    with _whole(folder):
+        document = _read_document(folder)
+        if not pictures:
+            entry = document["scan"]
+            blank = np.broadcast_to(np.uint8(255), (entry["height"], entry["width"], 3))
+            scan = Scan(blank, entry["name"], entry["sha256"])
+            return _sample(document, scan, blank, blank, defaultdict(lambda: np.empty(0)))
         scan = _scan(document["scan"], folder)
-        with np.load(folder / "attention.npz", allow_pickle=False) as arrays:
-            objects = tuple(
-                _object(entry, i, arrays, scan.size) for i, entry in enumerate(document["objects"])
-            )
         image = _pixels(folder / "image.png")
-        clear = folder / "clear.png"
-        return Sample(
-            scan=scan,
-            request=_request(document["request"]),
-            image=image,
-            clear=_pixels(clear) if clear.exists() else image,
-            objects=objects,
-            kept=tuple(_annotation(entry, scan.size) for entry in document["kept"]),
-            occlusion=_occlusion(document["occlusion"]),
-            prompt=document["prompt"],
-            weights=document["weights"],
-            notes=tuple(document["notes"]),
-        )
+        clear = _pixels(folder / "clear.png") if (folder / "clear.png").exists() else image
+        with np.load(folder / "attention.npz", allow_pickle=False) as arrays:
+            return _sample(document, scan, image, clear, arrays)
+
+
+def image_file(folder: Path, size: tuple[int, int]) -> bytes:
+    """The bytes of a stored sample's `image.png`, an image of (height, width).
+
+    Raises:
+        XsynError: it is missing or damaged.
+    """
+    with _whole(folder):
+        data = (folder / "image.png").read_bytes()
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+            if (image.height, image.width) != size:
+                raise ValueError("image.png is of another size than the scan")
+            # checksums, which are much quicker than the pixels
+            image.verify()
+    return data
+
+
+def thumbnail_file(folder: Path) -> bytes:
+    """The thumbnail of a stored sample, a JPEG. Where there is none, for the sample is of an
+    earlier version, it is drawn, and kept if the folder can be written.
+
+    Raises:
+        XsynError: the sample's files are missing or damaged.
+    """
+    with suppress(OSError):
+        kept = (folder / _THUMB).read_bytes()
+        # one whose writer was killed is cut short
+        if kept.endswith(_JPEG_END):
+            return kept
+    with _whole(folder):
+        refined = [_box(entry["refined"]) for entry in _read_document(folder)["objects"]]
+        drawn = thumbnail(_pixels(folder / "image.png"), refined)
+    with suppress(OSError):
+        (folder / _THUMB).write_bytes(drawn)
+    return drawn
+
+
+@contextmanager
+def _whole(folder: Path) -> Iterator[None]:
+    """Explain what goes wrong while a stored sample is read."""
+    try:
+        yield
     except XsynError:
         raise
     except _DAMAGE as error:
@@ -96,6 +140,32 @@ def unpack(folder: Path) -> Sample:
             f"The sample in {folder} is incomplete or damaged ({error}). "
             "Restore the folder from a copy, or reject the sample."
         ) from error
+
+
+def _read_document(folder: Path) -> dict[str, Any]:
+    document = json.loads((folder / "sample.json").read_text("utf-8"))
+    if document["format"] > FORMAT:
+        raise XsynError(f"{folder} was written by a newer Xsyn Studio: update this one.")
+    return document
+
+
+def _sample(
+    document: dict[str, Any], scan: Scan, image: np.ndarray, clear: np.ndarray, arrays: Any
+) -> Sample:
+    return Sample(
+        scan=scan,
+        request=_request(document["request"]),
+        image=image,
+        clear=clear,
+        objects=tuple(
+            _object(entry, i, arrays, scan.size) for i, entry in enumerate(document["objects"])
+        ),
+        kept=tuple(_annotation(entry, scan.size) for entry in document["kept"]),
+        occlusion=_occlusion(document["occlusion"]),
+        prompt=document["prompt"],
+        weights=document["weights"],
+        notes=tuple(document["notes"]),
+    )
 
 
 def _pixels(file: Path) -> np.ndarray:

@@ -255,7 +255,7 @@ class Workspace:
         counts = Counter(record.catalog for record in accepted)
         first = {record.catalog: record.id for record in reversed(accepted)}
         return tuple(
-            CATALOGS.get(key) or self.load(first[key]).request.catalog
+            CATALOGS.get(key) or self.load(first[key], pictures=False).request.catalog
             for key, _ in counts.most_common()
         )
 
@@ -265,15 +265,15 @@ class Workspace:
             rows = database.execute("SELECT state, count(*) FROM states GROUP BY state").fetchall()
         return {**dict.fromkeys(STATES, 0), **dict(rows)}
 
-    def load(self, sample: int) -> Sample:
-        """All that was stored of a sample.
+    def load(self, sample: int, pictures: bool = True) -> Sample:
+        """All that was stored of a sample; without `pictures` see `store.unpack`.
 
         Raises:
             XsynError: no such sample, or its files are damaged.
         """
         with self._reading() as database:
             self._require(database, sample)
-        return store.unpack(self._folder(sample))
+        return store.unpack(self._folder(sample), pictures)
 
     def _folder(self, sample: int) -> Path:
         return self._samples / f"{sample:06d}"
