@@ -11,7 +11,7 @@ from app.exporting import BUSY
 from app.guard import IDLE, canvas, guarded, placed
 from app.painting import SETTINGS, Painter
 from app.scene import annotation, result, scene
-from app.session import Decided, Session
+from app.session import Session, Stored
 from app.studio import Studio
 from xsyn_core.curation.workspace import Decision
 from xsyn_core.errors import XsynError
@@ -46,9 +46,7 @@ class Deciding:
                 if session.record is not None and session.decision == decision:
                     return gr.skip()
                 record = self.studio.records.decide(sample, session.record, decision, key)
-                session.record, session.decision = record, decision
-                session.decided.append(Decided(record, sample.scan, session.painting, sample))
-                del session.decided[:-4]
+                session.remember(record, decision)
             return canvas(scene=scene(session), records=self.studio.records.listing())
 
         return handle
@@ -58,12 +56,8 @@ class Deciding:
         """Take back the latest decision; its sample returns to the canvas."""
         session = self.studio.sessions.get(key)
         undone = self.studio.records.undo(key)
-        last = session.decided.pop() if session.decided else None
-        if last is None or last.record != undone.id:
-            sample = self.studio.records.workspace.load(undone.id)
-            last = Decided(undone.id, sample.scan, None, sample)
         gr.Info(f"Took back: {undone.decision}.", title="", duration=3)
-        return self._recall(session, last, undone.now, value)
+        return self._recall(session, undone.id, undone.now, value)
 
     @guarded
     def inspect(self, key: str, value: Any, event: gr.EventData) -> Any:
@@ -71,23 +65,25 @@ class Deciding:
         session = self.studio.sessions.get(key)
         number = incoming.whole(event.id, 1, 2**53, "The sample")
         state = {r.id: r.decision for r in self.studio.records.workspace.records()}.get(number)
-        sample = self.studio.records.workspace.load(number)
-        for own in session.decided:
-            if own.record == number:
-                return self._recall(session, own, state, value)
-        return self._recall(session, Decided(number, sample.scan, None, sample), state, value)
+        return self._recall(session, number, state, value)
 
-    def _recall(
-        self, session: Session, last: Decided, decision: str | None, value: Any
-    ) -> list[Any]:
-        """A decided sample on the canvas, with the settings that made it: (canvas, *settings)."""
-        asked = last.sample.request
+    def _stored(self, session: Session, record: int) -> Stored:
+        """A sample of the workspace, with its painting where this page has painted it lately."""
+        for own in session.stored:
+            if own.record == record:
+                return own
+        sample = self.studio.records.workspace.load(record)
+        return Stored(record, sample.scan, None, sample)
+
+    def _recall(self, session: Session, record: int, decision: str | None, value: Any) -> list[Any]:
+        """A stored sample on the canvas, with the settings that made it: (canvas, *settings)."""
         with session.lock:
             session.run += 1
+            self.studio.keep_undecided(session)
+            last = self._stored(session, record)
+            asked = last.sample.request
             if session.scan is None or session.scan.sha256 != last.scan.sha256:
-                name = last.scan.name
-                place = name if name in self.studio.examples else None
-                session.open(last.scan, png(last.scan.pixels), place)
+                session.open(last.scan, png(last.scan.pixels))
             session.clear()
             session.painting, session.record = last.painting, last.record
             session.decision = None if decision == "pending" else decision

@@ -66,16 +66,20 @@ def canvas(**props: Any) -> Any:
     return gr.HTML(**props)
 
 
-def placed(session: Session, items: list[dict[str, Any]], instead: Any = None) -> dict[str, Any]:
+def placed(
+    session: Session, items: list[dict[str, Any]], instead: Any = None, proposed: bool = False
+) -> dict[str, Any]:
     """Boxes for the canvas, to join those that are drawn while this message is on its way.
 
     Args:
         instead: the canvas's value when it asked; those of its boxes that are still as they were
             make room.
+        proposed: they are what Propose found.
     """
     return {
         "id": secrets.token_hex(4),
         "scan": session.scan_id,
         "boxes": items,
         "instead": incoming.drawn(instead, session.scan_id),
+        "proposed": proposed,
     }

@@ -20,6 +20,9 @@ GPU = {"concurrency_id": "gpu", "concurrency_limit": 1, **QUIET}
 FAST = {"concurrency_limit": 8, **QUIET}
 # Asked again before the answer is there, Gradio would do nothing; these run once more then.
 AGAIN = {"trigger_mode": "always_last"}
+# The catalogue is left out: which are offered, and which comes first, the models decide.
+KEPT = tuple(name for name in SETTINGS if name != "catalog")
+THEN = [("Stay", "stay"), ("Next seed", "seed"), ("Next scan", "scan")]
 
 
 def build(studio: Studio) -> gr.Blocks:
@@ -132,6 +135,7 @@ def _controls() -> dict[str, gr.components.Component]:
         with gr.Row():
             c["undo"] = gr.Button("Undo", elem_id="xs-undo", size="sm")
             c["next"] = gr.Button("Next seed", elem_id="xs-next", size="sm")
+        c["then"] = _choice("Then", THEN, "stay")
     return c
 
 
@@ -185,14 +189,22 @@ def _wire(
     canvas.choose(choosing.choose, None, canvas, **FAST)
     regions_after(canvas.exchange(choosing.exchange, key, [canvas, c["catalog"]], **GPU))
 
-    regions_after(canvas.open(placing.open_upload, [key, c["variant"]], canvas, **FAST))
-    regions_after(canvas.shelf(placing.open_shelf, [key, c["variant"]], canvas, **FAST))
+    def told(event: gr.events.Dependency, what: str) -> gr.events.Dependency:
+        """The canvas hears when what it waits for does not come."""
+        event.failure(None, js=_tell("xs-failed", f"'{what}'"), **QUIET)
+        return event
+
+    opened = canvas.open(placing.open_upload, [key, c["variant"]], canvas, **FAST)
+    chosen = canvas.shelf(placing.open_shelf, [key, c["variant"]], canvas, **FAST)
+    for event in (opened, chosen):
+        regions_after(told(event, "scan"))
     regions_after(canvas.annotate(placing.annotate, [key, canvas, c["variant"]], canvas, **FAST))
     canvas.failed(placing.failed, None, None, **FAST)
     often = {**AGAIN, **FAST}
     regions_after(c["catalog"].input(placing.change_catalog, [key, c["catalog"]], canvas, **often))
     c["variant"].input(placing.change_variant, [key, canvas, c["variant"]], canvas, **often)
-    c["propose"].click(placing.propose, [key, canvas, c["variant"]], canvas, **GPU)
+    proposed = [key, canvas, c["variant"]]
+    told(c["propose"].click(placing.propose, proposed, canvas, **AGAIN, **GPU), "box")
 
     def paint_after(begun: gr.events.Dependency) -> None:
         done = begun.success(painter.generate, key, canvas, **AGAIN, **GPU)
@@ -211,8 +223,26 @@ def _wire(
     c["next_placement"].click(painter.next_placement, [key, *review], canvas, **live)
 
     for decision in ("accept", "reject", "skip"):
-        c[decision].click(deciding.decide(decision), [key, *review], canvas, **FAST)
+        decided = c[decision].click(deciding.decide(decision), [key, *review], canvas, **FAST)
+        decided.success(None, c["then"], js=_tell("xs-decided", "then"), **QUIET)
     recalled = [canvas, *settings]
     regions_after(c["undo"].click(deciding.undo, [key, canvas], recalled, **FAST))
     regions_after(canvas.inspect(deciding.inspect, [key, canvas], recalled, **FAST))
     canvas.export(deciding.export, key, canvas, **FAST)
+
+    _remember(page, [c[name] for name in KEPT], "sessionStorage", f"xsyn {' '.join(KEPT)}")
+    _remember(page, [c["then"]], "localStorage", "xsyn then")
+
+
+def _tell(event: str, detail: str) -> str:
+    """JavaScript that tells the canvas's scripts; `detail` may name the value of an input."""
+    return f"(then) => document.dispatchEvent(new CustomEvent('{event}', {{ detail: {detail} }}))"
+
+
+def _remember(page: gr.Blocks, controls: list, storage: str, name: str) -> None:
+    """What the controls are set to outlives a reload of the page, in the browser's storage."""
+    stored = f"JSON.parse({storage}.getItem('{name}'))"
+    js = f"(...now) => {{ const all = {stored} || now; return all.length > 1 ? all : all[0]; }}"
+    page.load(None, controls, controls, js=js, **QUIET)
+    keep = f"(...now) => {{ {storage}.setItem('{name}', JSON.stringify(now)); }}"
+    gr.on([control.change for control in controls], None, controls, js=keep, **QUIET)

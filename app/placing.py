@@ -4,6 +4,7 @@ import secrets
 import tempfile
 from contextlib import suppress
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -47,21 +48,23 @@ class Placing:
 
     def shelf(self, session: Session) -> list[dict[str, str]]:
         """What this browser sent, then the example scans, with thumbnails."""
-        examples = [
-            {"place": name, "name": name, "thumb": self._example_thumb(name)}
-            for name in self.studio.examples
-        ]
         sent = [
-            {"place": place, "name": upload.name, "thumb": upload.thumb}
-            for place, upload in session.uploads.items()
+            {"place": place, "name": sent.name, "thumb": sent.thumb, "sha256": sent.sha256}
+            for place, sent in session.uploads.items()
         ]
-        return sent + examples
+        return sent + self._examples
 
-    def _example_thumb(self, name: str) -> str:
-        path = Path(self._thumbs.name, f"{self.studio.examples[name].stem}.jpg")
-        if not path.exists():
-            path.write_bytes(thumbnail(read_scan(self.studio.examples[name]).pixels))
-        return address(path)
+    @cached_property
+    def _examples(self) -> list[dict[str, str]]:
+        items = []
+        for name, path in self.studio.examples.items():
+            scan = read_scan(path)
+            thumb = Path(self._thumbs.name, f"{path.stem}.jpg")
+            thumb.write_bytes(thumbnail(scan.pixels))
+            items.append(
+                {"place": name, "name": name, "thumb": address(thumb), "sha256": scan.sha256}
+            )
+        return items
 
     @guarded
     def open_upload(self, key: str, variant: str, event: gr.EventData) -> Any:
@@ -76,9 +79,8 @@ class Placing:
                 problems.append(str(error))
                 continue
             place = f"upload {len(session.uploads) + 1}"
-            session.uploads[place] = Upload(
-                name, path, session.keep(thumbnail(scan.pixels), ".jpg")
-            )
+            thumb = session.keep(thumbnail(scan.pixels), ".jpg")
+            session.uploads[place] = Upload(name, path, thumb, scan.sha256)
             opened = opened or (scan, place)
         if opened is None:
             raise XsynError(problems[0])
@@ -120,11 +122,13 @@ class Placing:
         picture = png(scan.pixels)
         with session.lock:
             session.run += 1
+            kept = self.studio.keep_undecided(session)
             session.open(scan, picture, place)
         update = {
             "scene": scene(session, self._finding()),
             "shelf": self.shelf(session),
             "live": IDLE,
+            **kept,
         }
         if variant == "modify" and scan.annotations:
             update["placed"] = placed(session, self._annotated(session))
@@ -202,11 +206,13 @@ class Placing:
         """An annotations file: for the open scan, and for others that it lists once they open."""
         session = self.studio.sessions.get(key)
         with session.lock:
-            session.scan = self._labels(session, event.files, session.need_scan())
+            scan = self._labels(session, event.files, session.need_scan())
+            kept = self.studio.keep_undecided(session)
+            session.scan = scan
             session.regions = None
             session.clear()
             session.run += 1
-        update = {"scene": scene(session, self._finding()), "live": IDLE}
+        update = {"scene": scene(session, self._finding()), "live": IDLE, **kept}
         if variant == "modify" and session.scan.annotations:
             update["placed"] = placed(session, self._annotated(session), instead=value)
         return canvas(**update)
@@ -214,16 +220,17 @@ class Placing:
     @guarded
     def propose(self, key: str, value: Any, variant: str) -> Any:
         """Xsyn-A's own choice, a random idle region with a category of its area group; for Xsyn-M
-        the annotated items."""
+        the annotated items. What was asked for after it waits on the canvas for this answer."""
         session = self.studio.sessions.get(key)
         scan = session.need_scan()
         if variant == "modify":
             known = self._annotated(session)
-            return canvas(placed=placed(session, known, instead=value)) if known else gr.skip()
+            instead = value if known else None
+            return canvas(placed=placed(session, known, instead, proposed=True))
         seed = secrets.randbits(32)
         taken = [tuple(item["box"]) for item in incoming.drawn(value, session.scan_id)]
         found = self.studio.engine.run(
             lambda models: models.propose(scan, session.catalog, seed, taken)
         )
         item = {"category": found.category, "box": [round(v) for v in found.box]}
-        return canvas(placed=placed(session, [item]))
+        return canvas(placed=placed(session, [item], proposed=True))

@@ -2,7 +2,7 @@
 
 import logging
 import tempfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +46,18 @@ class Records:
         return undone
 
     def listing(self) -> dict[str, Any]:
-        """Counts and the newest samples of each state, newest first."""
-        items: list[dict[str, Any]] = []
-        for state in STATES:
-            found = self.workspace.records(state)[-SHOWN:]
-            items += [self._item(record) for record in reversed(found)]
-        return {"counts": self.workspace.counts(), "items": items}
+        """Counts, the newest samples of each state, newest first, and how many samples of each scan
+        are accepted, by the scan's sha256."""
+        found = {state: self.workspace.records(state) for state in STATES}
+        return {
+            "counts": {state: len(records) for state, records in found.items()},
+            "items": [
+                self._item(record)
+                for records in found.values()
+                for record in reversed(records[-SHOWN:])
+            ],
+            "accepted": Counter(record.sha256 for record in found["accept"]),
+        }
 
     def catalogs(self) -> tuple[Catalog, ...]:
         """Those of the accepted samples; none where they cannot be read."""

@@ -36,6 +36,7 @@ def scene(session: Session, finding: str = "Looking for idle regions …") -> di
             "id": session.scan_id,
             "name": scan.name,
             "place": session.place,
+            "sha256": scan.sha256,
             "height": scan.size[0],
             "width": scan.size[1],
             "url": session.scan_url,
@@ -47,6 +48,7 @@ def scene(session: Session, finding: str = "Looking for idle regions …") -> di
             "items": session.regions or [],
         },
         "result": session.result,
+        "record": session.record,
         "decided": session.decision,
     }
 

@@ -39,8 +39,8 @@ def served_folder() -> Path:
 
 
 @dataclass
-class Decided:
-    """A decision that this operator can take back: with what was on the canvas at the time."""
+class Stored:
+    """A sample in the workspace, with what was on this operator's canvas at the time."""
 
     record: int
     scan: Scan
@@ -50,11 +50,13 @@ class Decided:
 
 @dataclass(frozen=True)
 class Upload:
-    """A scan that this browser sent; `thumb` is the address of its thumbnail."""
+    """A scan that this browser sent; `thumb` is the address of its thumbnail, `sha256` is as in
+    `Scan`."""
 
     name: str
     path: Path
     thumb: str
+    sha256: str
 
 
 @dataclass
@@ -73,6 +75,7 @@ class Session:
         matching: held while the sample under review gets another label or occlusion.
         turn: grows when something else comes under review; another label or occlusion leaves it.
         record: the sample under review in the workspace, once it is there.
+        stored: the latest samples that went there.
         numbers: tells scenes that reach the browser in the wrong order.
     """
 
@@ -93,7 +96,7 @@ class Session:
     placement: int = 0
     record: int | None = None
     decision: str | None = None
-    decided: list[Decided] = field(default_factory=list)
+    stored: list[Stored] = field(default_factory=list)
     labels: Path | None = None
     uploads: dict[str, Upload] = field(default_factory=dict)
     run: int = 0
@@ -120,6 +123,13 @@ class Session:
         """Forget the painting under review."""
         self.turn += 1
         self.painting = self.sample = self.result = self.record = self.decision = None
+
+    def remember(self, record: int, decision: str | None) -> None:
+        """The sample under review is in the workspace, decided on or (None) not."""
+        sample = self.need_sample()
+        self.record, self.decision = record, decision
+        self.stored.append(Stored(record, sample.scan, self.painting, sample))
+        del self.stored[:-4]
 
     def need_scan(self) -> Scan:
         """The open scan.

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
@@ -38,6 +39,16 @@ class Studio:
         session.offered = CATALOGS | {own.key: own for own in found if own is not None}
         choices = [(own.title, key) for key, own in session.offered.items()]
         return gr.Dropdown(choices, value=session.catalog.key)
+
+    def keep_undecided(self, session: Session) -> dict[str, Any]:
+        """Store the sample under review, if no decision did, before another scan or sample takes
+        its place, and say so; what the canvas has to know of it."""
+        with session.lock:
+            if session.sample is None or session.record is not None:
+                return {}
+            session.remember(self.records.workspace.add(session.sample), None)
+        gr.Info("The sample without a decision is kept under Undecided.", title="", duration=4)
+        return {"records": self.records.listing()}
 
 
 def make_studio(engine: Engine, workspace: Workspace, examples: Path) -> Studio:

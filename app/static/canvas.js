@@ -24,6 +24,7 @@ const MIN_SIDE = 4;
 
 const S = {
   scene: {},
+  place: null,
   boxes: [],
   selected: -1,
   hover: -1,
@@ -32,7 +33,7 @@ const S = {
   future: [],
   last: [],
   view: { scale: 1, x: 0, y: 0, fitted: true },
-  layers: {
+  layers: JSON.parse(sessionStorage.getItem("xsyn layers")) || {
     regions: true, regionsAfter: false, boxes: true, heat: false, active: false,
     points: false, refined: true, mask: false, occluder: false,
   },

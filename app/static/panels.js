@@ -8,11 +8,38 @@ const press = (id) => {
   if (button && button.getAttribute("aria-disabled") !== "true") button.click();
 };
 
+// ---- keys that are faster than the server ----
+// What needs the scan that is being opened, or the box that is being proposed, waits for it.
+const awaited = new Set();
+let due = [];
+function soon(act) {
+  if (awaited.size) due.push(act);
+  else act();
+}
+function arrived(what, well = true) {
+  awaited.delete(what);
+  if (!well) due = [];
+  while (due.length && !awaited.size) due.shift()();
+  showStatus();
+}
+function forget() {
+  awaited.clear();
+  due = [];
+}
+document.addEventListener("xs-failed", (e) => arrived(e.detail, false));
+
 // ---- opening ----
 async function send(files, event, labels = []) {
   const [sent, beside] = [await sending(files), await sending(labels)];
   say(null);
-  if (sent.length) trigger(event, { files: sent, labels: beside });
+  if (!sent.length) return;
+  if (event === "open") openScan("open", { files: sent, labels: beside });
+  else trigger(event, { files: sent });
+}
+function openScan(event, what) {
+  forget();
+  awaited.add("scan");
+  trigger(event, what);
 }
 async function sending(files) {
   const sent = [];
@@ -54,22 +81,36 @@ onFiles("drop", (e) => {
   else if (labels.length) send(labels.slice(0, 1), "annotate");
 });
 
+const shelf = () => props.shelf || [];
+// The scan of a sample from the strip has no place of its own: its pixels tell where it is.
+function openPlace() {
+  const scan = scene().scan || {};
+  const by = (key) => shelf().findIndex((item) => item[key] === scan[key]);
+  return by("place") < 0 ? by("sha256") : by("place");
+}
 function listShelf() {
-  const open = scene().scan && scene().scan.place;
-  $("shelf").innerHTML = (props.shelf || []).map((item) =>
-    `<button data-place="${escape(item.place)}" class="${item.place === open ? "on" : ""}" title="${escape(item.name)}"><img alt="${escape(item.name)}" src="${item.thumb}"></button>`).join("");
+  const at = openPlace(), count = shelf().length;
+  // kept where the open scan is not on the shelf: the next one follows it
+  if (at >= 0) S.place = shelf()[at].place;
+  $("at").textContent = at < 0 ? count || "" : `${at + 1} / ${count}`;
+  const accepted = (props.records && props.records.accepted) || {};
+  $("shelf").innerHTML = shelf().map((item, i) => {
+    const done = accepted[item.sha256];
+    const title = escape(done ? `${item.name}, ${done} accepted` : item.name);
+    return `<button data-place="${escape(item.place)}" ${i === at ? 'class="on" aria-current="true"' : ""} title="${title}" aria-label="${title}"><img alt="" src="${item.thumb}">${done ? `<b>${done}</b>` : ""}</button>`;
+  }).join("");
   const on = $("shelf").querySelector(".on");
   if (on) on.scrollIntoView({ block: "nearest" });
 }
 $("shelf").addEventListener("click", (e) => {
   const item = e.target.closest("[data-place]");
-  if (item) trigger("shelf", { place: item.dataset.place });
+  if (item) openScan("shelf", { place: item.dataset.place });
 });
 function stepShelf(by) {
-  const shelf = props.shelf || [];
-  const now = shelf.findIndex((item) => scene().scan && item.place === scene().scan.place);
-  const next = shelf[now < 0 ? 0 : now + by];
-  if (next) trigger("shelf", { place: next.place });
+  const now = shelf().findIndex((item) => item.place === S.place);
+  const next = shelf()[now < 0 ? 0 : now + by];
+  if (next) openScan("shelf", { place: next.place });
+  else if (shelf().length) note(by > 0 ? "This is the last scan." : "This is the first scan.");
 }
 
 // ---- layers ----
@@ -86,6 +127,7 @@ const levels = () => Math.max(0, ...((result() || { objects: [] }).objects.flatM
 function toggleLayer(name) {
   const key = layerKey(name);
   S.layers[key] = !S.layers[key];
+  sessionStorage.setItem("xsyn layers", JSON.stringify(S.layers));
   listLayers();
   draw();
 }
@@ -157,10 +199,17 @@ function listFindings() {
 // ---- status ----
 let spoken = null;
 function say(text) { spoken = text; showStatus(); }
+let noted = 0;
+function note(text) {
+  $("note").textContent = text;
+  clearTimeout(noted);
+  noted = setTimeout(() => { $("note").textContent = ""; }, 4000);
+}
 function showStatus() {
   const now = live();
   const finding = scene().regions && scene().regions.state === "finding";
-  const text = spoken || (painting() ? now.text : finding ? scene().regions.text : null);
+  const proposing = awaited.has("box") ? "Looking for a place …" : null;
+  const text = spoken || (painting() ? now.text : finding ? scene().regions.text : proposing);
   $("status").hidden = !text;
   $("status").textContent = text || "";
   $("bar").style.width = painting() && now.steps ? (100 * now.step) / now.steps + "%" : "0";
@@ -186,12 +235,26 @@ function toggleButton(id, on) {
   button.tabIndex = on ? 0 : -1;
 }
 
+// ---- decisions ----
+function decide(id) {
+  if (result()) press(id);
+  else note(painting() ? "Still painting. Decide when the sample is there." : "There is no sample to decide on yet.");
+}
+function nameThen() {
+  for (const name of ["title", "aria-label"]) byId("xs-then").setAttribute(name, "What follows Accept, Reject and Skip");
+}
+const THEN = { stay: () => {}, seed: () => press("xs-next"), scan: () => stepShelf(1) };
+document.addEventListener("xs-decided", (e) => { if (!awaited.has("scan")) THEN[e.detail](); });
+window.addEventListener("beforeunload", (e) => {
+  if (painting() || (scene().result && scene().record === null)) e.preventDefault();
+});
+
 // ---- records ----
 const TABS = [["accept", "Accepted"], ["skip", "Skipped"], ["reject", "Rejected"], ["pending", "Undecided"]];
 S.tab = "accept";
 function listRecords() {
   const records = props.records || { counts: {}, items: [] };
-  // Only what was taken back is undecided, so that tab is a rare one.
+  // Only what was taken back or left is undecided, so that tab is a rare one.
   const shown = TABS.filter(([key]) => key !== "pending" || key === S.tab || records.counts[key]);
   $("tabs").innerHTML = shown.map(([key, title]) =>
     `<button role="tab" data-tab="${key}" aria-selected="${key === S.tab}">${title}<b data-count="${key}">${records.counts[key] || 0}</b></button>`).join("");
@@ -200,6 +263,13 @@ function listRecords() {
   $("records").innerHTML = items.length
     ? items.map((r) => `<button data-record="${escape(r.id)}" title="${escape(r.title)}"><img alt="" loading="lazy" src="${r.thumb}"><span>${escape(r.label)}</span></button>`).join("")
     : `<p>${empty}</p>`;
+  markRecord();
+}
+function markRecord() {
+  for (const item of $("records").querySelectorAll("[data-record]")) {
+    if (Number(item.dataset.record) === scene().record) item.setAttribute("aria-current", "true");
+    else item.removeAttribute("aria-current");
+  }
 }
 $("tabs").addEventListener("click", (e) => {
   const tab = e.target.closest("[data-tab]");
@@ -234,7 +304,7 @@ const KEYS = [
     ["Boxes", [["Del", "Delete"], ["Ctrl Z", "Undo an edit"], ["Ctrl Y", "Redo"], ["Arrows", "Nudge by 1 px (Shift: 10)"], ["Tab", "Select the next box"], ["L", "Label"], ["Shift Drag", "Draw inside a box"], ["Esc", "Deselect"]]],
   ],
   [
-    ["Paint", [["G", "Generate, or stop"], ["N", "Next seed"], ["P", "Propose a place"]]],
+    ["Paint", [["G", "Generate, or stop"], ["N", "Next seed"], ["P", "Propose a place"], ["Enter", "Leave a number"]]],
     ["Scans", [["]", "Next scan"], ["[", "Previous scan"]]],
     ["View", [["1 – 8", "Layers"], ["B", "Hold: the scan as it came"], ["C", "Compare slider"], ["F", "Fit"], ["+ − Wheel", "Zoom"], ["Space Drag", "Pan"], ["?", "This help"]]],
   ],
@@ -275,6 +345,7 @@ root.addEventListener("click", (e) => {
 document.addEventListener("click", (e) => {
   if (e.target.closest && e.target.closest("#xs-dice")) dice();
   if (e.target.closest && e.target.closest("#xs-labels")) $("labels").click();
+  if (e.target.closest && e.target.closest("#xs-propose")) { awaited.add("box"); showStatus(); }
 });
 function dice() {
   const field = document.querySelector("#xs-seed input");
@@ -285,9 +356,17 @@ function dice() {
 
 const typing = (target) => target.closest &&
   target.closest("textarea, select, [contenteditable], [role=listbox], input:not([type=range]):not([type=checkbox]):not([type=radio])");
+// A number has no use for letters, a closed list none that would not change it unseen.
+function spares(target, key) {
+  if (target.type === "number") return LETTERS[key] && !"+-".includes(key);
+  if (target.tagName !== "SELECT" || (CSS.supports("selector(:open)") && target.matches(":open"))) return false;
+  return LETTERS[key] || isLayer(key);
+}
+const isLayer = (key) => /^[1-8]$/.test(key);
 const LETTERS = {
-  a: () => press("xs-accept"), r: () => press("xs-reject"), s: () => press("xs-skip"), u: () => press("xs-undo"),
-  n: () => press("xs-next"), g: () => press(painting() ? "xs-stop" : "xs-generate"), p: () => press("xs-propose"),
+  a: () => decide("xs-accept"), r: () => decide("xs-reject"), s: () => decide("xs-skip"), u: () => press("xs-undo"),
+  n: () => soon(() => press("xs-next")), g: () => soon(() => press(painting() ? "xs-stop" : "xs-generate")),
+  p: () => { if (!awaited.has("box")) soon(() => press("xs-propose")); }, b: () => { S.before = true; draw(); },
   c: toggleCompare, f: fit, l: () => ($("menu").hidden ? openMenu() : closeMenu()),
   "]": () => stepShelf(1), "[": () => stepShelf(-1), "?": help, "+": () => zoom(1.25), "=": () => zoom(1.25), "-": () => zoom(0.8),
 };
@@ -298,19 +377,27 @@ function onKey(e) {
     if (!$("modal").hidden) return closeSheet();
     if (!$("menu").hidden) return closeMenu();
     if (typing(e.target)) return e.target.blur();
+    forget();
     if (S.drag && S.drag.item) S.drag.item.box = S.drag.box;
     S.drag = null;
     S.selected = -1;
     return publish();
   }
-  if (typing(e.target) || !$("modal").hidden) return;
+  if (!$("modal").hidden) return;
   const key = e.key.length === 1 ? e.key.toLowerCase() : e.key;
+  const pressed = !e.ctrlKey && !e.metaKey && !e.altKey;
+  if (typing(e.target)) {
+    if (key === "Enter" && e.target.type === "number") return e.target.blur();
+    if (!pressed || !spares(e.target, key)) return;
+    e.preventDefault();
+    // a number that is out of range becomes one that is not
+    e.target.blur();
+  }
   if ((e.ctrlKey || e.metaKey) && (key === "z" || key === "y")) {
     e.preventDefault();
     return undoEdit(key === "z" && !e.shiftKey);
   }
-  if (e.ctrlKey || e.metaKey || e.altKey) return;
-  if (key === "b") { if (!S.before) { S.before = true; draw(); } return; }
+  if (!pressed) return;
   if (key === " " && !["BUTTON", "INPUT"].includes(e.target.tagName)) {
     e.preventDefault();
     S.space = true;
@@ -331,7 +418,7 @@ function onKey(e) {
     listBoxes();
     return draw();
   }
-  if (/^[1-8]$/.test(key)) return toggleLayer(LAYERS[Number(key) - 1].key);
+  if (isLayer(key)) return toggleLayer(LAYERS[Number(key) - 1].key);
   if (LETTERS[key] && !e.repeat) LETTERS[key]();
 }
 document.addEventListener("keydown", onKey);
@@ -354,7 +441,8 @@ function onScene() {
   S.scene = sent;
   const scan = sent.scan;
   const id = (scan && scan.id) || "";
-  if (id !== root.dataset.scan) {
+  const opened = id !== root.dataset.scan;
+  if (opened) {
     root.dataset.scan = id;
     S.boxes = [];
     S.drag = null;
@@ -373,8 +461,10 @@ function onScene() {
   $("size").textContent = scan ? `${scan.width} × ${scan.height}` : "";
   S.shape = new Map();
   listShelf();
+  markRecord();
   publish();
   refresh();
+  if (opened) arrived("scan");
 }
 function refresh() {
   listLayers();
@@ -385,8 +475,12 @@ function refresh() {
 }
 // An edit like the operator's own: it leaves alone what was drawn since the server was asked.
 function onPlaced() {
-  const { scan, boxes, instead } = props.placed || {};
+  const { scan, boxes, instead, proposed } = props.placed || {};
   if (!scan || scan !== root.dataset.scan) return;
+  join(boxes, instead);
+  if (proposed) arrived("box", boxes.length > 0);
+}
+function join(boxes, instead) {
   const stays = (item) => !instead.some((old) => old.category === item.category && same(old.box, item.box));
   if (!boxes.length && S.boxes.every(stays)) return;
   const chosen = S.boxes[S.selected];
@@ -406,7 +500,7 @@ watch("scene", onScene);
 watch("live", () => { showStatus(); listFindings(); listLayers(); draw(); });
 watch("placed", onPlaced);
 watch("shelf", listShelf);
-watch("records", listRecords);
+watch("records", () => { listRecords(); listShelf(); });
 watch("dialog", showDialog);
 watch("models", onModels);
 new ResizeObserver(() => (S.view.fitted ? fit() : draw())).observe($("view"));
@@ -414,4 +508,4 @@ onScene();
 listRecords();
 onModels();
 // The side panel is another component and may be mounted later than this one.
-const waiting = setInterval(() => { if (byId("xs-boxes") && byId("xs-findings")) { clearInterval(waiting); refresh(); } }, 60);
+const waiting = setInterval(() => { if (["xs-boxes", "xs-findings", "xs-then"].every(byId)) { clearInterval(waiting); nameThen(); refresh(); } }, 60);

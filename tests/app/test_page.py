@@ -241,25 +241,6 @@ def test_keys_do_nothing_whose_buttons_are_off(operator, painter):
     operator.decide("s", "Skipped")
 
 
-def test_what_was_taken_back_can_be_found_again(operator):
-    page = operator.page
-    operator.open_example(0)
-    operator.draw((120, 90, 240, 190))
-    operator.paint()
-    operator.decide("a", "Accepted")
-    page.keyboard.press("u")
-    page.wait_for_selector("[data-count=pending]:has-text('1')")
-    operator.wait_idle()
-    operator.open_example(1)
-    page.click("[data-tab=pending]")
-    page.locator("[data-record]").first.click()
-    page.wait_for_function("document.querySelector('[data-el=title]').textContent === 'bag-0.png'")
-    operator.decide("r", "Rejected")
-    operator.wait_count("pending", 0)
-    page.click("[data-tab=accept]")
-    assert page.locator("[data-tab=pending]").count() == 0
-
-
 def test_keys_alone_reach_everything(operator):
     page = operator.page
     operator.open_example(0)
@@ -387,8 +368,11 @@ def test_letters_typed_into_a_field_decide_nothing(operator):
     operator.draw((120, 90, 240, 190))
     operator.paint()
     rejected = operator.count("reject")
-    page.locator("#xs-seed input").focus()
+    page.click("[data-do=choose]")
+    page.locator("[name=diffusion]").focus()
     page.keyboard.press("r")
+    page.wait_for_function("document.activeElement.value.includes('r')")
+    operator.calm()
     page.locator("canvas").focus()
     operator.decide("s", "Skipped")
     assert operator.count("reject") == rejected

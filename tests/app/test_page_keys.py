@@ -1,0 +1,174 @@
+"""Keys on the page: in fields, ahead of the server, and what follows a decision."""
+
+import pytest
+from browsing import CHROMIUM
+
+from xsyn_core.errors import XsynError
+
+sync_api = pytest.importorskip("playwright.sync_api")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+STEPS, SEED = "#xs-steps input[type=number]", "#xs-seed input"
+
+
+def wait_result(operator, before=""):
+    """Until another sample than `before` is there, or none is painted any more."""
+    operator.page.wait_for_function(
+        "old => { const xs = document.querySelector('.xs');"
+        " return xs.dataset.result && xs.dataset.result !== old && xs.dataset.busy === '' }",
+        arg=before,
+    )
+
+
+def toasts(operator):
+    return operator.page.locator("[data-testid=toast-text]").all_inner_texts()
+
+
+def test_letters_leave_a_number(operator):
+    page = operator.page
+    operator.open_example(0)
+    operator.draw((120, 90, 240, 190))
+    page.fill(STEPS, "500")
+    page.keyboard.press("g")
+    wait_result(operator)
+    assert page.input_value(STEPS) == "100"
+    page.fill(SEED, "")
+    for key in "3-1":
+        page.keyboard.press(key)
+    assert page.locator(SEED).evaluate("e => e.validity.badInput")
+    assert page.get_attribute("[data-layer=heat]", "aria-pressed") == "false"
+    page.fill(SEED, "31")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement === document.body")
+    page.keyboard.press("3")
+    assert page.get_attribute("[data-layer=heat]", "aria-pressed") == "true"
+    page.keyboard.press("3")
+    assert page.input_value(SEED) == "31"
+    page.locator(SEED).focus()
+    operator.decide("r", "Rejected")
+    operator.set_steps(3)
+
+
+def test_shortcuts_change_no_label(operator):
+    page = operator.page
+    operator.open_example(0)
+    operator.draw((120, 90, 240, 190))
+    label = page.locator("#xs-boxes select")
+    label.select_option("Knife")
+    label.focus()
+    page.keyboard.press("g")
+    wait_result(operator)
+    assert label.input_value() == "Knife"
+    label.focus()
+    page.keyboard.press("3")
+    assert page.get_attribute("[data-layer=heat]", "aria-pressed") == "true"
+    page.keyboard.press("3")
+    label.focus()
+    operator.decide("s", "Skipped")
+    assert label.input_value() == "Knife"
+    # what is no shortcut is the list's own
+    label.focus()
+    page.keyboard.press("ArrowDown")
+    assert label.input_value() != "Knife"
+
+
+def test_generate_waits_for_the_proposed_box(operator):
+    operator.open_example(0)
+    with operator.held() as let_go:
+        operator.page.keyboard.press("p")
+        operator.page.wait_for_selector("[data-el=status]:has-text('Looking for a place')")
+        operator.page.keyboard.press("g")
+        let_go()
+    wait_result(operator)
+    assert operator.boxes() == 1 and toasts(operator) == []
+    operator.decide("s", "Skipped")
+
+
+def test_nothing_is_generated_where_nothing_was_proposed(operator, painter, monkeypatch):
+    def propose(*given):
+        raise XsynError("No idle region here.")
+
+    page = operator.page
+    operator.open_example(0)
+    operator.draw((120, 90, 240, 190))
+    with monkeypatch.context() as patched:
+        patched.setattr(painter, "propose", propose)
+        with operator.held() as let_go:
+            page.keyboard.press("p")
+            page.keyboard.press("g")
+            let_go()
+        assert operator.toast() == "No idle region here."
+        page.wait_for_selector("[data-el=status]", state="hidden")
+    assert page.get_attribute(".xs", "data-busy") == page.get_attribute(".xs", "data-result") == ""
+    assert len(toasts(operator)) == 1
+    # and what is pressed now does not wait
+    operator.paint()
+    operator.decide("s", "Skipped")
+
+
+def test_keys_wait_for_the_next_scan(operator):
+    page = operator.page
+    operator.open_example(0)
+    with operator.held() as let_go:
+        for key in "]pg":
+            page.keyboard.press(key)
+        let_go()
+    wait_result(operator)
+    assert page.inner_text("[data-el=title]") == "bag-1.png"
+    assert operator.boxes() == 1 and toasts(operator) == []
+    operator.decide("s", "Skipped")
+
+
+def test_keys_do_not_wait_for_a_scan_that_cannot_be_opened(operator, tmp_path):
+    bad = tmp_path / "notes.png"
+    bad.write_text("no picture")
+    operator.open_example(0)
+    operator.page.set_input_files("input[type=file][data-el=file]", str(bad))
+    assert "not an image" in operator.toast()
+    operator.page.keyboard.press("p")
+    operator.wait_boxes(1)
+
+
+def test_early_decisions_are_told_so(operator, painter):
+    page = operator.page
+    operator.open_example(0)
+    page.keyboard.press("a")
+    assert "no sample" in page.inner_text("[role=status]")
+    operator.draw((120, 90, 240, 190))
+    painter.pause = 0.5
+    page.keyboard.press("g")
+    page.wait_for_selector("[data-el=status]:has-text('Step')")
+    page.keyboard.press("a")
+    assert "Still painting" in page.inner_text("[role=status]")
+    painter.pause = 0.01
+    wait_result(operator)
+    operator.decide("s", "Skipped")
+
+
+def test_what_follows_a_decision(operator):
+    page = operator.page
+    operator.open_example(0)
+    operator.draw((120, 90, 240, 190))
+    page.fill(SEED, "4")
+    page.keyboard.press("Enter")
+    operator.paint()
+    page.click("#xs-then label:has-text('Next seed')")
+    for seed, key in ((5, "a"), (6, "r")):
+        before = page.get_attribute(".xs", "data-result")
+        page.keyboard.press(key)
+        wait_result(operator, before)
+        assert page.input_value(SEED) == str(seed)
+        assert page.inner_text("#xs-boxes .row span") == "120 \u00d7 100"
+    page.click("#xs-then label:has-text('Next scan')")
+    page.keyboard.press("s")
+    page.wait_for_selector("[data-el=title]:has-text('bag-1.png')")
+    page.reload()
+    page.wait_for_selector("#xs-then :checked[value=scan]")
+    operator.open_example(1)
+    operator.draw((120, 90, 240, 190))
+    operator.paint()
+    operator.decide("s", "Skipped")
+    page.wait_for_selector("[role=status]:has-text('This is the last scan')")
+    page.click("#xs-then label:has-text('Stay')")
+    operator.paint()
+    operator.decide("s", "Skipped")
+    assert page.inner_text("[data-el=title]") == "bag-1.png"
