@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from app.session import Session, address
-from xsyn_core.curation.coco import ExportReport, export
+from xsyn_core.curation.coco import ExportReport, counted, export
 from xsyn_core.curation.workspace import Workspace
 
 
@@ -45,12 +45,13 @@ def pack(folder: Path, out: Path) -> None:
 
 def sheet(report: ExportReport, session: Session, packed: Path, name: str) -> str:
     """The report as the dialog's HTML."""
-    numbers = (
-        (report.images, "images"),
-        (report.annotations, "annotations"),
-        (report.painted, "of them painted"),
+    told = (
+        counted(report.images, "image"),
+        counted(report.annotations, "annotation"),
+        f"{report.painted} of them painted",
     )
-    tiles = "".join(f"<div><b>{count}</b>{what}</div>" for count, what in numbers)
+    parts = (one.partition(" ") for one in told)
+    tiles = "".join(f"<div><b>{count}</b>{what}</div>" for count, _, what in parts)
     notes = "".join(f'<p class="flag">{html.escape(note)}</p>' for note in report.notes)
     size = packed.stat().st_size / 1e6
     title = html.escape(session.catalog.title)

@@ -17,6 +17,7 @@ from app.scene import annotation, regions, scene
 from app.session import Session, Upload, address, served_folder
 from app.studio import Studio
 from xsyn_core.categories import PIDRAY
+from xsyn_core.curation.coco import counted
 from xsyn_core.curation.readers import read_annotations
 from xsyn_core.curation.thumbnails import thumbnail
 from xsyn_core.errors import XsynError
@@ -143,8 +144,8 @@ class Placing:
         except XsynError as error:  # it was sent under its name
             raise XsynError(str(error).replace(str(path), name)) from None
         session.labels = path
-        some = "1 annotation" if len(found) == 1 else f"{len(found)} annotations"
-        gr.Info(f"{some} read from {shown(name)}.", title="", duration=4)
+        some = counted(len(found), "annotation")
+        gr.Info(f"{some} of this scan read from {shown(name)}.", title="", duration=4)
         for note in notes[:3]:
             gr.Warning(shown(note), title="")
         return replace(scan, annotations=found)

@@ -195,7 +195,7 @@ def test_a_scan_opens_though_nothing_in_it_can_be_modified(operator, tmp_path):
     page.click("#xs-variant label:has-text('Modify')")
     operator.open_example(1)
     page.set_input_files("input[type=file][data-el=labels]", str(file))
-    page.wait_for_selector("[data-testid=toast-text]:has-text('1 annotation read')")
+    page.wait_for_selector("[data-testid=toast-text]:has-text('1 annotation of this scan read')")
     operator.wait_idle()
     operator.calm()
     operator.open_example(1)

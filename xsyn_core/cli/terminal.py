@@ -10,7 +10,7 @@ import typer
 from tqdm import tqdm
 from typer.core import TyperGroup
 
-from xsyn_core.curation.coco import ExportReport
+from xsyn_core.curation.coco import ExportReport, counted
 from xsyn_core.errors import XsynError
 
 USER_ERROR = 2
@@ -78,7 +78,7 @@ def remark(lines: Iterable[str]) -> None:
 def announce(report: ExportReport) -> None:
     """A written dataset: the path of its annotations as the result, the rest as remarks."""
     parts = "" if report.validation is None else f", {report.validation} of them for validation"
-    labels = f"{report.annotations} annotations, {report.painted} of them painted"
+    labels = f"{counted(report.annotations, 'annotation')}, {report.painted} of them painted"
     remark([*report.notes, f"Images: {report.images}{parts}; {labels}."])
     typer.echo(report.path / "annotations" / "instances.json")
 

@@ -300,18 +300,18 @@ class _Dataset:
     def _notes(self) -> list[str]:
         title = self._catalog.title
         notes = [
-            f"{_counted(count, 'sample')} of the catalogue {key!r} left out: "
+            f"{counted(count, 'sample')} of the catalogue {key!r} left out: "
             f"export them with that catalogue."
             for key, count in sorted(self._foreign.items())
         ]
         notes += [
-            f"{_counted(count, 'annotation')} of the scans left out: "
+            f"{counted(count, 'annotation')} of the scans left out: "
             f"{name!r} is no category of {title}."
             for name, count in sorted(self._unknown.items())
         ]
         if self._outside:
             notes.append(
-                f"{_counted(self._outside, 'annotation')} of the scans left out: "
+                f"{counted(self._outside, 'annotation')} of the scans left out: "
                 "outside the image or empty."
             )
         if self._val and self._images and len(self._validation) in (0, len(self._images)):
@@ -342,7 +342,8 @@ def _label(painted: PaintedObject, sample: Sample) -> Box:
     )
 
 
-def _counted(count: int, thing: str) -> str:
+def counted(count: int, thing: str) -> str:
+    """A number of things for people: "1 image", "2 images"."""
     return f"{count} {thing}" + ("s" if count != 1 else "")
 
 

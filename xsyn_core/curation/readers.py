@@ -15,7 +15,7 @@ from xsyn_core import boxes
 from xsyn_core.boxes import Box
 from xsyn_core.categories import CATALOGS, PIDRAY, Catalog, plain
 from xsyn_core.curation import formats, masks
-from xsyn_core.curation.coco import PROVENANCE
+from xsyn_core.curation.coco import PROVENANCE, counted
 from xsyn_core.curation.formats import Labelled, Listed, Problems
 from xsyn_core.errors import XsynError
 from xsyn_core.paths import expanded
@@ -213,7 +213,8 @@ def _listed_of_scan(images: list[Listed], scan_name: str, file: Path) -> Listed:
     problem = "lists several images of that name" if same else "does not list it"
     some = ", ".join(_file(image) for image in images[:3])
     raise XsynError(
-        f"{file} holds no annotations for {scan_name}: it {problem}. It has {len(images)} images"
+        f"{file} holds no annotations for {scan_name}: it {problem}. It has "
+        + counted(len(images), "image")
         + (f", such as {some}." if some else ".")
     )
 
