@@ -20,7 +20,7 @@ from pathlib import Path
 import gradio as gr
 
 STATIC = Path(__file__).parent / "static"
-SCRIPTS = ("canvas.js", "editing.js", "panels.js")
+SCRIPTS = ("canvas.js", "editing.js", "controls.js", "panels.js")
 STYLES = (STATIC / "page.css", STATIC / "controls.css")
 
 

@@ -66,6 +66,7 @@ def _controls() -> dict[str, gr.components.Component]:
                 c["variant"] = gr.Radio(
                     [("Add", "add"), ("Modify", "modify")],
                     value="add",
+                    label="Variant",
                     show_label=False,
                     container=False,
                     elem_classes="xs-seg",
@@ -74,6 +75,7 @@ def _controls() -> dict[str, gr.components.Component]:
                 c["catalog"] = gr.Dropdown(
                     [(entry.title, key) for key, entry in CATALOGS.items()],
                     value="pidray",
+                    label="Catalogue",
                     show_label=False,
                     container=False,
                     elem_id="xs-catalog",
@@ -121,7 +123,10 @@ def _controls() -> dict[str, gr.components.Component]:
         with gr.Column(elem_classes="xs-group"):
             _title("Occlude", "background occlusion")
             c["occlude"] = gr.Checkbox(
-                DEFAULTS.occlude, label="On", container=False, elem_id="xs-occlude"
+                DEFAULTS.occlude,
+                label="Background occlusion",
+                container=False,
+                elem_id="xs-occlude",
             )
             c["alpha"] = _slider("Alpha", 0, 1, DEFAULTS.alpha, 0.01)
             with gr.Row(elem_classes="xs-pair"):

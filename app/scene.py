@@ -49,6 +49,7 @@ def scene(session: Session, finding: str = "Looking for idle regions …") -> di
         },
         "result": session.result,
         "record": session.record,
+        "adjustable": session.painting is not None,
         "decided": session.decision,
     }
 

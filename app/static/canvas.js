@@ -4,14 +4,14 @@ const canvas = $("canvas");
 const pen = canvas.getContext("2d");
 
 const LAYERS = [
-  { key: "regions", name: "Idle regions", swatch: "#0e7c86" },
-  { key: "boxes", name: "Boxes", swatch: "#1c1f24" },
-  { key: "heat", name: "Attention", swatch: "linear-gradient(90deg,#3b0f70,#de4968,#fe9f6d)" },
-  { key: "active", name: "Active region", swatch: "#7a2ee6" },
-  { key: "points", name: "Points", swatch: "#e5342b" },
-  { key: "refined", name: "Refined box", swatch: "#e4119a" },
-  { key: "mask", name: "Mask", swatch: "rgba(228,17,154,.45)" },
-  { key: "occluder", name: "Occluder", swatch: "#c07a00" },
+  { key: "regions", name: "Idle regions", about: "where SAM finds room for an item", swatch: "#0e7c86" },
+  { key: "boxes", name: "Boxes", about: "drawn ones and annotations", swatch: "#1c1f24" },
+  { key: "heat", name: "Attention", about: "the denoiser's, to the name of the item", swatch: "linear-gradient(90deg,#3b0f70,#de4968,#fe9f6d)" },
+  { key: "active", name: "Active region", about: "where the attention is high", swatch: "#7a2ee6" },
+  { key: "points", name: "Points", about: "what prompts SAM", swatch: "#e5342b" },
+  { key: "refined", name: "Refined box", about: "the label", swatch: "#e4119a" },
+  { key: "mask", name: "Mask", about: "SAM's, behind the refined box", swatch: "rgba(228,17,154,.45)" },
+  { key: "occluder", name: "Occluder", about: "the clutter, and where it is laid over the item", swatch: "#c07a00" },
 ];
 const LEVELS = ["#e5342b", "#f08a00", "#1d9a4b", "#1f6fe0"];
 const INK = "#1c1f24";

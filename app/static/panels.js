@@ -113,13 +113,25 @@ function stepShelf(by) {
   else if (shelf().length) note(by > 0 ? "This is the last scan." : "This is the first scan.");
 }
 
-// ---- layers ----
-function listLayers() {
-  const out = Boolean(scene().result);
-  $("layers").innerHTML = LAYERS.map((layer, i) => {
-    const idle = layer.key === "regions" ? !scene().scan : layer.key !== "boxes" && !out;
-    return `<button class="xs-tool" data-layer="${layer.key}" aria-pressed="${S.layers[layerKey(layer.key)]}" ${idle ? "disabled" : ""} title="${layer.name} (${i + 1})"><i style="background:${layer.swatch}"></i>${layer.name}</button>`;
-  }).join("");
+// ---- layers and tools ----
+$("layers").innerHTML = LAYERS.map((layer) =>
+  `<button class="xs-tool" data-layer="${layer.key}"><i style="background:${layer.swatch}"></i>${layer.name}</button>`).join("");
+function listTools() {
+  const open = scene().scan ? "" : "open a scan first";
+  const made = open || (scene().result ? "" : "paint something first");
+  const show = (button, title, why, pressed) => {
+    button.disabled = Boolean(why);
+    button.title = title + (why && `: ${why}`);
+    if (pressed !== undefined) button.setAttribute("aria-pressed", !why && pressed);
+  };
+  LAYERS.forEach(({ key, name, about }, i) => {
+    const why = ["regions", "boxes"].includes(key) ? open : made;
+    show($("layers").children[i], why ? name : `${name} (${i + 1}): ${about}`, why, S.layers[layerKey(key)]);
+  });
+  show($("compare"), made ? "Compare" : "Compare before and after (C); hold B to see the scan as it came", made, S.compare);
+  show($("out"), "Zoom out (-)", open);
+  show($("zoom"), "Fit to the window (F)", open);
+  show($("in"), "Zoom in (+)", open);
   $("legend").hidden = !(result() && S.layers.points);
   $("legend").innerHTML = LEVELS.slice(0, levels()).map((c, i) => `<span><i style="background:${c}"></i>Division ${i + 1}</span>`).join("") + '<span><i class="minus">×</i>Background</span>';
 }
@@ -128,7 +140,7 @@ function toggleLayer(name) {
   const key = layerKey(name);
   S.layers[key] = !S.layers[key];
   sessionStorage.setItem("xsyn layers", JSON.stringify(S.layers));
-  listLayers();
+  listTools();
   draw();
 }
 $("layers").addEventListener("click", (e) => {
@@ -136,12 +148,14 @@ $("layers").addEventListener("click", (e) => {
   if (button) toggleLayer(button.dataset.layer);
 });
 function toggleCompare() {
+  if (!result()) return;
   S.compare = !S.compare;
-  element.querySelector('[data-do="compare"]').setAttribute("aria-pressed", S.compare);
+  listTools();
   draw();
 }
 
 // ---- boxes in the side panel ----
+const size = (box) => `${Math.round(box[2] - box[0])} × ${Math.round(box[3] - box[1])}`;
 function listBoxes() {
   const list = byId("xs-boxes");
   if (!list) return;
@@ -157,9 +171,12 @@ function listBoxes() {
   fill(list, S.boxes.map(({ box, category }, i) => {
     const fitting = candidates(box);
     const option = (n) => `<option value="${escape(n)}" ${n === category ? "selected" : ""}>${escape(plain(n))}</option>`;
-    return `<div class="row" data-row="${i}"><b>${i + 1}</b><select aria-label="Category of box ${i + 1}"><optgroup label="Fits this size">${fitting.map(option).join("")}</optgroup><optgroup label="Other">${names.filter((n) => !fitting.includes(n)).map(option).join("")}</optgroup></select><span>${box[2] - box[0]} × ${box[3] - box[1]}</span><button data-act="delete" title="Delete" aria-label="Delete box ${i + 1}">×</button></div>`;
+    return `<div class="row" data-row="${i}"><b>${i + 1}</b><select aria-label="Category of box ${i + 1}"><optgroup label="Fits this size">${fitting.map(option).join("")}</optgroup><optgroup label="Other">${names.filter((n) => !fitting.includes(n)).map(option).join("")}</optgroup></select><span>${size(box)}</span><button data-act="delete" title="Delete" aria-label="Delete box ${i + 1}">×</button></div>`;
   }).join(""));
-  list.querySelectorAll(".row").forEach((row, i) => row.classList.toggle("on", i === S.selected));
+  list.querySelectorAll(".row").forEach((row, i) => {
+    const before = row.classList.contains("on");
+    if (row.classList.toggle("on", i === S.selected) && !before) row.scrollIntoView({ block: "nearest" });
+  });
 }
 // What has not changed stays, with the menu that may be open in it.
 function fill(list, html) {
@@ -189,7 +206,6 @@ function listFindings() {
   if (!panel) return;
   const out = result();
   if (!out) { panel.innerHTML = '<p class="hint">After painting, the label is refined here.</p>'; return; }
-  const size = (b) => `${Math.round(b[2] - b[0])} × ${Math.round(b[3] - b[1])}`;
   panel.innerHTML = out.objects.map((o) =>
     `<div class="found"><b title="${escape(plain(o.category))}">${escape(plain(o.category))}</b><span>${size(o.grounding)}<em>→</em>${size(o.refined)}</span><span class="iou" title="Intersection over union of grounding box and refined box">IoU ${o.iou.toFixed(2)}</span></div>` +
     o.flags.map((f) => `<p class="flag">${escape(f)}</p>`).join("")).join("") +
@@ -220,19 +236,11 @@ function showStatus() {
   const decided = !painting() && scene().decided;
   $("corner").hidden = !decided;
   $("corner").className = "xs-corner " + (decided || "");
-  $("corner").textContent = { accept: "Accepted", reject: "Rejected", skip: "Skipped" }[decided] || "";
-  for (const name of ["accept", "reject", "skip"]) toggleButton("xs-" + name, Boolean(result()) && decided !== name);
-  toggleButton("xs-generate", Boolean(scene().scan) && !painting());
-  toggleButton("xs-next", Boolean(scene().scan) && !painting());
-  toggleButton("xs-propose", Boolean(scene().scan) && !painting());
-  toggleButton("xs-labels", Boolean(scene().scan) && !painting());
-}
-function toggleButton(id, on) {
-  const button = byId(id);
-  if (!button) return;
-  button.classList.toggle("off", !on);
-  button.setAttribute("aria-disabled", !on);
-  button.tabIndex = on ? 0 : -1;
+  $("corner").textContent = DECIDED[decided] || "";
+  // Read out as it changes: not each step of a painting.
+  const said = painting() ? "Painting" : text || DECIDED[decided] || (result() ? "Painted, not yet decided" : "");
+  if ($("said").textContent !== said) $("said").textContent = said;
+  showControls();
 }
 
 // ---- decisions ----
@@ -283,25 +291,15 @@ $("records").addEventListener("click", (e) => {
 // ---- dialogs ----
 function openSheet(html) {
   $("sheet").innerHTML = html;
-  veil(true);
+  $("modal").setAttribute("aria-label", $("sheet").querySelector("h2, .busy").textContent);
+  if (!$("modal").open) $("modal").showModal();
 }
-function closeSheet() { veil(false); }
-function veil(on) {
-  const shut = $("modal").hidden;
-  if (on && shut) S.focused = document.activeElement;
-  $("modal").hidden = !on;
-  const side = byId("xs-side");
-  if (side) side.classList.toggle("veiled", on);
-  // Keys reach nothing behind the dialog.
-  for (const part of [side, ...root.children]) if (part && part !== $("modal")) part.inert = on;
-  if (on) $("sheet").focus();
-  else if (!shut && S.focused) S.focused.focus({ preventScroll: true });
-}
+function closeSheet() { $("modal").close(); }
 $("modal").addEventListener("click", (e) => { if (e.target === $("modal")) closeSheet(); });
 const KEYS = [
   [
     ["Decide", [["A", "Accept"], ["R", "Reject"], ["S", "Skip"], ["U", "Undo the last decision"]]],
-    ["Boxes", [["Del", "Delete"], ["Ctrl Z", "Undo an edit"], ["Ctrl Y", "Redo"], ["Arrows", "Nudge by 1 px (Shift: 10)"], ["Tab", "Select the next box"], ["L", "Label"], ["Shift Drag", "Draw inside a box"], ["Esc", "Deselect"]]],
+    ["Boxes", [["Del", "Delete"], ["Ctrl Z", "Undo an edit"], ["Ctrl Y", "Redo"], ["Arrows", "Nudge by 1 px (Shift: 10)"], ["Tab", "Select the next box"], ["L", "Label"], ["Shift Drag", "Draw inside a box"], ["Esc", "Dismiss a message, deselect"]]],
   ],
   [
     ["Paint", [["G", "Generate, or stop"], ["N", "Next seed"], ["P", "Propose a place"], ["Enter", "Leave a number"]]],
@@ -373,17 +371,18 @@ const LETTERS = {
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 function onKey(e) {
   if (!element.isConnected) return document.removeEventListener("keydown", onKey);
+  if ($("modal").open) return;
   if (e.key === "Escape") {
-    if (!$("modal").hidden) return closeSheet();
     if (!$("menu").hidden) return closeMenu();
     if (typing(e.target)) return e.target.blur();
     forget();
+    const messages = document.querySelectorAll("[data-testid=toast-close]");
+    if (messages.length) return messages.forEach((button) => button.click());
     if (S.drag && S.drag.item) S.drag.item.box = S.drag.box;
     S.drag = null;
     S.selected = -1;
     return publish();
   }
-  if (!$("modal").hidden) return;
   const key = e.key.length === 1 ? e.key.toLowerCase() : e.key;
   const pressed = !e.ctrlKey && !e.metaKey && !e.altKey;
   if (typing(e.target)) {
@@ -446,6 +445,7 @@ function onScene() {
     root.dataset.scan = id;
     S.boxes = [];
     S.drag = null;
+    S.hover = -1;
     S.past = [];
     S.future = [];
     S.selected = -1;
@@ -467,7 +467,7 @@ function onScene() {
   if (opened) arrived("scan");
 }
 function refresh() {
-  listLayers();
+  listTools();
   listBoxes();
   listFindings();
   showStatus();
@@ -483,10 +483,15 @@ function onPlaced() {
 function join(boxes, instead) {
   const stays = (item) => !instead.some((old) => old.category === item.category && same(old.box, item.box));
   if (!boxes.length && S.boxes.every(stays)) return;
+  // A new box is chosen, unless the operator is busy with another or it is painted already.
+  const busy = S.drag || !$("menu").hidden;
+  const painted = (box) => scene().result && scene().result.objects.some((o) => same(o.grounding, box));
   const chosen = S.boxes[S.selected];
+  S.hover = -1;
   change(() => {
     S.boxes = [...S.boxes.filter(stays), ...copy(boxes)];
-    S.selected = S.boxes.indexOf(chosen);
+    const added = boxes.length === 1 && !busy && !painted(boxes[0].box);
+    S.selected = added ? S.boxes.length - 1 : S.boxes.indexOf(chosen);
   });
 }
 function onModels() {
@@ -497,15 +502,17 @@ function onModels() {
   else if (spoken && spoken === S.why) say(null);
 }
 watch("scene", onScene);
-watch("live", () => { showStatus(); listFindings(); listLayers(); draw(); });
+watch("live", () => { showStatus(); listFindings(); listTools(); draw(); });
 watch("placed", onPlaced);
 watch("shelf", listShelf);
-watch("records", () => { listRecords(); listShelf(); });
+watch("records", () => { listRecords(); listShelf(); showControls(); });
 watch("dialog", showDialog);
 watch("models", onModels);
 new ResizeObserver(() => (S.view.fitted ? fit() : draw())).observe($("view"));
 onScene();
 listRecords();
 onModels();
-// The side panel is another component and may be mounted later than this one.
-const waiting = setInterval(() => { if (["xs-boxes", "xs-findings", "xs-then"].every(byId)) { clearInterval(waiting); nameThen(); refresh(); } }, 60);
+// The side panel is another component and may be mounted later than this one, its Advanced part only
+// when it is opened.
+const watchSide = () => new MutationObserver(showControls).observe(byId("xs-side"), { childList: true, subtree: true });
+const waiting = setInterval(() => { if (["xs-boxes", "xs-findings", "xs-then"].every(byId)) { clearInterval(waiting); nameThen(); refresh(); watchSide(); } }, 60);
