@@ -508,7 +508,16 @@ watch("shelf", listShelf);
 watch("records", () => { listRecords(); listShelf(); showControls(); });
 watch("dialog", showDialog);
 watch("models", onModels);
-new ResizeObserver(() => (S.view.fitted ? fit() : draw())).observe($("view"));
+new ResizeObserver(() => {
+  // messages are no part of this component and lie in this corner all the same
+  const { right, bottom, width } = $("view").getBoundingClientRect();
+  const corner = { beside: innerWidth - right, below: innerHeight - bottom, room: width };
+  for (const [name, pixels] of Object.entries(corner)) {
+    document.documentElement.style.setProperty("--xs-" + name, pixels + "px");
+  }
+  if (S.view.fitted) fit();
+  else draw();
+}).observe($("view"));
 onScene();
 listRecords();
 onModels();

@@ -108,7 +108,8 @@ def test_only_the_latest_zip_is_kept(tmp_path, sample):
         sessions = Sessions()
         session = sessions.get(sessions.new())
         for _ in range(2):
-            Exports(workspace).run(session)
+            told = Exports(workspace).run(session)["html"]
+        assert "<b>1</b>image<" in told and "<b>1</b>annotation<" in told
         (packed,) = session.folder.glob("*.zip")
         assert zipfile.is_zipfile(packed)
 
