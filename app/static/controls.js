@@ -67,3 +67,7 @@ function showControls() {
 document.addEventListener("click", (e) => {
   if (e.target.closest && e.target.closest("#xs-side button.off")) e.stopImmediatePropagation();
 }, true);
+// Gradio opens the catalogue's menu at any key, and so at the one that leaves it.
+document.addEventListener("keydown", (e) => {
+  if (e.key === "Tab" && e.target.closest("#xs-catalog")) e.stopImmediatePropagation();
+}, true);

@@ -364,3 +364,13 @@ def test_controls_have_names(operator):
     assert (
         page.locator("[data-place][aria-current=true]").get_attribute("data-place") == "bag-1.png"
     )
+
+
+def test_the_menu_of_catalogues_closes_behind_the_focus(operator):
+    page = operator.page
+    menu = page.locator("ul[role=listbox]")
+    page.focus("#xs-catalog input")
+    menu.wait_for()
+    page.keyboard.press("Tab")
+    menu.wait_for(state="detached")
+    assert page.evaluate("document.activeElement.matches('#xs-side :not(#xs-catalog *)')")

@@ -101,6 +101,7 @@ def test_synthesize_writes_a_dataset_and_prints_its_path(made, tmp_path):
         *("--seed", 5, "--alpha", 0.4, "--steps", 3, "--placement", 8, "--out", out),
     )
     assert result.stdout == f"{out}/annotations/instances.json\n"
+    assert "Images: 1; 1 annotation, 1 of them painted." in result.stderr
     data = COCO(out / "annotations" / "instances.json")
     assert [a["bbox"] for a in data.anns.values()] == [[100, 20, 100, 100]]
     assert data.cats[data.anns[1]["category_id"]]["name"] == "Knife"

@@ -305,6 +305,9 @@ def test_annotations_of_one_scan(tmp_path):
     assert read_annotations(coco, "a.jpg", (H, W)) == ((), ())
     with pytest.raises(XsynError, match="does not list it"):
         read_annotations(coco, "c.png", (H, W))
+    single = put_coco(tmp_path / "one.json", ["a.png"], [], {11: "Knife"})
+    with pytest.raises(XsynError, match=r"It has 1 image, such as a\.png"):
+        read_annotations(single, "c.png", (H, W))
     with pytest.raises(XsynError, match="60 x 40"):
         read_annotations(coco, "b.png", (H * 2, W))
 
