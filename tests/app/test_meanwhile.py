@@ -120,7 +120,7 @@ def test_a_label_stays_away_from_a_scan_opened_meanwhile(desk, pool, other):
     assert session.painting is session.sample is session.result is None
     with pytest.raises(gr.Error, match="Nothing has been painted"):
         desk.decide("accept", 2)
-    assert desk.stored == []
+    assert desk.stored == [("a.png", "Knife", "pending")]
 
 
 def test_a_label_stays_away_from_a_sample_looked_at_meanwhile(desk, pool):
@@ -135,7 +135,7 @@ def test_a_label_stays_away_from_a_sample_looked_at_meanwhile(desk, pool):
     assert (session.record, session.decision) == (1, "accept")
     assert [item.category for item in session.sample.objects] == ["Knife"]
     desk.decide("reject")
-    assert desk.stored == [("a.png", "Knife", "reject")]
+    assert desk.stored == [("a.png", "Knife", "reject"), ("a.png", "Gun", "pending")]
 
 
 def test_a_label_stays_away_from_annotations_read_meanwhile(desk, pool, tmp_path, monkeypatch):
@@ -166,7 +166,7 @@ def test_a_decision_is_on_what_was_shown_when_it_was_made(desk, pool, back):
         desk.open("alike.png")
     with pytest.raises(gr.Error, match="nothing was decided"):
         after(desk, answer)
-    assert desk.stored == [("a.png", "Knife", "accept")]
+    assert desk.stored == [("a.png", "Knife", "accept"), ("a.png", "Gun", "pending")]
 
 
 def test_a_decision_waits_for_the_label_that_was_asked_for_before(desk, pool):

@@ -173,11 +173,11 @@ def test_a_reload_asks_first_and_keeps_the_settings(fresh):
     page.wait_for_selector("#xs-points :checked[value=topk]")
     assert page.input_value("#xs-seed input") == "12"
     assert page.input_value("#xs-steps input[type=number]") == "9"
-    assert page.get_attribute("[data-layer=heat]", "aria-pressed") == "true"
     page.click("#xs-variant label:has-text('Add')")
     fresh.open_example(0)
     fresh.draw((120, 90, 240, 190))
     fresh.paint()
+    assert page.get_attribute("[data-layer=heat]", "aria-pressed") == "true"
     fresh.decide("a", "Accepted")
     page.reload()
     page.wait_for_selector("[data-record]")
