@@ -152,7 +152,7 @@ def try_gligen(home: Path, side: int, device: torch.device) -> None:
 
 def embedded(source: Path, device: torch.device) -> tuple[Segmenter, torch.Tensor]:
     began = time.monotonic()
-    segmenter = Segmenter(load_sam(source, device), device)
+    segmenter = Segmenter(load_sam(source), device)
     tell(f"loaded {source.name}", began)
     image = np.random.default_rng(0).integers(0, 256, (600, 800, 3), np.uint8)
     began, worked = time.monotonic(), time.process_time()

@@ -111,7 +111,7 @@ class Attitudes:
             }
             if not all(ratio > 0 for some in known.values() for _, ratio in some):
                 raise ValueError("a box has no width")
-        except (OSError, ValueError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, RecursionError, TypeError, AttributeError) as error:
             raise XsynError(
                 f"{file} cannot be read ({error}). Restore it, or remove it to paint without."
             ) from None

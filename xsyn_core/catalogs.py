@@ -233,7 +233,7 @@ def asked(name: str | None, diffusion: str | Path | None = None) -> Catalog | No
 def _read(file: Path) -> Catalog:
     try:
         return from_entry(json.loads(file.read_text("utf-8")))
-    except (OSError, ValueError, XsynError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise XsynError(
             f"{file} is no catalogue ({error}). Mend it, or remove it to use one of: "
             f"{', '.join(CATALOGS)}."

@@ -106,8 +106,8 @@ def save_sam(
         os.replace(new, path)
 
 
-def load_sam(path: str | Path, device: str | torch.device = "cpu") -> Sam:
-    """Build the `Sam` that a file of weights describes, in float32 and eval mode on `device`.
+def load_sam(path: str | Path) -> Sam:
+    """Build the `Sam` that a file of weights describes, in float32 and eval mode on the CPU.
 
     Reads safetensors and PyTorch files. Image size, patch, width, depth, windows (with relative
     positions), decoder and prompt sizes follow from the tensors; what they cannot tell comes from
@@ -133,7 +133,14 @@ def load_sam(path: str | Path, device: str | torch.device = "cpu") -> Sam:
         sam.thresholds = (float(low_iou), float(low_stability))
         zoom = layout.get("zoom")
         sam.zoom = None if zoom is None else float(zoom)
-    except (KeyError, IndexError, TypeError, ValueError, AssertionError, RuntimeError) as error:
+    except (
+        LookupError,
+        TypeError,
+        ValueError,
+        ArithmeticError,
+        AssertionError,
+        RuntimeError,
+    ) as error:
         if isinstance(error, XsynError):
             raise
         reason = str(error).strip().splitlines()
@@ -141,7 +148,7 @@ def load_sam(path: str | Path, device: str | torch.device = "cpu") -> Sam:
             f"{path.name} looks like a SAM, but its tensors do not fit together "
             f"({type(error).__name__}: {' '.join(reason)[:300]}). {WANTED}"
         ) from None
-    return sam.requires_grad_(False).eval().to(device)
+    return sam.requires_grad_(False).eval()
 
 
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -155,7 +162,7 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         raise XsynError(f"{path.name} holds no weights. {WANTED}")
     try:
         layout = json.loads(metadata.get(METADATA_KEY, "{}"))
-    except ValueError:
+    except (ValueError, RecursionError):
         layout = None
     if not isinstance(layout, dict):
         raise XsynError(f"{path.name} has unreadable metadata. Copy or download it again.")

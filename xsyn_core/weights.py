@@ -268,10 +268,22 @@ def _load_folder(folder: Path, half: torch.dtype) -> Parts:
             load_autoencoder(folder / "vae"),
             _whole(CLIPTextModel, folder / "text_encoder", dtype=half),
             CLIPTokenizer.from_pretrained(folder / "tokenizer"),
-            json.loads((folder / "scheduler" / "scheduler_config.json").read_text()),
+            _entries(folder / "scheduler" / "scheduler_config.json"),
         )
     except UNREADABLE as error:
         raise XsynError(f"{folder} cannot be read ({_reason(error)}). {NEEDED}") from None
+
+
+def _entries(file: Path) -> dict[str, Any]:
+    """What a configuration sets.
+
+    Raises:
+        OSError, ValueError, RecursionError: it is missing or broken.
+    """
+    found = json.loads(file.read_text())
+    if not isinstance(found, dict):
+        raise ValueError(f"{file.name} is no configuration")
+    return found
 
 
 def _reason(error: Exception) -> str:
@@ -377,10 +389,10 @@ def _arithmetic(device: torch.device) -> torch.dtype:
 
 def _check_unet(folder: Path) -> None:
     try:
-        config = json.loads((folder / "unet" / "config.json").read_text())
-    except (OSError, ValueError) as error:
+        config = _entries(folder / "unet" / "config.json")
+    except UNREADABLE as error:
         raise XsynError(f"{folder}/unet has no readable config.json ({error}). {NEEDED}") from None
-    kind, inputs = config.get("attention_type", "default"), config.get("in_channels")
+    kind, inputs = config.get("attention_type", "default"), config.get("in_channels", 4)
     channels = config.get("out_channels", 4)
     if kind != "gated":
         what = "an inpainting model" if inputs == 2 * channels + 1 else "a diffusion model"

@@ -150,7 +150,13 @@ def test_the_list_goes_with_the_tokenizer(tmp_path):
     assert Attitudes.open(tmp_path).known == KNOWN.known
 
 
-@pytest.mark.parametrize("broken", ["{", "[]", json.dumps({"Gun": [["0 e", 0]]}), '{"Gun": [1]}'])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        *("{", "[]", json.dumps({"Gun": [["0 e", 0]]}), '{"Gun": [1]}'),
+        pytest.param(200_000 * "[", id="deep"),
+    ],
+)
 def test_a_damaged_list_is_told(tmp_path, broken):
     (tmp_path / FILE).write_text(broken)
     with pytest.raises(XsynError, match=r"attitudes\.json"):

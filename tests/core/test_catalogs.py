@@ -168,7 +168,10 @@ def test_what_is_no_catalogue_says_why(change, words, tmp_path):
         catalogs.of_model(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '"coco"', "\udcff"])
+DEEP = pytest.param(200_000 * "[", id="deep")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '"coco"', "\udcff", DEEP])
 def test_a_broken_file_says_what_to_do(text, tmp_path):
     (tmp_path / "catalog.json").write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(XsynError, match="Mend it, or remove it"):

@@ -1,5 +1,6 @@
 """Segmenter against `segment_anything`'s own predictor and automatic generator; SAM files."""
 
+import json
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from segment_anything import SamAutomaticMaskGenerator, SamPredictor
 from segment_anything.modeling import (
@@ -379,6 +381,19 @@ def test_tensors_that_do_not_fit_are_named(tmp_path, sam):
     save_file(state, tmp_path / "less.safetensors")
     with pytest.raises(XsynError, match="do not fit"):
         load_sam(tmp_path / "less.safetensors")
-    save_file(state, tmp_path / "meta.safetensors", {"sam": "[1]"})
-    with pytest.raises(XsynError, match="metadata"):
-        load_sam(tmp_path / "meta.safetensors")
+    for metadata in ("[1]", 200_000 * "["):
+        save_file(state, tmp_path / "meta.safetensors", {"sam": metadata})
+        with pytest.raises(XsynError, match="metadata"):
+            load_sam(tmp_path / "meta.safetensors")
+
+
+@pytest.mark.parametrize("entry", ["num_heads", "decoder_num_heads"])
+@pytest.mark.parametrize("count", [0, float("inf")])
+def test_metadata_that_does_not_fit_is_named(tmp_path, entry, count):
+    path = tmp_path / "sam.safetensors"
+    save_sam(path, tiny_sam(relative=False))
+    with safe_open(path, "pt") as file:
+        layout = json.loads(file.metadata()["sam"])
+    save_file(load_file(path), path, {"sam": json.dumps({**layout, entry: count})})
+    with pytest.raises(XsynError, match="do not fit"):
+        load_sam(path)

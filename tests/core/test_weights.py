@@ -99,6 +99,15 @@ def test_a_unet_with_other_inputs_is_named(broken, tiny_files):
     assert f"takes 9 input channels, not {2 * LATENT_CHANNELS + 1}" in message
 
 
+@pytest.mark.parametrize("text", ["{", "[]", "7", pytest.param(200_000 * "[", id="deep")])
+@pytest.mark.parametrize("part", ["unet", "scheduler"])
+def test_a_broken_configuration_is_named(part, text, broken, tiny_files):
+    (file,) = (broken / part).glob("*config.json")
+    file.write_text(text)
+    message = refused(broken, tiny_files[1])
+    assert str(broken) in message and NEEDED in message
+
+
 def test_parts_that_do_not_fit(broken, tiny_files):
     edit(broken / "scheduler" / "scheduler_config.json", prediction_type="sample")
     assert "predicts 'sample'" in refused(broken, tiny_files[1])

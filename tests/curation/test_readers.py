@@ -316,6 +316,7 @@ def test_annotations_of_one_scan(tmp_path):
     ("name", "text", "message"),
     [
         ("x.json", "{", "not valid JSON"),
+        pytest.param("x.json", 200_000 * "[", "not valid JSON", id="deep"),
         ("x.json", "[]", "not COCO"),
         ("x.json", '{"images": {}}', "not COCO"),
         ("x.xml", "<a", "not valid XML"),
@@ -401,6 +402,9 @@ def test_class_names_that_are_not_numbered_are_explained(tmp_path):
     put_text(tmp_path / "labels" / "a.txt", "0 0.5 0.5 0.5 0.5\n")
     put_text(tmp_path / "data.yaml", "names: {0: Knife, one: Gun}\n")
     with pytest.raises(XsynError, match="must be numbered"):
+        read_dataset(tmp_path)
+    put_text(tmp_path / "data.yaml", f"names: {2000 * '['}\n")
+    with pytest.raises(XsynError, match="not valid YAML"):
         read_dataset(tmp_path)
 
 

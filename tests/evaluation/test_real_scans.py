@@ -69,7 +69,7 @@ def test_folders_that_cannot_be_measured_on(tmp_path):
         read_real_scans(tmp_path)
     content = write_scans(tmp_path / "scans")
     file = tmp_path / "scans" / "annotations.json"
-    for broken in ("{", "[]", json.dumps({**content, "images": [{"id": 3}]})):
+    for broken in ("{", "[]", 200_000 * "[", json.dumps({**content, "images": [{"id": 3}]})):
         file.write_text(broken)
         with pytest.raises(XsynError, match="not a COCO file"):
             read_real_scans(tmp_path / "scans")

@@ -367,6 +367,6 @@ def _ours(folder: Path) -> set[str]:
     try:
         with open(folder / PROVENANCE, encoding="utf-8") as stream:
             ours |= {json.loads(line)["file_name"] for line in stream}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
         ours = set()
     return ours

@@ -103,7 +103,7 @@ def read_coco(file: Path, problems: Problems) -> list[Listed]:
     """
     try:
         document = json.loads(text_of(file))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise XsynError(f"{file} is not valid JSON ({error}). Export it again.") from None
     parts = ("images", "annotations", "categories")
     if not isinstance(document, dict) or not all(
@@ -308,7 +308,7 @@ def _yaml_names(file: Path) -> list[str] | None:
 
     try:
         document = yaml.safe_load(text_of(file))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise XsynError(f"{file} is not valid YAML ({error}).") from None
     names = document.get("names") if isinstance(document, dict) else None
     if isinstance(names, dict):

@@ -99,7 +99,7 @@ def read_real_scans(folder: Path) -> RealScans:
             own.append((categories[entry["category_id"]], from_xywh(entry["bbox"])))
         names = tuple(entry["file_name"] for entry in images.values())
         known = {e["file_name"] for e in images.values() if e.get("annotated", True)}
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+    except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise XsynError(f"{file} is not a COCO file ({error!r}). {EXPECTED}.") from error
     benign = tuple(name for name in names if name in known and name not in boxes)
     if not benign:

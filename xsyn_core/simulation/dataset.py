@@ -195,6 +195,6 @@ def _ours(folder: Path) -> set[str]:
         document = json.loads((folder / _INSTANCES).read_bytes())
         if document["info"]["description"] == DESCRIPTION:
             return {_INSTANCES} | {image["file_name"] for image in document["images"]}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
         pass  # no dataset of ours, so whatever is there is the user's
     return set()

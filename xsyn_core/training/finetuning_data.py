@@ -148,7 +148,7 @@ def sources(path: Path) -> dict[str, str]:
             try:
                 lines = [json.loads(line) for line in file.read_text("utf-8").splitlines() if line]
                 return {Path(line["file_name"]).name: line["source"]["sha256"] for line in lines}
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, RecursionError, KeyError, TypeError):
                 raise XsynError(f"{file} is damaged. Export the dataset again.") from None
     return {}
 
@@ -207,7 +207,7 @@ def claim(run: Path, settings: Mapping[str, Any]) -> None:
     if file.is_file():
         try:
             before = json.loads(file.read_text("utf-8"))
-        except ValueError:
+        except (ValueError, RecursionError):
             raise XsynError(f"{file} is damaged. Choose another folder with --run.") from None
         for name, value in settings.items():
             if before.get(name) != value:
