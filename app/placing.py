@@ -1,6 +1,8 @@
 """Handlers of the page's left side and of boxes: which scan, and where an item goes."""
 
+import os
 import secrets
+import shutil
 import tempfile
 from contextlib import suppress
 from dataclasses import replace
@@ -116,10 +118,13 @@ class Placing:
 
     def _open(self, session: Session, scan: Scan, place: str, variant: str) -> Any:
         if session.labels is not None:
-            # A file of annotations rarely lists every scan that is opened after it.
-            with suppress(XsynError):
-                found, _ = read_annotations(session.labels, scan.name, scan.size, session.catalog)
-                scan = replace(scan, annotations=found)
+            file, labelled = session.labels
+            # A file of annotations rarely lists every scan that is opened after it, and none but
+            # COCO's tells of which scan it is.
+            if file.suffix.lower() == ".json" or scan.sha256 == labelled:
+                with suppress(XsynError):
+                    found, _ = read_annotations(file, scan.name, scan.size, session.catalog)
+                    scan = replace(scan, annotations=found)
         picture = png(scan.pixels)
         with session.lock:
             session.run += 1
@@ -137,13 +142,23 @@ class Placing:
 
     @staticmethod
     def _labels(session: Session, files: Any, scan: Scan) -> Scan:
-        """A scan with what an annotations file says of it; those opened later look in it too."""
-        ((name, path),) = incoming.uploads(files, served_folder())[:1]
+        """A scan with what an annotations file says of it; those opened later look in it too.
+
+        Args:
+            files: it, and those with YOLO's names of classes after it.
+        """
+        (name, path), *others = incoming.uploads(files, served_folder())
+        if others:  # each arrives in a folder of its own, and names belong beside their labels
+            session.files += 1
+            folder = session.folder / f"labels-{session.files}"
+            folder.mkdir()
+            path, *_ = [Path(shutil.copy(one, folder)) for _, one in ((name, path), *others)]
         try:
             found, notes = read_annotations(path, scan.name, scan.size, session.catalog)
-        except XsynError as error:  # it was sent under its name
-            raise XsynError(str(error).replace(str(path), name)) from None
-        session.labels = path
+        except XsynError as error:  # they were sent under their names
+            said = str(error).replace(str(path), name).replace(f"{path.parent}{os.sep}", "")
+            raise XsynError(said) from None
+        session.labels = path, scan.sha256
         some = counted(len(found), "annotation")
         gr.Info(f"{some} of this scan read from {shown(name)}.", title="", duration=4)
         for note in notes[:3]:

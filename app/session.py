@@ -66,7 +66,8 @@ class Session:
     Attributes:
         offered: the catalogues that its page lets choose, by key.
         place: the open scan's place on the shelf: an example's or upload's key, else None.
-        labels: the annotations file that was loaded last; scans opened later look in it too.
+        labels: the annotations file that was loaded last, in which scans opened later look too,
+            and the sha256 of the scan that it was loaded for.
         regions: the scan's idle regions as the canvas draws them (`scene.regions`).
         run: grows with every painting and stop; a painting ends when it is no longer the latest.
         wanted: what is to be painted once the models are free, and its run.
@@ -97,7 +98,7 @@ class Session:
     record: int | None = None
     decision: str | None = None
     stored: list[Stored] = field(default_factory=list)
-    labels: Path | None = None
+    labels: tuple[Path, str] | None = None
     uploads: dict[str, Upload] = field(default_factory=dict)
     run: int = 0
     wanted: tuple[Request, int] | None = None

@@ -53,9 +53,16 @@ async function sending(files) {
   }
   return sent;
 }
+// One annotations file, and what names YOLO's classes after it.
+const NAMES = /\.(ya?ml|names)$|^(classes|labels)\.txt$/i;
+const labelling = (files) => [
+  ...files.filter((file) => !NAMES.test(file.name)).slice(0, 1),
+  ...files.filter((file) => NAMES.test(file.name)),
+];
 for (const [field, event] of [["file", "open"], ["labels", "annotate"]]) {
   $(field).addEventListener("change", (e) => {
-    send([...e.target.files], event);
+    const files = [...e.target.files];
+    send(event === "annotate" ? labelling(files) : files, event);
     e.target.value = "";
   });
 }
@@ -75,10 +82,10 @@ onFiles("drop", (e) => {
   inside = 0;
   root.classList.remove("dropping");
   const files = [...e.dataTransfer.files];
-  const labels = files.filter((file) => /\.(json|xml|txt)$/i.test(file.name));
+  const labels = files.filter((file) => /\.(json|xml|txt|ya?ml|names)$/i.test(file.name));
   const scans = files.filter((file) => !labels.includes(file));
-  if (scans.length) send(scans, "open", labels.slice(0, 1));
-  else if (labels.length) send(labels.slice(0, 1), "annotate");
+  if (scans.length) send(scans, "open", labelling(labels));
+  else if (labels.length) send(labelling(labels), "annotate");
 });
 
 const shelf = () => props.shelf || [];

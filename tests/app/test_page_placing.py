@@ -189,6 +189,34 @@ def test_annotations_are_modified(operator, tmp_path):
     operator.wait_boxes(0)
 
 
+def test_class_names_are_chosen_together_with_yolo_labels(operator, tmp_path):
+    page = operator.page
+    operator.open_example(0)
+    page.click("#xs-variant label:has-text('Modify')")
+    labels, names = tmp_path / "bag-0.txt", tmp_path / "classes.txt"
+    labels.write_text("1 0.5 0.5 0.2 0.25\n")
+    names.write_text("Gun\nKnife\n")
+    field = "input[type=file][data-el=labels]"
+    operator.calm()
+    page.set_input_files(field, str(labels))
+    page.wait_for_selector("[data-testid=toast-text]:has-text('choose or drop them together')")
+    assert operator.toast().startswith("bag-0.txt has class numbers")
+    operator.wait_idle()
+    operator.calm()
+    page.set_input_files(field, [str(names), str(labels)])
+    page.wait_for_selector("#xs-boxes .row span:text-is('84 \u00d7 80')")
+    assert operator.boxes() == 1
+    assert page.locator("#xs-boxes select").input_value() == "Knife"
+    operator.wait_idle()
+    # such labels are of one scan, and stay with it
+    operator.open_example(1)
+    operator.wait_boxes(0)
+    operator.open_example(0)
+    operator.wait_boxes(1)
+    page.click("#xs-variant label:has-text('Add')")
+    operator.wait_boxes(0)
+
+
 def test_a_scan_opens_though_nothing_in_it_can_be_modified(operator, tmp_path):
     page = operator.page
     file = guns(tmp_path, {"bag-1.png": [50, 80, 3, 3]})

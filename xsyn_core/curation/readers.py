@@ -196,7 +196,8 @@ def _names(folders: Iterable[Path], needed_by: Path) -> list[str]:
     if names is None:
         raise XsynError(
             f"{needed_by} has class numbers but no names. Put a classes.txt (a name a line, "
-            "in the order of the numbers) or YOLO's data.yaml beside it."
+            "in the order of the numbers) or YOLO's data.yaml beside it; on the page, choose or "
+            "drop them together."
         )
     return names
 
