@@ -3,7 +3,6 @@
 import os
 import secrets
 import shutil
-import tempfile
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
@@ -16,7 +15,7 @@ from app import incoming
 from app.drawing import png
 from app.guard import IDLE, canvas, guarded, placed, shown
 from app.scene import annotation, regions, scene
-from app.session import Session, Upload, address, served_folder
+from app.session import Session, Upload, address, served_folder, temporary_folder
 from app.studio import Studio
 from xsyn_core.categories import PIDRAY
 from xsyn_core.curation.coco import counted
@@ -32,7 +31,7 @@ class Placing:
 
     def __init__(self, studio: Studio):
         self.studio = studio
-        self._thumbs = tempfile.TemporaryDirectory(prefix="examples-", dir=served_folder())
+        self._thumbs = temporary_folder("examples")
 
     @guarded
     def load(self) -> tuple[str, Any, Any]:

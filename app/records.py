@@ -1,12 +1,11 @@
 """The strip of decided samples, and what one operator may take back."""
 
 import logging
-import tempfile
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
-from app.session import address, served_folder
+from app.session import address, temporary_folder
 from xsyn_core.categories import Catalog
 from xsyn_core.curation import store
 from xsyn_core.curation.workspace import STATES, Decision, Record, Undone, Workspace
@@ -23,7 +22,7 @@ class Records:
 
     def __init__(self, workspace: Workspace):
         self.workspace = workspace
-        self._folder = tempfile.TemporaryDirectory(prefix="records-", dir=served_folder())
+        self._folder = temporary_folder("records")
         # By whom: each has the ids of decisions, and takes back no others.
         self._own: defaultdict[str, set[int]] = defaultdict(set)
 

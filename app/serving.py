@@ -1,7 +1,9 @@
 """The page's command line, and all that stands behind the page."""
 
 import argparse
+import errno
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING
 from app.engine import EMBEDDED, Choice, Engine
 from app.studio import Studio, make_studio
 from xsyn_core.curation.workspace import Workspace
+from xsyn_core.errors import XsynError
 
 if TYPE_CHECKING:
     from xsyn_core.synthesis import Synthesizer
@@ -34,7 +37,7 @@ def options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--host",
         default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),
-        help="address to listen on (default: %(default)s, this machine alone)",
+        help="address to listen on; 127.0.0.1 is this machine alone (default: %(default)s)",
     )
     parser.add_argument("--port", type=int, help="default: the first free port from 7860")
     parser.add_argument(
@@ -66,12 +69,40 @@ def options(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def check_port(host: str, port: int) -> None:
+    """Check that a server can listen there.
+
+    Raises:
+        XsynError: another program does, or the host has no such address or port.
+    """
+    try:
+        # of several addresses that of IPv4, which is less than that of IPv6
+        found = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
+        family, kind, _, _, (name, _, *rest) = min(found)
+        with socket.socket(family, kind) as probe:
+            # As the server will: not to be kept off by connections of one that ended.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((name, port, *rest))
+    except (OSError, OverflowError) as error:
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+            raise XsynError(
+                f"Port {port} is in use; give another --port, or leave it out so that a free one "
+                "is taken."
+            ) from None
+        reason = getattr(error, "strerror", None) or error
+        raise XsynError(
+            f"Nothing can listen on {host}, port {port} ({reason}); give another --host or --port."
+        ) from None
+
+
 def open_studio(chosen: argparse.Namespace) -> Studio:
     """A studio over the chosen workspace, with models that are not loaded yet.
 
     Raises:
-        XsynError: the workspace cannot be used.
+        XsynError: the port or the workspace cannot be used.
     """
+    if chosen.port is not None:
+        check_port(chosen.host, chosen.port)
 
     def load(models: Choice) -> "Synthesizer":
         # Torch takes seconds to import; the page is up before.

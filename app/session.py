@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from gradio.utils import get_upload_folder
 
 from xsyn_core.categories import CATALOGS, PIDRAY, Catalog
+from xsyn_core.curation.files import owner, remove_strays
 from xsyn_core.errors import XsynError
 from xsyn_core.sample import Request, Sample
 from xsyn_core.scan import Scan
@@ -36,6 +37,14 @@ def served_folder() -> Path:
     folder = Path(get_upload_folder())
     folder.mkdir(parents=True, exist_ok=True)
     return folder.resolve()
+
+
+def temporary_folder(stem: str) -> tempfile.TemporaryDirectory:
+    """A folder below `served_folder()` that goes with the object; those that servers which were
+    killed left are removed."""
+    place = served_folder()
+    remove_strays(place, stem)
+    return tempfile.TemporaryDirectory(prefix=f"{stem}-", suffix=owner(), dir=place)
 
 
 @dataclass
@@ -164,7 +173,7 @@ class Sessions:
     """The sessions of all browsers; the longest unused go first. Files go with the object."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="studio-", dir=served_folder())
+        self._folder = temporary_folder("studio")
         self._all: OrderedDict[str, Session] = OrderedDict()
         self._lock = threading.Lock()
 

@@ -1,6 +1,9 @@
 """Folders that take the place of others."""
 
 import errno
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,8 +71,21 @@ def test_a_kill_between_two_renames_loses_nothing(tmp_path, monkeypatch):
         patch.setattr(Path, "rename", rename)
         with files.replacing(folder) as made:
             (made.fresh / "new").touch()
-    monkeypatch.setattr(files, "_alive", lambda process: False)
+    # a process of the same number, as each start of a container has
+    monkeypatch.setattr(files, "_START", "0123abcd")
     with files.replacing(folder) as made:
         (made.fresh / "newer").touch()
     assert (tmp_path / "out-old" / "earlier").exists()
     assert [path.name for path in folder.iterdir()] == ["newer"]
+    assert {path.name for path in tmp_path.iterdir()} == {"out", "out-old"}
+
+
+def test_strays_of_the_dead_alone_are_removed(tmp_path):
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
+                          capture_output=True, text=True).stdout.strip()  # fmt: skip
+    left = {f"a-x{files.owner()}", f"a-x-{os.getppid()}-0123abcd", f"b-{gone}-0123abcd", "a", "a-b"}
+    strays = {f"a-x-{gone}-0123abcd", f"a-{gone}-0123abcd", f"a-x-{os.getpid()}-0123abcd"}
+    for name in left | strays:
+        (tmp_path / name).mkdir()
+    files.remove_strays(tmp_path, "a")
+    assert {path.name for path in tmp_path.iterdir()} == left

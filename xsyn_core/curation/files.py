@@ -1,6 +1,7 @@
 """Files that are whole or not there: written beside, synced, then renamed into place."""
 
 import ctypes
+import glob
 import os
 import shutil
 import uuid
@@ -13,6 +14,8 @@ from xsyn_core.errors import XsynError
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
+# Tells this process from an earlier one of the same number, as each start of a container has.
+_START = uuid.uuid4().hex[:8]
 
 
 def write_synced(path: Path, data: bytes) -> None:
@@ -115,8 +118,9 @@ def replacing(folder: Path) -> Iterator[Replacement]:
         )
     parent = folder.parent
     parent.mkdir(parents=True, exist_ok=True)
-    _remove_strays(folder)
-    fresh = parent / f".{folder.name}.xsyn-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    stem = f".{folder.name}.xsyn"
+    remove_strays(parent, stem)
+    fresh = parent / f"{stem}-{uuid.uuid4().hex[:8]}{owner()}"
     fresh.mkdir()
     made = Replacement(fresh, folder)
     try:
@@ -144,7 +148,7 @@ def replacing(folder: Path) -> Iterator[Replacement]:
 
 
 def _kept(fresh: Path, folder: Path) -> Path:
-    """The folder under a name that `_remove_strays` leaves alone, if it can be renamed at all."""
+    """The folder under a name that `remove_strays` leaves alone, if it can be renamed at all."""
     kept = free_beside(folder, "new")
     try:
         fresh.rename(kept)
@@ -153,14 +157,22 @@ def _kept(fresh: Path, folder: Path) -> Path:
     return kept
 
 
-def _remove_strays(folder: Path) -> None:
-    for stray in folder.parent.glob(f".{folder.name}.xsyn-*-*"):
-        owner = stray.name.rsplit("-", 2)[1]
-        if not (owner.isdigit() and _alive(int(owner))):
+def owner() -> str:
+    """The end of a name by which `remove_strays` knows whose folder it is."""
+    return f"-{os.getpid()}-{_START}"
+
+
+def remove_strays(parent: Path, stem: str) -> None:
+    """Delete the folders `<stem>-...` with an `owner()` that died without deleting them."""
+    for stray in parent.glob(f"{glob.escape(stem)}-*-*"):
+        process, start = stray.name.rsplit("-", 2)[1:]
+        if process.isdigit() and not _alive(int(process), start):
             shutil.rmtree(stray, ignore_errors=True)
 
 
-def _alive(process: int) -> bool:
+def _alive(process: int, start: str) -> bool:
+    if process == os.getpid():
+        return start == _START
     # On Windows signal 0 would not merely ask, so there strays are left to the operator.
     if os.name != "posix":
         return True
@@ -180,7 +192,7 @@ def _exchange(fresh: Path, folder: Path) -> None:
         names = os.fsencode(fresh), os.fsencode(folder)
         if rename(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0:
             return
-    # Under a name that people find and `_remove_strays` leaves alone, should this be the end.
+    # Under a name that people find and `remove_strays` leaves alone, should this be the end.
     aside = free_beside(folder, "old")
     folder.rename(aside)
     try:
