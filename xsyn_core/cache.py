@@ -3,11 +3,16 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 
 class Cache:
-    """The last few values of a pure function, for several threads."""
+    """The latest values of a pure function, for several threads.
+
+    Args:
+        limit: bytes of their arrays and tensors, at most; the latest value stays however large.
+    """
 
     def __init__(self, limit: int):
         self._limit = limit
@@ -23,6 +28,17 @@ class Cache:
         value = make()
         with self._lock:
             self._values[key] = value
-            while len(self._values) > self._limit:
+            sizes = [_bytes(kept) for kept in self._values.values()]
+            while len(self._values) > 1 and sum(sizes) > self._limit:
                 self._values.popitem(last=False)
+                del sizes[0]
         return value
+
+
+def _bytes(value: Any) -> int:
+    """What the arrays and tensors in a value take."""
+    if isinstance(value, list | tuple):
+        return sum(map(_bytes, value))
+    if is_dataclass(value):
+        return sum(_bytes(getattr(value, field.name)) for field in fields(value))
+    return getattr(value, "nbytes", 0)

@@ -29,6 +29,7 @@ from xsyn_core.scan import Scan
 from xsyn_core.segmentation import Segment
 from xsyn_core.weights import Models
 
+MB = 1 << 20
 # Grey levels by which a box has to change on average, or people are told.
 HARDLY = 2.0
 
@@ -38,10 +39,11 @@ class Synthesizer:
 
     def __init__(self, models: Models):
         self.models = models
-        self._segments = Cache(8)
-        self._embeddings = Cache(16)
-        self._patches = Cache(64)
-        self._bodies = Cache(8)
+        # Of scans of a megapixel, about ten; the masks of one of 12 can be half a gigabyte.
+        self._segments = Cache(256 * MB)
+        self._embeddings = Cache(128 * MB)
+        self._patches = Cache(16 * MB)
+        self._bodies = Cache(32 * MB)
 
     @property
     def catalog(self) -> Catalog | None:
@@ -49,7 +51,7 @@ class Synthesizer:
         return self.models.diffusion.catalog
 
     def segments(self, scan: Scan) -> list[Segment]:
-        """S = {s_k}: everything SAM finds in a scan, largest first; kept for a few scans."""
+        """S = {s_k}: everything SAM finds in a scan, largest first; kept for the latest scans."""
         return self._segments.get(
             scan.sha256, lambda: self.models.segmenter.everything(scan.pixels)
         )
