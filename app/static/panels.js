@@ -395,8 +395,7 @@ function onKey(e) {
   if (typing(e.target)) {
     if (key === "Enter" && e.target.type === "number") return e.target.blur();
     if (!pressed || !spares(e.target, key)) return;
-    e.preventDefault();
-    // a number that is out of range becomes one that is not
+    // a number that is out of range becomes one that is not, a list keeps its choice
     e.target.blur();
   }
   if ((e.ctrlKey || e.metaKey) && (key === "z" || key === "y")) {

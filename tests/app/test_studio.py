@@ -73,6 +73,7 @@ def test_a_changed_mind_keeps_one_record(tmp_path, sample):
         found = records.listing()
         assert found["counts"]["accept"] == 1
         assert [item["id"] for item in found["items"]] == [number]
+        assert found["accepted"] == {sample.scan.sha256: 1}
 
 
 def test_a_restart_draws_no_thumbnail_anew(tmp_path, sample, monkeypatch):
