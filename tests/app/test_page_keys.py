@@ -132,13 +132,13 @@ def test_early_decisions_are_told_so(operator, painter):
     page = operator.page
     operator.open_example(0)
     page.keyboard.press("a")
-    assert "no sample" in page.inner_text("[role=status]")
+    assert "no sample" in page.inner_text("[data-el=note]")
     operator.draw((120, 90, 240, 190))
     painter.pause = 0.5
     page.keyboard.press("g")
     page.wait_for_selector("[data-el=status]:has-text('Step')")
     page.keyboard.press("a")
-    assert "Still painting" in page.inner_text("[role=status]")
+    assert "Still painting" in page.inner_text("[data-el=note]")
     painter.pause = 0.01
     wait_result(operator)
     operator.decide("s", "Skipped")
@@ -167,7 +167,7 @@ def test_what_follows_a_decision(operator):
     operator.draw((120, 90, 240, 190))
     operator.paint()
     operator.decide("s", "Skipped")
-    page.wait_for_selector("[role=status]:has-text('This is the last scan')")
+    page.wait_for_selector("[data-el=note]:has-text('This is the last scan')")
     page.click("#xs-then label:has-text('Stay')")
     operator.paint()
     operator.decide("s", "Skipped")

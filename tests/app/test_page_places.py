@@ -36,12 +36,11 @@ def made(operator, steps=2):
 def test_scans_follow_that_of_a_sample(fresh, tmp_path):
     page = fresh.page
     paths = [str(draw_scan(tmp_path / f"mine-{i}.png", 7 + i)) for i in range(3)]
-    # the same pixels under the name of another
     page.set_input_files("input[type=file][data-el=file]", paths)
     title(fresh, "mine-0.png")
     assert page.inner_text("[data-el=at]") == "1 / 5"
     page.keyboard.press("[")
-    page.wait_for_selector("[role=status]:has-text('This is the first scan')")
+    page.wait_for_selector("[data-el=note]:has-text('This is the first scan')")
     page.keyboard.press("]")
     title(fresh, "mine-1.png")
     made(fresh)
