@@ -165,6 +165,23 @@ def tensors_in(content: Any) -> dict[str, torch.Tensor]:
     return {str(k): v.detach() for k, v in content.items() if isinstance(v, torch.Tensor)}
 
 
+def check_finite(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Refuse weights that a training spoilt.
+
+    Raises:
+        XsynError: some are infinite or no numbers.
+    """
+    for name, values in tensors.items():
+        if values.is_floating_point() and values.numel():
+            # Both are no numbers where any value is none. To ask them all takes ten times as long.
+            least, largest = values.aminmax()
+            if not (least.isfinite() and largest.isfinite()):
+                raise XsynError(
+                    f"{path} has weights that are no numbers, such as in {name}: its training "
+                    "diverged. Take an earlier model, or train again with a smaller --rate."
+                )
+
+
 def kind_of(names: Mapping[str, Any]) -> str | None:
     """What a file with tensors of these names is, in words; None where nobody knows."""
     for beginnings, kind in KINDS:

@@ -2,8 +2,6 @@
 
 import json
 import math
-import os
-import tempfile
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -19,7 +17,8 @@ from segment_anything.modeling import (
     TwoWayTransformer,
 )
 
-from xsyn_core.checkpoint_files import SAM, kind_of, read_checkpoint, tensors_in
+from xsyn_core.checkpoint_files import SAM, check_finite, kind_of, read_checkpoint, tensors_in
+from xsyn_core.curation.files import replacing_file
 from xsyn_core.errors import XsynError
 from xsyn_core.sam_detail import STRIDE, DetailDecoder, DetailEncoder
 from xsyn_core.sam_refiner import PROMPTS, SHRINK, Refiner
@@ -98,12 +97,9 @@ def save_sam(
         .contiguous()
         for name, tensor in sam.state_dict().items()
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        new = Path(folder) / path.name
+    with replacing_file(path) as new:
         save_file(tensors, new, {"format": "pt", METADATA_KEY: json.dumps(layout)})
         new.chmod(0o644)  # safetensors leaves it to its writer alone
-        os.replace(new, path)
 
 
 def load_sam(path: str | Path) -> Sam:
@@ -115,11 +111,13 @@ def load_sam(path: str | Path) -> Sam:
     pickle is never run.
 
     Raises:
-        XsynError: missing, damaged, or not a SAM that is supported; names what was found.
+        XsynError: missing, damaged, with weights that are no numbers, or not a SAM that is
+            supported; names what was found.
     """
     path = Path(path)
     tensors, layout = _read(path)
     _refuse_others(path, tensors)
+    check_finite(path, tensors)
     try:
         sam = _build(tensors, layout)
         # Copies: what stays mapped would change, or fall away, with the file.

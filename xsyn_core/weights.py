@@ -18,6 +18,7 @@ from transformers.utils.logging import set_tqdm_hook
 
 from xsyn_core import catalogs, memory
 from xsyn_core.attitudes import Attitudes
+from xsyn_core.checkpoint_files import check_finite
 from xsyn_core.compilation import Compiled
 from xsyn_core.diffusion import ENTRIES, Diffusion
 from xsyn_core.errors import XsynError
@@ -96,9 +97,9 @@ def load_models(
             asked for and has too little free memory for any way.
     """
     where = pick_device(device)
-    source = _diffusion_source(str(diffusion))
-    sam_file = _sam_file(str(sam))
-    network = load_sam(sam_file)
+    source = diffusion_source(str(diffusion))
+    sam_source = sam_file(str(sam))
+    network = load_sam(sam_source)
     model = _unplaced(source, where, str(diffusion))
     residence: Residence | None = Residence()
     if not staying:
@@ -111,7 +112,7 @@ def load_models(
     return Models(
         diffusion=_placed(model, residence, compiled),
         segmenter=Segmenter(network, where, str(sam), residence),
-        fingerprint=fingerprint(source, sam_file),
+        fingerprint=fingerprint(source, sam_source),
     )
 
 
@@ -124,7 +125,7 @@ def load_segmenter(
         XsynError: as for `load_models`.
     """
     where = pick_device(device)
-    network = load_sam(_sam_file(str(sam)))
+    network = load_sam(sam_file(str(sam)))
     residence: Residence | None = Residence()
     if not staying:
         needs = [memory.segmenter_need(network, prompts_at_once(where))]
@@ -219,13 +220,16 @@ def _unplaced(source: Path, device: torch.device, name: str) -> Diffusion:
     """A model for a device in the types that suit it, with its parts still on the CPU.
 
     Raises:
-        XsynError: a part is missing or damaged, or the UNet is not a gated one.
+        XsynError: a part is missing or damaged, its weights are no numbers, or the UNet is not a
+            gated one.
     """
     # On mps float32 is the safe type: half precision has been reported to give NaN and black
     # images (huggingface/diffusers#7563, nagadomi/nunif#669), bfloat16 to be missing.
     half = torch.float16 if device.type == "cuda" else torch.float32
     load = load_gligen if source.is_file() else _load_folder
     unet, vae, text, tokenizer, scheduler = load(source, half)
+    for part in (unet, vae, text):
+        check_finite(source, part.state_dict())
     if scheduler.get("prediction_type", "epsilon") not in ("epsilon", "v_prediction"):
         raise XsynError(
             f"The model in {source} predicts {scheduler['prediction_type']!r}; "
@@ -403,8 +407,12 @@ def _check_unet(folder: Path) -> None:
     check_inputs(folder, inputs, channels)
 
 
-def _diffusion_source(name: str) -> Path:
-    """The diffusers folder or original file that is meant."""
+def diffusion_source(name: str) -> Path:
+    """The diffusers folder or original file that is meant; a hub id is fetched.
+
+    Raises:
+        XsynError: there is none.
+    """
     if name == EMBEDDED:
         folder = ASSETS / "diffusion"
         if not folder.is_dir():
@@ -455,7 +463,12 @@ def _download(repository: str) -> Path:
         ) from None
 
 
-def _sam_file(name: str) -> Path:
+def sam_file(name: str) -> Path:
+    """The file of SAM weights that is meant, which need not be there.
+
+    Raises:
+        XsynError: the embedded one is missing.
+    """
     if name != EMBEDDED:
         return expanded(name)
     file = ASSETS / "segmenter" / "sam.safetensors"

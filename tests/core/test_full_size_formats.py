@@ -399,9 +399,9 @@ def test_a_folder_or_repository_with_the_original_file_alone(parts, original, ho
     original.rename(home / "diffusion_pytorch_model.bin")
     monkeypatch.setattr(weights, "_download", lambda name: home)
     for name in (str(home), "gligen/gligen-inpainting-text-box"):
-        assert weights._diffusion_source(name) == home / "diffusion_pytorch_model.bin"
+        assert weights.diffusion_source(name) == home / "diffusion_pytorch_model.bin"
     (home / "unet").mkdir()
-    assert weights._diffusion_source(str(home)) == home
+    assert weights.diffusion_source(str(home)) == home
 
 
 def test_the_fingerprint_of_a_file_follows_weights_and_tokenizer(original, home, tiny_files):

@@ -271,6 +271,15 @@ def test_saved_sam_comes_back(tmp_path, shape):
     assert [p.name for p in path.parent.iterdir()] == ["sam.safetensors"]
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_told(tmp_path, value):
+    sam = tiny_sam(4)
+    sam.mask_decoder.iou_token.weight[0, 1] = value
+    save_sam(tmp_path / "sam.safetensors", sam)
+    with pytest.raises(XsynError, match=r"sam.safetensors.*no numbers.*mask_decoder\.iou_token"):
+        load_sam(tmp_path / "sam.safetensors")
+
+
 def test_thresholds_travel_with_the_weights(tmp_path, sam):
     path = tmp_path / "sam.safetensors"
     save_sam(path, sam)

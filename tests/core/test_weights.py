@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from xsyn_core.categories import CATALOGS
 from xsyn_core.errors import XsynError
@@ -124,6 +125,19 @@ def test_damaged_weights_are_told(broken, tiny_files):
     weights.unlink()
     weights.write_bytes(b"nothing")
     assert "cannot be read" in refused(broken, tiny_files[1])
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_weights_that_are_no_numbers_are_told(broken, tiny_files, part, value):
+    (weights,) = (broken / part).glob("*.safetensors")
+    tensors = load_file(weights)
+    name = sorted(tensors)[-1]
+    tensors[name].view(-1)[0] = value
+    weights.unlink()
+    save_file(tensors, weights, {"format": "pt"})
+    told = refused(broken, tiny_files[1])
+    assert str(broken) in told and name in told and "no numbers" in told
 
 
 def test_single_files_are_named(tmp_path, tiny_files):

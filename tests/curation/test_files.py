@@ -89,3 +89,29 @@ def test_strays_of_the_dead_alone_are_removed(tmp_path):
         (tmp_path / name).mkdir()
     files.remove_strays(tmp_path, "a")
     assert {path.name for path in tmp_path.iterdir()} == left
+
+
+def test_a_file_takes_the_place_of_another_once_it_is_on_disk(tmp_path, monkeypatch):
+    file, done = tmp_path / "weights", []
+    file.write_bytes(b"old")
+    (tmp_path / ".weights.xsyn-1-stray").mkdir()
+    monkeypatch.setattr(files, "_alive", lambda *process: False)
+    sync, replace = files.sync_file, Path.replace
+    monkeypatch.setattr(files, "sync_file", lambda path: (done.append("synced"), sync(path)))
+    monkeypatch.setattr(
+        Path, "replace", lambda path, target: (done.append("replaced"), replace(path, target))
+    )
+    with files.replacing_file(file) as fresh:
+        fresh.write_bytes(b"new")
+        assert file.read_bytes() == b"old"
+    assert file.read_bytes() == b"new" and done == ["synced", "replaced"]
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_file_that_could_not_be_written_leaves_the_other(tmp_path):
+    file = tmp_path / "weights"
+    file.write_bytes(b"old")
+    with pytest.raises(KeyboardInterrupt), files.replacing_file(file) as fresh:
+        fresh.write_bytes(b"new")
+        raise KeyboardInterrupt
+    assert file.read_bytes() == b"old" and list(tmp_path.iterdir()) == [file]

@@ -1,11 +1,14 @@
 """The embedded models' formats."""
 
+import shutil
+
 import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from xsyn_core.categories import CATALOGS, phrase
+from xsyn_core.curation import files
 from xsyn_core.sam_checkpoint import load_sam, save_sam
 from xsyn_core.training import architectures
 from xsyn_core.weights import load_diffusion
@@ -80,6 +83,30 @@ def test_all_weights_together_stay_under_fifty_mebibytes(saved):
     diffusion = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
     sam = 2 * sum(p.numel() for p in architectures.build_sam().parameters())
     assert diffusion + sam < 50 * 2**20
+
+
+def test_a_save_that_was_killed_leaves_the_earlier_model_and_its_copy_goes_with_the_next(
+    saved, tmp_path, monkeypatch
+):
+    folder = shutil.copytree(saved[0], tmp_path / "model")
+    before = {file: file.read_bytes() for file in folder.rglob("*.safetensors")}
+    tokenizer, scheduler = architectures.build_tokenizer(), architectures.build_scheduler()
+
+    class Killed(BaseException):
+        pass
+
+    def kill(*_):
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(files, "_exchange", kill)
+        architectures.save_diffusion(folder, *saved[1], tokenizer, scheduler)
+    assert {file: file.read_bytes() for file in folder.rglob("*.safetensors")} == before
+    assert len(list(tmp_path.iterdir())) == 2
+    monkeypatch.setattr(files, "_alive", lambda process: False)
+    architectures.save_diffusion(folder, *saved[1], tokenizer, scheduler)
+    assert list(tmp_path.iterdir()) == [folder]
+    assert load_diffusion(folder, torch.device("cpu"), "model").channels == 16
 
 
 def test_a_saved_segmenter_opens_with_the_same_weights(tmp_path):

@@ -26,6 +26,12 @@ def write_synced(path: Path, data: bytes) -> None:
         os.fsync(stream.fileno())
 
 
+def sync_file(path: Path) -> None:
+    """Wait until a file that others have written is on disk."""
+    with open(path, "rb+") as stream:
+        os.fsync(stream.fileno())
+
+
 def sync_folder(folder: Path) -> None:
     """Wait until the entries of a folder (names, renames) are on disk."""
     # Windows cannot open folders; its renames are journalled by the file system.
@@ -116,12 +122,7 @@ def replacing(folder: Path) -> Iterator[Replacement]:
             f"{folder} is a mount point, which cannot be replaced. Give a folder inside it, such "
             f"as {folder / 'dataset'}."
         )
-    parent = folder.parent
-    parent.mkdir(parents=True, exist_ok=True)
-    stem = f".{folder.name}.xsyn"
-    remove_strays(parent, stem)
-    fresh = parent / f"{stem}-{uuid.uuid4().hex[:8]}{owner()}"
-    fresh.mkdir()
+    fresh = _fresh_folder(folder)
     made = Replacement(fresh, folder)
     try:
         yield made
@@ -141,10 +142,38 @@ def replacing(folder: Path) -> Iterator[Replacement]:
             f"whole and lies in {_kept(fresh, made.target)}: move it to where you want it."
         ) from error
     try:
-        sync_folder(parent)
+        sync_folder(folder.parent)
     finally:
         # After an exchange this is the old folder.
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+@contextmanager
+def replacing_file(path: Path) -> Iterator[Path]:
+    """A path for a file to write, which takes the place of `path` when the block ends well.
+
+    Until then `path` stays as it was, whatever happens. What processes that died left beside it
+    is removed.
+    """
+    folder = _fresh_folder(path)
+    try:
+        fresh = folder / path.name
+        yield fresh
+        sync_file(fresh)
+        fresh.replace(path)
+        sync_folder(path.parent)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _fresh_folder(path: Path) -> Path:
+    """A new folder beside a path, under a name by which `remove_strays` knows it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stem = f".{path.name}.xsyn"
+    remove_strays(path.parent, stem)
+    fresh = path.parent / f"{stem}-{uuid.uuid4().hex[:8]}{owner()}"
+    fresh.mkdir()
+    return fresh
 
 
 def _kept(fresh: Path, folder: Path) -> Path:

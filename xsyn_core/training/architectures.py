@@ -1,7 +1,6 @@
 """The embedded models' shapes: small, and in the formats of the full-size ones."""
 
 import json
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from xsyn_core import catalogs
 from xsyn_core.attitudes import COMPASS, MIRRORED, Attitudes
 from xsyn_core.categories import CATALOGS, Catalog, phrase
+from xsyn_core.curation.files import replacing, sync_file
 from xsyn_core.sam_detail import STRIDE, DetailDecoder, DetailEncoder
 
 LATENT_CHANNELS = 16
@@ -221,10 +221,8 @@ def save_diffusion(
     `StableDiffusionGLIGENPipeline.from_pretrained` opens too, with the attitudes that the model
     knows and the catalogue that it paints, if any; the folder appears whole or not. The parts
     themselves stay as they are."""
-    folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-        new = Path(temporary) / "new"
+    with replacing(Path(folder)) as made:
+        new = made.fresh
         for name, part in (("unet", unet), ("vae", vae), ("text_encoder", text_encoder)):
             with _halved(part):
                 part.save_pretrained(new / name, safe_serialization=True)
@@ -251,6 +249,6 @@ def save_diffusion(
             "vae": ["diffusers", type(vae).__name__],
         }
         (new / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
-        if folder.exists():
-            folder.rename(Path(temporary) / "old")
-        new.rename(folder)
+        for file in new.rglob("*"):
+            if file.is_file():
+                sync_file(file)
