@@ -16,6 +16,7 @@ from xsyn_core.boxes import Box
 from xsyn_core.sam_checkpoint import load_sam
 from xsyn_core.segmentation import Segmenter
 from xsyn_core.training import painter_items, processes
+from xsyn_core.training.columns import open_columns, save_columns
 from xsyn_core.training.data import (
     MASK_SIDE,
     NAMES,
@@ -24,8 +25,6 @@ from xsyn_core.training.data import (
     Shard,
     halved,
     in_parallel,
-    open_columns,
-    save_columns,
     shards,
 )
 from xsyn_core.training.prompting import KINDS, prompt

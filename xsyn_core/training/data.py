@@ -7,8 +7,6 @@ windows twice, the second time with the window's own item on a plain background.
 """
 
 import multiprocessing
-import shutil
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from xsyn_core.categories import CATALOGS
 from xsyn_core.simulation.looks import expose, random_look
 from xsyn_core.simulation.rendering import attenuation, attitude, silhouette
 from xsyn_core.simulation.scene import Scene, item_window, random_scene
+from xsyn_core.training.columns import open_columns, save_columns
 
 SIDE = 256
 # Pixels a side of what is painted, see `halved`.
@@ -87,21 +86,6 @@ class Shard:
     def silhouettes(self, index: int) -> np.ndarray:
         """bool (MAX_OBJECTS, MASK_SIDE, MASK_SIDE) of one picture."""
         return np.unpackbits(self.masks[index], axis=-1).astype(bool)
-
-
-def save_columns(folder: Path, columns: Mapping[str, np.ndarray]) -> None:
-    """Write arrays by name into a new folder, which is there whole or not at all."""
-    temporary = folder.with_name(folder.name + ".new")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    for name, values in columns.items():
-        np.save(temporary / f"{name}.npy", values)
-    temporary.rename(folder)
-
-
-def open_columns(folder: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
-    """Arrays of such a folder as memory maps."""
-    return {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names}
 
 
 def halved(image: np.ndarray) -> np.ndarray:

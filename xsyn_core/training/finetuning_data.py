@@ -154,7 +154,7 @@ def sources(path: Path) -> dict[str, str]:
 
 
 def readable(
-    selection: Selection, indexes: Iterable[int], origins: Mapping[str, str]
+    selection: Selection, indexes: Iterable[int], origins: Mapping[str, str], masks: bool = False
 ) -> Iterator[tuple[int, Scan, str]]:
     """The scans that can be read, each with its number and the hash of its source scan; of the
     others a remark.
@@ -162,10 +162,11 @@ def readable(
     Args:
         indexes: of images of the dataset.
         origins: see `sources`.
+        masks: with those of the objects.
     """
     for index in indexes:
         try:
-            scan = selection.dataset.scan(index, masks=False)
+            scan = selection.dataset.scan(index, masks=masks)
         except XsynError as error:
             remark(f"Left out: {error}")
             continue

@@ -1,13 +1,11 @@
 """Training frames of real scans, cut as the page cuts them, with their latents cached on disk."""
 
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from xsyn_core import boxes as box_math
 from xsyn_core.boxes import Box
@@ -18,11 +16,9 @@ from xsyn_core.frames import Frame, whole, window_around
 from xsyn_core.inpainting import masked_latents
 from xsyn_core.sample import FrameMode
 from xsyn_core.scan import Annotation
-from xsyn_core.training import processes
 from xsyn_core.training.finetuning_data import Selection, readable
+from xsyn_core.training.parts import Part, Parts, encode
 
-# Scans a part of the cache.
-PART = 32
 # Frames that are encoded at once.
 TOGETHER = 8
 # Of the other items of a frame, so many are repainted with its own: most often one item is
@@ -129,7 +125,7 @@ class Batch:
 
 
 class Frames:
-    """The cached frames of a selection, as memory maps.
+    """The cached frames of a selection.
 
     Attributes:
         names: the categories that frames number.
@@ -141,25 +137,20 @@ class Frames:
         XsynError: there is no frame.
     """
 
-    def __init__(self, parts: Sequence[Path], names: Sequence[str], channels: int):
+    def __init__(self, folders: Sequence[Path], names: Sequence[str], channels: int):
         self.names = tuple(names)
-        self._channels = channels
-        if not parts:
+        if not folders:
             raise XsynError("Not one scan of the dataset can be read. Export it again.")
-        self._maps = [
-            tuple(np.load(part / f"{name}.npy", mmap_mode="r") for name in _FLAT) for part in parts
-        ]
-        tables = [np.load(part / "objects.npz") for part in parts]
-        self._part = np.concatenate([np.full(len(t["sizes"]), k) for k, t in enumerate(tables)])
-        starts = [np.concatenate([[0], t["sizes"].prod(1).cumsum()])[:-1] for t in tables]
-        self._start = np.concatenate(starts).astype(np.int64)
-        columns = {name: np.concatenate([t[name] for t in tables]) for name in tables[0].files}
+        self._depths = {"clean": channels, "masked": channels, "keep": 1}
+        self._parts = Parts(folders, tuple(self._depths))
+        table = self._parts.table
         self.sizes, self.sources, self.mirrors = (
-            columns[name] for name in ("sizes", "sources", "mirrors")
+            table[name] for name in ("sizes", "sources", "mirrors")
         )
         self._boxes, self._categories, self._repainted = (
-            columns[name] for name in ("boxes", "categories", "repainted")
+            table[name] for name in ("boxes", "categories", "repainted")
         )
+        self._start = self._parts.starts(self.sizes.prod(1))
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -172,15 +163,13 @@ class Frames:
     def batch(self, rows: np.ndarray) -> Batch:
         """Frames of one size."""
         height, width = map(int, self.sizes[rows[0]])
-        found: list[list[np.ndarray]] = [[], [], []]
+        found: dict[str, list[np.ndarray]] = {name: [] for name in self._depths}
         for row in rows:
-            start, cells = self._start[row], height * width
-            for column, flat, depth in zip(
-                found, self._maps[self._part[row]], (self._channels, self._channels, 1), strict=True
-            ):
-                values = flat[depth * start : depth * (start + cells)]
-                column.append(values.reshape(depth, height, width).astype(np.float32))
-        clean, masked, keep = (torch.from_numpy(np.stack(column)) for column in found)
+            columns, start, cells = self._parts.columns(row), self._start[row], height * width
+            for name, depth in self._depths.items():
+                values = columns[name][depth * start : depth * (start + cells)]
+                found[name].append(values.reshape(depth, height, width).astype(np.float32))
+        clean, masked, keep = (torch.from_numpy(np.stack(found[name])) for name in self._depths)
         return Batch(
             clean,
             masked,
@@ -189,9 +178,6 @@ class Frames:
             torch.from_numpy(self._categories[rows].astype(np.int64)),
             torch.from_numpy(self._repainted[rows]),
         )
-
-
-_FLAT = ("clean", "masked", "keep")
 
 
 def cache_frames(
@@ -219,35 +205,27 @@ def cache_frames(
     Raises:
         XsynError: not one scan can be read.
     """
-    chosen = list(selection.objects)
-    parts = [chosen[k : k + PART] for k in range(0, len(chosen), PART)]
-    folders = [folder / f"{number:05d}" for number in range(len(parts))]
-    mine = [
-        (part, place)
-        for number, (part, place) in enumerate(zip(parts, folders, strict=True))
-        if number % processes.count() == processes.number() and not place.is_dir()
-    ]
-    for part, place in tqdm(mine, desc="encoding scans", unit="part", disable=not mine):
-        _write_part(selection, origins, part, place, mode, mirrors, model, seed)
-    processes.wait()
-    return Frames([place for place in folders if place.is_dir()], selection.names, model.channels)
+
+    def encoded(part: Sequence[int]) -> Part | None:
+        return _encoded(selection, origins, part, mode, mirrors, model, seed)
+
+    folders = encode(list(selection.objects), folder, encoded)
+    return Frames(folders, selection.names, model.channels)
 
 
-def _write_part(
+def _encoded(
     selection: Selection,
     origins: dict[str, str],
     part: Sequence[int],
-    place: Path,
     mode: FrameMode,
     mirrors: int,
     model: Diffusion,
     seed: int,
-) -> None:
-    """Encode a part into `place`, or nothing where no scan can be read: it is tried again next
-    time."""
+) -> Part | None:
+    """The frames of some scans; None where no scan can be read."""
     number = {name: k for k, name in enumerate(selection.names)}
     found: list[tuple[Cut, str, int]] = []
-    flat: dict[str, list[np.ndarray]] = {name: [] for name in _FLAT}
+    flat: dict[str, list[np.ndarray]] = {name: [] for name in ("clean", "masked", "keep")}
     for index, scan, source in readable(selection, part, origins):
         for mirror in range(mirrors):
             pixels, objects = mirrored(scan.pixels, selection.objects[index], mirror)
@@ -262,9 +240,9 @@ def _write_part(
                 masked = masked_latents(model, images, keep.to(clean.device), clean)
                 flat["clean"].append(_flat(clean))
                 flat["masked"].append(_flat(masked))
-                flat["keep"].append(_flat(keep))
+                flat["keep"].append(_flat(keep).astype(bool))
     if not found:
-        return
+        return None
     slots = model.slots
     boxes = np.zeros((len(found), slots, 4), np.float32)
     categories = np.full((len(found), slots), -1, np.int16)
@@ -274,22 +252,15 @@ def _write_part(
         boxes[row, :count] = cut.boxes
         categories[row, :count] = [number[name] for name in cut.names]
         repainted[row, :count] = cut.repainted
-    temporary = place.with_name(place.name + ".new")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    for name, values in flat.items():
-        kind = bool if name == "keep" else np.float16
-        np.save(temporary / f"{name}.npy", np.concatenate(values).astype(kind))
-    np.savez(
-        temporary / "objects.npz",
-        sizes=np.array([cut.keep.shape for cut, _, _ in found], np.int32).reshape(-1, 2),
-        boxes=boxes,
-        categories=categories,
-        repainted=repainted,
-        sources=np.array([source for _, source, _ in found], "U64"),
-        mirrors=np.array([mirror for _, _, mirror in found], np.uint8),
-    )
-    temporary.rename(place)
+    table: dict[str, np.ndarray] = {
+        "sizes": np.array([cut.keep.shape for cut, _, _ in found], np.int32).reshape(-1, 2),
+        "boxes": boxes,
+        "categories": categories,
+        "repainted": repainted,
+        "sources": np.array([source for _, source, _ in found], "U64"),
+        "mirrors": np.array([mirror for _, _, mirror in found], np.uint8),
+    }
+    return Part({name: np.concatenate(values) for name, values in flat.items()}, table)
 
 
 def _flat(values: torch.Tensor) -> np.ndarray:

@@ -14,13 +14,12 @@ from xsyn_core.boxes import of_mask
 from xsyn_core.simulation.dataset import photograph
 from xsyn_core.simulation.rendering import silhouette
 from xsyn_core.simulation.scene import item_window, random_scene
+from xsyn_core.training.columns import open_columns, save_columns
 from xsyn_core.training.data import (
     MAX_OBJECTS,
     NAMES,
     SIDE,
     in_parallel,
-    open_columns,
-    save_columns,
 )
 
 SCENES = 80
