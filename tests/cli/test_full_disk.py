@@ -1,6 +1,7 @@
 """A full disk ends a command with one message, whichever library finds out."""
 
 import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -99,7 +100,7 @@ def test_what_else_the_system_refuses_is_told_in_one_line(error, said):
     assert line.startswith(f"Error: {said}")
 
 
-def test_what_a_run_saved_last_stays(tmp_path):
+def test_what_a_run_saved_last_stays(tmp_path, monkeypatch):
     torch.manual_seed(0)
     model = nn.Linear(64, 64)
 
@@ -115,11 +116,18 @@ def test_what_a_run_saved_last_stays(tmp_path):
 
     go(2)
     saved = (tmp_path / "checkpoint.pt").read_bytes()
-    new = tmp_path / "checkpoint.new"
-    new.symlink_to("/dev/full")
-    with pytest.raises((OSError, RuntimeError)) as found:
+    really = torch.save
+
+    def without_room(state, file):
+        with open("/dev/full", "wb") as full:
+            os.dup2(full.fileno(), file.fileno())
+        really(state, file)
+
+    with monkeypatch.context() as patch, pytest.raises((OSError, RuntimeError)) as found:
+        patch.setattr(torch, "save", without_room)
         go(4)
     assert disk_full(found.value)
-    assert not new.is_symlink() and (tmp_path / "checkpoint.pt").read_bytes() == saved
+    assert (tmp_path / "checkpoint.pt").read_bytes() == saved
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint.pt", "loss.csv"}
     go(4)
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 4

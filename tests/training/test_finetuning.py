@@ -1,5 +1,6 @@
 """Fine-tuning on a made-up dataset, with models of other proportions than the embedded ones."""
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -14,7 +15,7 @@ from pycocotools.coco import COCO
 from transformers import CLIPTextModel
 from typer.testing import CliRunner
 
-from xsyn_core import catalogs
+from xsyn_core import catalogs, weights
 from xsyn_core.attitudes import Attitudes
 from xsyn_core.categories import PIDRAY
 from xsyn_core.cli.commands import app
@@ -210,6 +211,62 @@ def test_another_setting_does_not_go_on_with_a_run(base, dataset, tmp_path):
     tune(dataset, base, tmp_path, inpainting_steps=1)
     with pytest.raises(XsynError, match="batch 2, not 3"):
         tune(dataset, base, tmp_path, inpainting_steps=1, batch=3)
+
+
+def test_steps_that_a_run_cannot_go_on_with_are_told(base, dataset, tmp_path):
+    tune(dataset, base, tmp_path, generation_steps=2, inpainting_steps=3)
+    for steps in (0, 1, 9):
+        with pytest.raises(XsynError, match="--generation-steps 2"):
+            tune(dataset, base, tmp_path, generation_steps=steps, inpainting_steps=4)
+    for steps in (0, 2):
+        with pytest.raises(XsynError, match=f"of 3 steps, more than the {steps} asked for"):
+            tune(dataset, base, tmp_path, generation_steps=2, inpainting_steps=steps)
+    alone = tmp_path / "alone"
+    tune(dataset, base, alone, generation_steps=2)
+    # without it inpainting would not begin from what generation learnt
+    with pytest.raises(XsynError, match="of 2 steps, more than the 0 asked for"):
+        tune(dataset, base, alone, generation_steps=0, inpainting_steps=3)
+
+
+def test_a_repeated_command_writes_the_model_but_no_row_again(base, dataset, tmp_path):
+    stages = {"generation_steps": 2, "inpainting_steps": 3}
+    folder = tune(dataset, base, tmp_path, **stages)
+    logs = sorted(tmp_path.rglob("*.csv"))
+    before = [log.read_text() for log in logs]
+    assert len(logs) == 4
+    moved = folder.rename(tmp_path / "moved")
+    tune(dataset, base, tmp_path, **stages)
+    assert not changed(moved, folder)
+    assert [log.read_text() for log in logs] == before
+
+
+def test_what_fails_in_training_is_not_taken_for_a_folder_that_cannot_be_written(
+    base, dataset, tmp_path, monkeypatch
+):
+    def fail(*_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(finetuning.Frames, "batch", fail)
+    options = ("--data", str(dataset), "--base", str(base), "--run", str(tmp_path / "run"))
+    result = CliRunner().invoke(app, ["train", "denoiser", "--device", "cpu", *options])
+    assert result.exit_code == 2 and "Error: Too many open files." in result.output
+
+
+def test_the_embedded_base_is_not_overwritten(base, dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "ASSETS", tmp_path)
+    folder = shutil.copytree(base, tmp_path / "diffusion")
+    with pytest.raises(XsynError, match="base itself"):
+        tune(dataset, "embedded", tmp_path / "run", inpainting_steps=1, out=folder)
+    assert not changed(base, folder) and not (tmp_path / "run").exists()
+
+
+def test_a_run_that_diverges_keeps_its_last_model(base, dataset, tmp_path, monkeypatch):
+    folder = tune(dataset, base, tmp_path, inpainting_steps=2)
+    kept = shutil.copytree(folder, tmp_path / "kept")
+    monkeypatch.setattr(objective, "mean_error", lambda error, weights: error.mean() * np.nan)
+    with pytest.raises(XsynError, match=r"no number at step 3.*of step 2"):
+        tune(dataset, base, tmp_path, inpainting_steps=4, save_every=0.0)
+    assert not changed(kept, folder)
 
 
 @pytest.mark.parametrize("greyed", [False, True])

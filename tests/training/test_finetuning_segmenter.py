@@ -1,6 +1,7 @@
 """Fine-tuning of SAM's mask decoder on a made-up dataset."""
 
 import copy
+import shutil
 
 import numpy as np
 import pytest
@@ -10,11 +11,13 @@ from original_mobile_sam import tiny_mobile_sam
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
+from xsyn_core import weights
 from xsyn_core.boxes import of_mask
 from xsyn_core.cli.commands import app
 from xsyn_core.curation.readers import read_dataset
+from xsyn_core.errors import XsynError
 from xsyn_core.sam_checkpoint import load_sam, save_sam
-from xsyn_core.training import finetuning_segmenter
+from xsyn_core.training import finetuning_segmenter, parts
 from xsyn_core.training.finetuning_data import select
 from xsyn_core.training.finetuning_segmenter import PROMPTS, cache_pictures, draw, on_grid
 from xsyn_core.training.prompting import KINDS
@@ -87,6 +90,33 @@ def test_a_killed_run_ends_as_an_uninterrupted_one(dataset, tiny_files, tmp_path
     assert all(torch.equal(one[name], other[name]) for name in one.keys() | other.keys())
 
 
+def test_scans_that_a_killed_run_encoded_are_not_encoded_again(
+    dataset, tiny_models, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(parts, "PART", 3)
+    selection = select(read_dataset(dataset))
+    segmenter = copy.copy(tiny_models.segmenter)
+    whole = cache_pictures(selection, {}, tmp_path / "whole", segmenter)
+    real, seen = segmenter.embed, []
+
+    def embed(image):
+        seen.append(image)
+        if len(seen) == 6:
+            raise KeyboardInterrupt
+        return real(image)
+
+    segmenter.embed = embed
+    with pytest.raises(KeyboardInterrupt):
+        cache_pictures(selection, {}, tmp_path / "broken", segmenter)
+    broken = cache_pictures(selection, {}, tmp_path / "broken", segmenter)
+    # of the second part all, of the first none
+    assert len(seen) == 6 + len(OBJECTS) - 3
+    assert list(broken.sources) == list(whole.sources)
+    for row in range(len(OBJECTS)):
+        assert np.array_equal(broken.features(row), whole.features(row))
+        assert np.array_equal(broken.truth(row), whole.truth(row))
+
+
 def test_prompts_lie_on_the_masks_where_sam_sees_them(dataset, tiny_models, tmp_path):
     segmenter = tiny_models.segmenter
     pictures = cache_pictures(select(read_dataset(dataset)), {}, tmp_path / "cache", segmenter)
@@ -115,10 +145,31 @@ def test_a_model_that_zooms_learns_from_windows_too(dataset, tiny_models, tmp_pa
     x1, y1, x2, y2 = segmenter.view(box, scan.size)
     assert len(pictures.counts) > len(OBJECTS) and pictures.sources[0] == pictures.sources[1]
     near = segmenter.embed(scan.pixels[y1:y2, x1:x2]).features[0]
-    assert torch.allclose(torch.tensor(pictures.features[1]).float(), near, atol=1e-2)
+    assert torch.allclose(torch.tensor(pictures.features(1)).float(), near, atol=1e-2)
     # the object fills its window
     left, top, right, bottom = of_mask(pictures.truth(1)[0])
     assert max(right - left, bottom - top) > pictures.truth(1).shape[-1] / 2
+
+
+def test_the_embedded_base_is_not_overwritten(dataset, tiny_files, tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "ASSETS", tmp_path)
+    (tmp_path / "segmenter").mkdir()
+    file = shutil.copy(tiny_files[1], tmp_path / "segmenter" / "sam.safetensors")
+    before = file.read_bytes()
+    with pytest.raises(XsynError, match="base itself"):
+        tune(dataset, "embedded", tmp_path / "run", steps=1, out=file)
+    assert file.read_bytes() == before and not (tmp_path / "run").exists()
+
+
+def test_a_repeated_command_writes_no_row_again(dataset, tiny_files, tmp_path):
+    file = tune(dataset, tiny_files[1], tmp_path, steps=2)
+    logs = [tmp_path / "held_out.csv", tmp_path / "loss.csv"]
+    before = [log.read_text() for log in logs]
+    file.unlink()
+    assert tune(dataset, tiny_files[1], tmp_path, steps=2).is_file()
+    assert [log.read_text() for log in logs] == before
+    with pytest.raises(XsynError, match="of 2 steps, more than the 1 asked for"):
+        tune(dataset, tiny_files[1], tmp_path, steps=1)
 
 
 def test_masks_keep_their_place_on_the_padded_square():

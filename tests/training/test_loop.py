@@ -2,6 +2,7 @@
 
 import os
 import signal
+from functools import partial
 from itertools import pairwise
 
 import cv2
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from xsyn_core.training.loop import Plan, _ahead, _Batches, train
+from xsyn_core.errors import XsynError
+from xsyn_core.training.loop import Plan, _ahead, _Batches, steps_done, train
 from xsyn_core.training.optimiser import Optimiser, orthogonal
 
 
@@ -102,6 +104,90 @@ def test_it_learns_and_the_average_lags_behind(tmp_path):
     assert not torch.equal(average.weight, net.weight)
     rows = (tmp_path / "loss.csv").read_text().splitlines()
     assert [int(r.split(",")[0]) for r in rows] == list(range(50, 301, 50))
+
+
+@pytest.mark.parametrize(("save_every", "told"), [(0.0, "is of step 7"), (1e9, "is no checkpoint")])
+def test_a_loss_that_is_no_number_spoils_nothing(tmp_path, save_every, told):
+    net = model()
+    learn = make_step(net)
+
+    def step(k, x):
+        losses = learn(k, x)
+        return {"loss": losses["loss"] * (np.nan if k == 7 else 1)}
+
+    plan = Plan(steps=20, rate=0.05, save_every=save_every)
+    with pytest.raises(XsynError, match=rf"no number at step 8.*There {told}|last.*{told}.*--rate"):
+        train(net, draw, step, plan, tmp_path)
+    assert all(p.isfinite().all() for p in net.parameters())
+    assert steps_done(tmp_path) == (0 if save_every else 7)
+
+
+def test_a_finished_run_is_told_of_as_far_as_it_went(tmp_path):
+    net, seen = model(), []
+    go = partial(train, net, draw, make_step(net), folder=tmp_path)
+    go(plan=Plan(steps=60, rate=0.05))
+    before = (tmp_path / "loss.csv").read_text()
+    go(plan=Plan(steps=60, rate=0.05), on_save=lambda _, done: seen.append(done))
+    assert seen == [60] and (tmp_path / "loss.csv").read_text() == before
+    with pytest.raises(XsynError, match="of 60 steps, more than the 40 asked for"):
+        go(plan=Plan(steps=40, rate=0.05), on_save=lambda _, done: seen.append(done))
+    assert seen == [60]
+
+
+def test_steps_that_are_done_again_are_written_down_once(tmp_path):
+    def rows():
+        return [int(row.split(",")[0]) for row in (tmp_path / "loss.csv").read_text().splitlines()]
+
+    def go(steps, stop_at=None):
+        net = model()
+        step = make_step(net, stop_at)
+        train(net, draw, step, Plan(steps=steps, rate=0.05, save_every=1e9), tmp_path)
+
+    with pytest.raises(KeyboardInterrupt):
+        go(60, stop_at=55)
+    assert rows() == [50]
+    go(60)
+    assert rows() == [50, 60]
+    with pytest.raises(KeyboardInterrupt):
+        go(120, stop_at=110)
+    assert rows() == [50, 60, 100]
+    # as after a power cut
+    with (tmp_path / "loss.csv").open("ab") as log:
+        log.write(bytes(4))
+    go(120)
+    assert (tmp_path / "loss.csv").read_text().count("100,") == 1
+    # without its checkpoint a run begins anew
+    (tmp_path / "checkpoint.pt").unlink()
+    go(60)
+    assert rows() == [50, 60]
+
+
+DAMAGES = {
+    "half": lambda content: content[: len(content) // 2],
+    "empty": lambda content: b"",
+    "zeros": lambda content: bytes(len(content)),
+    "text": lambda content: b"no checkpoint",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_is_told(tmp_path, damage):
+    net = model()
+    train(net, draw, make_step(net), Plan(steps=2, rate=0.05), tmp_path)
+    file = tmp_path / "checkpoint.pt"
+    file.write_bytes(DAMAGES[damage](file.read_bytes()))
+    for go in (
+        lambda: train(net, draw, make_step(net), Plan(steps=4, rate=0.05), tmp_path),
+        lambda: steps_done(tmp_path),
+    ):
+        with pytest.raises(XsynError, match=r"checkpoint\.pt is damaged.*remove it"):
+            go()
+
+
+def test_another_file_is_no_checkpoint(tmp_path):
+    torch.save({"model": {}, "average": None, "step": 3}, tmp_path / "checkpoint.pt")
+    with pytest.raises(XsynError, match="no optimiser"):
+        steps_done(tmp_path)
 
 
 def test_batches_of_a_gpu_are_drawn_ahead_by_others_and_are_the_same():

@@ -33,7 +33,38 @@ TWO = """
 """
 
 
-def test_two_processes_average_their_gradients(tmp_path):
+# The second one's loss is no number at step 4; the scans were shared before.
+DIVERGING = """
+    import sys
+    from pathlib import Path
+    import numpy as np, torch
+    from xsyn_core.errors import XsynError
+    from xsyn_core.training import parts, processes
+    from xsyn_core.training.loop import Plan, train
+    own, folder = [], Path(sys.argv[1])
+    def encoded(some):
+        own.extend(some)
+        return parts.Part({"values": np.array(some)}, {"numbers": np.array(some)})
+    parts.PART = 2
+    found = parts.Parts(parts.encode(range(9), folder / "cache", encoded), ["values"])
+    net = torch.nn.Linear(4, 1)
+    def step(k, x):
+        spoilt = processes.number() == 1 and k == 3
+        return {"loss": net(x).square().mean() * (np.nan if spoilt else 1)}
+    def draw(k, rng):
+        return torch.ones(2, 4)
+    try:
+        train(net, draw, step, Plan(steps=9, rate=0.05, save_every=0.0), folder)
+    except XsynError as error:
+        told = str(error)
+    numbers = found.table["numbers"].tolist()
+    finite = all(bool(p.isfinite().all()) for p in net.parameters())
+    torch.save((own, numbers, told, finite), f"{folder}/of{processes.number()}.pt")
+"""
+
+
+def run_two(code, folder):
+    """What each of two processes that run `code` leaves."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -41,13 +72,25 @@ def test_two_processes_average_their_gradients(tmp_path):
     shared |= {"MASTER_PORT": str(port), "CUDA_VISIBLE_DEVICES": "", "ACCELERATE_USE_CPU": "1"}
     running = [
         subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(TWO), str(tmp_path)],
+            [sys.executable, "-c", textwrap.dedent(code), str(folder)],
             env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
         )
         for rank in range(2)
     ]
     assert [process.wait(timeout=180) for process in running] == [0, 0]
-    (first, seen), (second, others) = (torch.load(tmp_path / f"of{k}.pt") for k in range(2))
+    return [torch.load(folder / f"of{k}.pt") for k in range(2)]
+
+
+def test_two_processes_share_scans_and_end_together_where_one_diverges(tmp_path):
+    (own, numbers, told, finite), other = run_two(DIVERGING, tmp_path)
+    assert (own, other[0]) == ([0, 1, 4, 5, 8], [2, 3, 6, 7])
+    assert numbers == other[1] == list(range(9))
+    assert told == other[2] and "at step 4" in told and "of step 3" in told
+    assert finite and other[3]
+
+
+def test_two_processes_average_their_gradients(tmp_path):
+    (first, seen), (second, others) = run_two(TWO, tmp_path)
     assert torch.equal(first, second)
     assert not any(torch.equal(a, b) for a, b in zip(seen, others, strict=True))
     # as one process with both halves of the batch would have done

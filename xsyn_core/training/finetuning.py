@@ -21,7 +21,6 @@ from xsyn_core import catalogs, grounding
 from xsyn_core.attitudes import Attitudes
 from xsyn_core.categories import CATALOGS
 from xsyn_core.concealment import to_pixels
-from xsyn_core.curation.files import writable
 from xsyn_core.curation.readers import read_dataset
 from xsyn_core.diffusion import Condition, Diffusion
 from xsyn_core.errors import XsynError
@@ -44,10 +43,10 @@ from xsyn_core.training.finetuning_recipe import (
     choose_trainable,
     learn_words,
 )
-from xsyn_core.training.loop import Plan, pick_device, train
+from xsyn_core.training.loop import Plan, pick_device, steps_done, train
 from xsyn_core.training.objective import Denoiser
 from xsyn_core.training.scalars import Scalars
-from xsyn_core.weights import EMBEDDED, PARTS, load_models
+from xsyn_core.weights import EMBEDDED, PARTS, diffusion_source, load_models
 
 # So many held-out frames are judged; enough for a steady mean.
 JUDGED = 256
@@ -235,60 +234,64 @@ def main(
     }  # fmt: skip
     if processes.first():
         claim(run, settings)
+    asked = generation_steps, inpainting_steps
+    begun = [steps_done(run / stage) for stage in STAGES]
+    if begun[1] and generation_steps != begun[0]:
+        raise XsynError(
+            f"Inpainting has begun in {run} after {begun[0]} steps of generation, not "
+            f"{generation_steps}. Go on with --generation-steps {begun[0]}, or choose another "
+            "folder with --run."
+        )
     if trainable == "all":
         learn_words(diffusion.tokenizer, diffusion.text_encoder, list(selection.names))
-    with writable(run, "the run"):
-        frames = cache_frames(
-            selection, sources(data), run / "frames", frame, mirrors, diffusion, seed
+    frames = cache_frames(selection, sources(data), run / "frames", frame, mirrors, diffusion, seed)
+    aside = held_out(frames.sources, held_out_share, seed)
+    shared = _Run(diffusion, frames, aside, batch)
+    model = Denoiser(diffusion.unet.float(), diffusion.text_encoder.float())
+    if where.type == "cpu":  # the backward of fused attention is slow there
+        model.unet.set_attn_processor(AttnProcessor())
+    if checkpointing:
+        model.unet.enable_gradient_checkpointing()
+    scheduler = DDIMScheduler.from_config(diffusion.scheduler)
+
+    # Scans do not tell how items lie, so the learnt ones are asked for without it from now on.
+    known = diffusion.attitudes.known.items()
+    attitudes = Attitudes({name: some for name, some in known if name not in selection.names})
+
+    def export(average: Denoiser) -> None:
+        save_diffusion(
+            target,
+            average.unet,
+            diffusion.vae,
+            average.text_encoder,
+            diffusion.tokenizer,
+            scheduler,
+            attitudes,
+            learnt,
         )
-        aside = held_out(frames.sources, held_out_share, seed)
-        shared = _Run(diffusion, frames, aside, batch)
-        model = Denoiser(diffusion.unet.float(), diffusion.text_encoder.float())
-        if where.type == "cpu":  # the backward of fused attention is slow there
-            model.unet.set_attn_processor(AttnProcessor())
-        if checkpointing:
-            model.unet.enable_gradient_checkpointing()
-        scheduler = DDIMScheduler.from_config(diffusion.scheduler)
 
-        # Scans do not tell how items lie, so the learnt ones are asked for without it from now on.
-        known = diffusion.attitudes.known.items()
-        attitudes = Attitudes({name: some for name, some in known if name not in selection.names})
-
-        def export(average: Denoiser) -> None:
-            save_diffusion(
-                target,
-                average.unet,
-                diffusion.vae,
-                average.text_encoder,
-                diffusion.tokenizer,
-                scheduler,
-                attitudes,
-                learnt,
-            )
-
-        for stage, steps in zip(STAGES, (generation_steps, inpainting_steps), strict=True):
-            later = [run / s / "checkpoint.pt" for s in STAGES[STAGES.index(stage) + 1 :]]
-            # the checkpoint of a later stage holds all that this one has learnt
-            if not steps or any(file.exists() for file in later):
-                continue
-            recipe = Recipe(
-                stage,
-                selection.names,
-                diffusion.tokenizer,
-                scheduler.alphas_cumprod,
-                scheduler.config.prediction_type,
-                min_snr,
-            )
-            choose_trainable(model, trainable, stage)
-            plan = Plan(
-                steps=steps,
-                rate=rate,
-                warmup=min(1000, steps // 20),
-                ema=ema,
-                seed=seed,
-                save_every=save_every,
-            )
-            model = _train_stage(model, recipe, plan, shared, run / stage, sheet, export)
+    for stage, steps, done in zip(STAGES, asked, begun, strict=True):
+        # the checkpoint of inpainting holds all that generation has learnt
+        if not (steps or done) or (stage == "generation" and begun[1]):
+            continue
+        recipe = Recipe(
+            stage,
+            selection.names,
+            diffusion.tokenizer,
+            scheduler.alphas_cumprod,
+            scheduler.config.prediction_type,
+            min_snr,
+        )
+        choose_trainable(model, trainable, stage)
+        plan = Plan(
+            steps=steps,
+            rate=rate,
+            warmup=min(1000, steps // 20),
+            ema=ema,
+            seed=seed,
+            save_every=save_every,
+        )
+        model = _train_stage(model, recipe, plan, shared, run / stage, sheet, export)
     if processes.first():
         typer.echo(target)
 
@@ -325,8 +328,9 @@ def _train_stage(
             shared.sheet(average, recipe, sheet, folder / f"sheet-{done:06d}.png")
 
     folder.mkdir(parents=True, exist_ok=True)
-    with Scalars(folder, "held_out.csv") as log:
-        if processes.first() and not (folder / "checkpoint.pt").exists():
+    begun = steps_done(folder) > 0
+    with Scalars(folder, "held_out.csv", anew=not begun) as log:
+        if processes.first() and not begun:
             judge(model, 0)
         return train(model, draw, step, plan, folder, on_save)  # type: ignore[arg-type, return-value]
 
@@ -343,4 +347,4 @@ def _target(folder: Path, base: str) -> Path:
             raise XsynError(
                 f"{folder} holds other things than a model. Choose a new folder with --out."
             )
-    return options.writable_file(folder, base)
+    return options.writable_file(folder, diffusion_source(base))

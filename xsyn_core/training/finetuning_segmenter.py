@@ -4,11 +4,9 @@ Every scan is encoded once. The prompts are boxes and points as refinement gives
 (Section IV-B), made from the masks of the dataset.
 """
 
-import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import cv2
 import numpy as np
@@ -16,11 +14,9 @@ import torch
 import torch.nn.functional as F
 import typer
 from segment_anything.modeling import Sam
-from tqdm import tqdm
 
 from xsyn_core import catalogs
 from xsyn_core.boxes import of_mask
-from xsyn_core.curation.files import writable
 from xsyn_core.curation.readers import read_dataset
 from xsyn_core.errors import XsynError
 from xsyn_core.segmentation import Segmenter, save_sam
@@ -29,14 +25,16 @@ from xsyn_core.training.finetuning_data import (
     Selection,
     claim,
     held_out,
+    readable,
     remark,
     select,
     sources,
 )
-from xsyn_core.training.loop import Plan, autocast, pick_device, train
+from xsyn_core.training.loop import Plan, autocast, pick_device, steps_done, train
+from xsyn_core.training.parts import Part, Parts, encode
 from xsyn_core.training.prompting import KINDS, SHARES, decode, mask_losses, prompt
 from xsyn_core.training.scalars import Scalars
-from xsyn_core.weights import EMBEDDED, load_segmenter
+from xsyn_core.weights import EMBEDDED, load_segmenter, sam_file
 
 # Masks are judged on a grid so many times as fine as the image tokens: twice SAM's logits.
 FINER = 8
@@ -49,79 +47,75 @@ JUDGED = 64
 PROMPTS = 4
 
 
-@dataclass(frozen=True)
 class Pictures:
-    """N encoded scans with their masks, as memory maps; for a model that zooms also windows of them
-    around each mask.
+    """N encoded scans with their masks; for a model that zooms also windows of them around each
+    mask.
 
     Attributes:
-        features: float16 (N or more, C, g, g); the rows past N are empty.
-        masks: uint8 (N, MOST, s, s / 8), bits of the masks on the scan's square, s = FINER * g.
-        counts: int (N,), how many masks are in use.
+        counts: int (N,), how many masks each has.
         sources: hash of the scan.
+
+    Raises:
+        XsynError: there is none: boxes alone do not teach masks.
     """
 
-    features: np.ndarray
-    masks: np.ndarray
-    counts: np.ndarray
-    sources: np.ndarray
+    def __init__(self, folders: Sequence[Path]):
+        if not folders:
+            raise XsynError(_NO_MASKS)
+        self._parts = Parts(folders, ("features", "masks"))
+        self.counts, self.sources = (self._parts.table[name] for name in ("counts", "sources"))
+        self._place = self._parts.starts(np.ones_like(self.counts))
+        self._start = self._parts.starts(self.counts)
+
+    def features(self, row: int) -> np.ndarray:
+        """What the image encoder gives, float16 (C, g, g)."""
+        return self._parts.columns(row)["features"][self._place[row]]
 
     def truth(self, row: int) -> np.ndarray:
-        """bool (count, s, s)."""
-        return np.unpackbits(self.masks[row, : self.counts[row]], axis=-1).astype(bool)
+        """The masks on the scan's square, bool (count, s, s), s = FINER * g."""
+        start = self._start[row]
+        packed = self._parts.columns(row)["masks"][start : start + self.counts[row]]
+        return np.unpackbits(packed, axis=-1).astype(bool)
 
 
 def cache_pictures(
     selection: Selection, origins: dict[str, str], folder: Path, segmenter: Segmenter
 ) -> Pictures:
-    """Encode every scan that has a mask, once.
+    """Encode every scan that has a mask, once; what is in `folder` already is taken from there.
+
+    Scans that cannot be read are left out, with a remark. Several processes share the work.
 
     Args:
         selection: which objects.
         origins: for painted images, by file name, the hash of the source scan.
-        folder: of the cache; if it is there, it is taken.
+        folder: of the cache.
         segmenter: whose encoder.
 
     Raises:
         XsynError: there is no mask: boxes alone do not teach masks.
     """
-    if not folder.is_dir() and processes.first():
-        _write(selection, origins, folder, segmenter)
-    processes.wait()
-    names = Pictures.__dataclass_fields__
-    return Pictures(**{name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names})
-
-
-def _write(
-    selection: Selection, origins: dict[str, str], folder: Path, segmenter: Segmenter
-) -> None:
-    tokens = segmenter.sam.prompt_encoder.image_embedding_size[0]
-    side = FINER * tokens
     chosen = [
         index
         for index in selection.objects
         if any(o.segmentation is not None for o in selection.dataset.entries[index].objects)
     ]
-    most = len(chosen)
-    if segmenter.zoom is not None:
-        most += sum(len(selection.dataset.entries[index].objects) for index in chosen)
-    channels = segmenter.embed(np.zeros((1, 1, 3), np.uint8)).features.shape[1]
-    temporary = folder.with_name(folder.name + ".new")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    shape = (max(1, most), channels, tokens, tokens)
-    features = np.lib.format.open_memmap(
-        temporary / "features.npy", mode="w+", dtype=np.float16, shape=shape
-    )
-    masks: list[Any] = []
+
+    def encoded(part: Sequence[int]) -> Part | None:
+        return _encoded(selection, origins, part, segmenter)
+
+    return Pictures(encode(chosen, folder, encoded))
+
+
+def _encoded(
+    selection: Selection, origins: dict[str, str], part: Sequence[int], segmenter: Segmenter
+) -> Part | None:
+    """Some scans, encoded; None where there is no mask in them."""
+    side = FINER * segmenter.sam.prompt_encoder.image_embedding_size[0]
+    features: list[np.ndarray] = []
+    masks: list[np.ndarray] = []
     counts: list[int] = []
-    hashes: list[Any] = []
-    for index in tqdm(chosen, desc="encoding scans", unit="scan"):
-        try:
-            scan = selection.dataset.scan(index)
-        except XsynError as error:
-            remark(f"Left out: {error}")
-            continue
+    hashes: list[str] = []
+    for _, scan, source in readable(selection, part, origins, masks=True):
         own = [a.mask for a in scan.annotations if a.mask is not None and not a.iscrowd]
         for x1, y1, x2, y2 in _views(own, scan.size, segmenter):
             cut = (on_grid(mask[y1:y2, x1:x2], side) for mask in own)
@@ -129,20 +123,16 @@ def _write(
             if not small:
                 continue
             encoded = segmenter.embed(scan.pixels[y1:y2, x1:x2]).features[0]
-            features[len(counts)] = encoded.half().cpu().numpy()
-            packed = np.zeros((MOST, side, side // 8), np.uint8)
-            packed[: len(small)] = np.packbits(np.stack(small), axis=-1)
-            masks.append(packed)
+            features.append(encoded.half().cpu().numpy())
+            masks.append(np.packbits(np.stack(small), axis=-1))
             counts.append(len(small))
-            hashes.append(origins.get(scan.name, scan.sha256))
+            hashes.append(source)
     if not counts:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise XsynError(_NO_MASKS)
-    features.flush()
-    np.save(temporary / "masks.npy", np.stack(masks))
-    np.save(temporary / "counts.npy", np.array(counts))
-    np.save(temporary / "sources.npy", np.array(hashes, "U64"))
-    temporary.rename(folder)
+        return None
+    return Part(
+        {"features": np.stack(features), "masks": np.concatenate(masks)},
+        {"counts": np.array(counts), "sources": np.array(hashes, "U64")},
+    )
 
 
 def _views(
@@ -204,7 +194,7 @@ def draw(
         for column, values in zip(columns, zip(*asked, strict=True), strict=False):
             column.append(np.stack(values))
         columns[3].append(chosen)
-    features = np.stack([pictures.features[row] for row in rows]).astype(np.float32)
+    features = np.stack([pictures.features(row) for row in rows]).astype(np.float32)
     return tuple(torch.from_numpy(v) for v in (features, *map(np.stack, columns)))
 
 
@@ -290,7 +280,7 @@ def main(
         raise XsynError(_NO_MASKS)
     selection = select(dataset, category or (), min_area)
     held_out(map(str, selection.objects), held_out_share, seed)
-    target = options.writable_file(out or run / "sam.safetensors", base)
+    target = options.writable_file(out or run / "sam.safetensors", sam_file(base))
     if target.is_dir():
         raise XsynError(f"{target} is a folder. Give a file of weights with --out.")
     settings = {
@@ -303,55 +293,53 @@ def main(
     where = pick_device(device)
     segmenter = load_segmenter(base, str(where), staying=True)
     sam = segmenter.sam
-    with writable(run, "the run"):
-        pictures = cache_pictures(selection, sources(data), run / "embeddings", segmenter)
-        outside = np.isin(
-            pictures.sources, sorted(held_out(pictures.sources, held_out_share, seed))
-        )
-        inside, judged = np.flatnonzero(~outside), np.flatnonzero(outside)[:JUDGED]
-        # The folded copies inside `segmenter` are of the weights before training; it is not used
-        # any further.
-        sam.mask_decoder.requires_grad_(True)
+    pictures = cache_pictures(selection, sources(data), run / "embeddings", segmenter)
+    outside = np.isin(pictures.sources, sorted(held_out(pictures.sources, held_out_share, seed)))
+    inside, judged = np.flatnonzero(~outside), np.flatnonzero(outside)[:JUDGED]
+    # The folded copies inside `segmenter` are of the weights before training; it is not used
+    # any further.
+    sam.mask_decoder.requires_grad_(True)
 
-        def drawn(k: int, rng: np.random.Generator) -> tuple[int, tuple[torch.Tensor, ...]]:
-            kind = int(rng.choice(len(KINDS), p=SHARES))
-            rows = np.sort(rng.choice(inside, batch, replace=len(inside) < batch))
-            return kind, draw(pictures, rows, KINDS[kind], segmenter.side, rng)
+    def drawn(k: int, rng: np.random.Generator) -> tuple[int, tuple[torch.Tensor, ...]]:
+        kind = int(rng.choice(len(KINDS), p=SHARES))
+        rows = np.sort(rng.choice(inside, batch, replace=len(inside) < batch))
+        return kind, draw(pictures, rows, KINDS[kind], segmenter.side, rng)
 
-        def step(k: int, some: tuple[int, tuple[torch.Tensor, ...]]) -> dict[str, torch.Tensor]:
-            loss, iou = losses(sam, some[1], KINDS[some[0]], where)
-            return {"loss": loss, "iou": iou}
+    def step(k: int, some: tuple[int, tuple[torch.Tensor, ...]]) -> dict[str, torch.Tensor]:
+        loss, iou = losses(sam, some[1], KINDS[some[0]], where)
+        return {"loss": loss, "iou": iou}
 
-        @torch.no_grad()
-        def judge(average: Sam, done: int) -> None:
-            if not len(judged):
-                return
-            rng, shown = np.random.default_rng(1), {}
-            for kind, name in ((KINDS[0], "box"), (KINDS[1], "point")):
-                found = [
-                    losses(average, draw(pictures, [row], kind, segmenter.side, rng), kind, where)
-                    for row in judged
-                ]
-                shown[f"loss_{name}"], shown[f"iou_{name}"] = torch.tensor(found).mean(0).tolist()
-            told = ", ".join(f"{name} {value:.4f}" for name, value in shown.items())
-            remark(f"step {done}: held out {told}")
-            log.write(done, shown)
+    @torch.no_grad()
+    def judge(average: Sam, done: int) -> None:
+        if not len(judged):
+            return
+        rng, shown = np.random.default_rng(1), {}
+        for kind, name in ((KINDS[0], "box"), (KINDS[1], "point")):
+            found = [
+                losses(average, draw(pictures, [row], kind, segmenter.side, rng), kind, where)
+                for row in judged
+            ]
+            shown[f"loss_{name}"], shown[f"iou_{name}"] = torch.tensor(found).mean(0).tolist()
+        told = ", ".join(f"{name} {value:.4f}" for name, value in shown.items())
+        remark(f"step {done}: held out {told}")
+        log.write(done, shown)
 
-        def on_save(average: Sam, done: int) -> None:
-            judge(average, done)
-            save_sam(target, average, segmenter.thresholds, segmenter.zoom)
+    def on_save(average: Sam, done: int) -> None:
+        judge(average, done)
+        save_sam(target, average, segmenter.thresholds, segmenter.zoom)
 
-        plan = Plan(
-            steps=steps,
-            rate=rate,
-            warmup=min(300, steps // 20),
-            ema=ema,
-            seed=seed,
-            save_every=save_every,
-        )
-        with Scalars(run, "held_out.csv") as log:
-            if processes.first() and not (run / "checkpoint.pt").exists():
-                judge(sam, 0)
-            train(sam, drawn, step, plan, run, on_save)  # type: ignore[arg-type]
+    plan = Plan(
+        steps=steps,
+        rate=rate,
+        warmup=min(300, steps // 20),
+        ema=ema,
+        seed=seed,
+        save_every=save_every,
+    )
+    begun = steps_done(run) > 0
+    with Scalars(run, "held_out.csv", anew=not begun) as log:
+        if processes.first() and not begun:
+            judge(sam, 0)
+        train(sam, drawn, step, plan, run, on_save)  # type: ignore[arg-type]
     if processes.first():
         typer.echo(target)

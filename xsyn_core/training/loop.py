@@ -21,11 +21,15 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from xsyn_core import weights
+from xsyn_core.curation.files import replacing_file
 from xsyn_core.errors import XsynError
 from xsyn_core.stopping import stoppable
 from xsyn_core.training import processes
 from xsyn_core.training.optimiser import Optimiser
 from xsyn_core.training.scalars import Scalars
+
+# In the folder of a run: all that it needs to go on.
+CHECKPOINT = "checkpoint.pt"
 
 Draw = Callable[[int, np.random.Generator], Any]
 Step = Callable[[int, Any], dict[str, torch.Tensor]]
@@ -160,7 +164,8 @@ def train(
         workers: processes that draw for a model on a GPU.
 
     Raises:
-        XsynError: the checkpoint in `folder` is of another model.
+        XsynError: the checkpoint in `folder` is damaged, of another model or of more steps; or the
+            loss is no number any more, which leaves the checkpoint as it was.
         KeyboardInterrupt: after Ctrl-C or SIGTERM; the step begun is finished and saved.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -171,42 +176,41 @@ def train(
     averaged: list[torch.Tensor] = [p for p in average.parameters() if p.requires_grad]
     optimiser = Optimiser(trained, plan.rate, plan.weight_decay)
     start = 0
-    checkpoint = folder / "checkpoint.pt"
+    checkpoint = folder / CHECKPOINT
     if checkpoint.exists():
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        state = _read(checkpoint)
+        start = state["step"]
+        if start > plan.steps:
+            raise XsynError(
+                f"{folder} holds a run of {start} steps, more than the {plan.steps} asked for. Ask "
+                "for as many or more, or choose another folder for the run."
+            )
         _restore(model, state["model"], frozen, checkpoint)
         _restore(average, state["average"] or state["model"], frozen, checkpoint)
         optimiser.load_state_dict(state["optimiser"])
-        start = state["step"]
 
     def save(done: int) -> None:
         if not processes.first():
             return
         if done > start:
-            temporary = checkpoint.with_suffix(".new")
             state = {
                 "model": _learnt(model, frozen),
                 "average": _learnt(average, frozen) if plan.ema else None,
                 "optimiser": optimiser.state_dict(),
                 "step": done,
             }
-            try:
-                # given a path, torch does not tell that a disk is full
-                with temporary.open("wb") as file:
-                    torch.save(state, file)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
-            temporary.replace(checkpoint)
+            # given a path, torch does not tell that a disk is full
+            with replacing_file(checkpoint) as fresh, fresh.open("wb") as file:
+                torch.save(state, file)
         if on_save:
             on_save(average, done)
 
     model.train()
     recent: dict[str, list[float]] = {}
-    saved = time.monotonic()
+    kept, saved = start, time.monotonic()
     quiet = not processes.first()
     with (
-        Scalars(folder, "loss.csv") as log,
+        Scalars(folder, "loss.csv", anew=not start) as log,
         _without_subnormals(),
         stoppable("this step will be saved, and the same command goes on from it.") as stopped,
     ):
@@ -218,7 +222,15 @@ def train(
             losses = step(k, batch)
             losses["loss"].backward()
             processes.average([p.grad for p in trained if p.grad is not None])
-            torch.nn.utils.clip_grad_norm_(trained, plan.clip)
+            # the same in all processes
+            if not torch.nn.utils.clip_grad_norm_(trained, plan.clip).isfinite():
+                last = (
+                    f"The last checkpoint is of step {kept}" if kept else "There is no checkpoint"
+                )
+                raise XsynError(
+                    f"The loss or its gradient is no number at step {k + 1}: training diverged. "
+                    f"{last}. Begin anew in another folder (--run) with a smaller --rate."
+                )
             optimiser.step(plan.rate_at(k))
             if plan.ema:
                 # early on a slow average would mostly remember the random start
@@ -237,12 +249,22 @@ def train(
             if k + 1 < plan.steps and processes.agreed(due):
                 save(k + 1)
                 processes.wait()
-                saved = time.monotonic()
+                kept, saved = k + 1, time.monotonic()
                 if processes.agreed(stopped()):
                     raise KeyboardInterrupt
         save(plan.steps)
         processes.wait()
     return average.eval()
+
+
+def steps_done(folder: Path) -> int:
+    """How many steps the checkpoint of a run's folder has, 0 where there is none.
+
+    Raises:
+        XsynError: it is damaged.
+    """
+    checkpoint = folder / CHECKPOINT
+    return _read(checkpoint, mmap=True)["step"] if checkpoint.exists() else 0
 
 
 def between(
@@ -269,6 +291,24 @@ def _without_subnormals() -> Iterator[None]:
         yield
     finally:
         torch.set_flush_denormal(False)
+
+
+def _read(checkpoint: Path, mmap: bool = False) -> dict[str, Any]:
+    """What `train` saved; mapped, tensors are read as they are used."""
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=mmap)
+        missing = {"model", "average", "optimiser", "step"} - set(state)
+        reason = f"no {min(missing)}" if missing else ""
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # damaged files fail in many ways inside torch
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+    if reason:
+        raise XsynError(
+            f"{checkpoint} is damaged or cut short ({reason}). Put a copy of it back, or remove it "
+            "to train from the beginning."
+        )
+    return state
 
 
 def _learnt(model: torch.nn.Module, frozen: set[str]) -> dict[str, torch.Tensor]:

@@ -2,11 +2,16 @@
 
 import os
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import lru_cache
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast, reduce
+
+# One may be done with its share of the scans long before another, and the first one saves and
+# judges alone. The usual ten minutes are too few for that; who fails is not waited for anyway.
+PATIENCE = timedelta(hours=12)
 
 
 def count() -> int:
@@ -36,7 +41,7 @@ def branch() -> tuple[int, ...]:
 
 @lru_cache(maxsize=1)
 def _state() -> PartialState:
-    return PartialState(cpu=not torch.cuda.is_available())
+    return PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
 
 
 def wait() -> None:

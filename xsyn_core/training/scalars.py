@@ -13,21 +13,24 @@ class Scalars:
 
     Args:
         folder: of the run; gets TensorBoard's files too.
-        name: of the CSV file, which is carried on: `step,name=value,...` a row.
+        name: of the CSV file: `step,name=value,...` a row.
+        anew: begin the file anew, instead of carrying it on.
     """
 
-    def __init__(self, folder: Path, name: str):
+    def __init__(self, folder: Path, name: str, anew: bool):
         self._file, self._board = None, None
         self._group = Path(name).stem
         if processes.first():
-            self._file = open(folder / name, "a", newline="")  # noqa: SIM115
+            self._last = -1 if anew else _last(folder / name)
+            self._file = open(folder / name, "w" if anew else "a", newline="")  # noqa: SIM115
             self._rows = csv.writer(self._file)
             self._board = _board(folder)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Append a row."""
-        if self._file is None:
+        """Append a row, but for a step that the file has: one that is done again after a stop."""
+        if self._file is None or step <= self._last:
             return
+        self._last = step
         self._rows.writerow([step, *(f"{name}={v:.5f}" for name, v in values.items())])
         self._file.flush()
         if self._board is not None:
@@ -47,6 +50,14 @@ class Scalars:
             self._file.close()
         if self._board is not None:
             self._board.close()
+
+
+def _last(file: Path) -> int:
+    """The last step of the rows, -1 where there is none."""
+    rows = file.read_text(errors="replace").splitlines() if file.exists() else []
+    # a machine that went down may have left half a row
+    steps = (row.partition(",")[0] for row in rows)
+    return max((int(step) for step in steps if step.isdecimal()), default=-1)
 
 
 def _board(folder: Path):
