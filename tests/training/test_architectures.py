@@ -103,7 +103,7 @@ def test_a_save_that_was_killed_leaves_the_earlier_model_and_its_copy_goes_with_
         architectures.save_diffusion(folder, *saved[1], tokenizer, scheduler)
     assert {file: file.read_bytes() for file in folder.rglob("*.safetensors")} == before
     assert len(list(tmp_path.iterdir())) == 2
-    monkeypatch.setattr(files, "_alive", lambda process: False)
+    monkeypatch.setattr(files, "_alive", lambda *process: False)
     architectures.save_diffusion(folder, *saved[1], tokenizer, scheduler)
     assert list(tmp_path.iterdir()) == [folder]
     assert load_diffusion(folder, torch.device("cpu"), "model").channels == 16
