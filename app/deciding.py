@@ -52,12 +52,18 @@ class Deciding:
         return handle
 
     @guarded
-    def undo(self, key: str, value: Any) -> Any:
+    def undo(self, key: str, value: Any) -> Iterator[Any]:
         """Take back the latest decision; its sample returns to the canvas."""
         session = self.studio.sessions.get(key)
-        undone = self.studio.records.undo(key)
+        try:
+            undone = self.studio.records.undo(key)
+        except XsynError:
+            # It may be one of another server, whose sample this page has not seen yet.
+            listing = self.studio.records.listing()
+            yield [canvas(records=listing), *[gr.skip()] * len(SETTINGS)]
+            raise
         gr.Info(f"Took back: {undone.decision}.", title="", duration=3)
-        return self._recall(session, undone.id, undone.now, value)
+        yield self._recall(session, undone.id, undone.now, value)
 
     @guarded
     def inspect(self, key: str, value: Any, event: gr.EventData) -> Any:

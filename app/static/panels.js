@@ -511,7 +511,7 @@ watch("scene", onScene);
 watch("live", () => { showStatus(); listFindings(); listTools(); draw(); });
 watch("placed", onPlaced);
 watch("shelf", listShelf);
-watch("records", () => { listRecords(); listShelf(); showControls(); });
+watch("records", () => { listRecords(); showControls(); });
 watch("dialog", showDialog);
 watch("models", onModels);
 new ResizeObserver(() => {

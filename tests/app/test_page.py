@@ -8,6 +8,7 @@ from pycocotools.coco import COCO
 
 from app.scene import scene
 from xsyn_core.boxes import area, intersection
+from xsyn_core.curation.workspace import Workspace
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
@@ -360,6 +361,20 @@ def test_reload_keeps_the_records(operator):
     operator.page.wait_for_selector(".xs-corner:has-text('Skipped')")
     operator.decide("a", "Accepted")
     operator.wait_count("skip", skipped)
+
+
+def test_a_decision_of_another_server_stays_and_is_shown(operator, site):
+    operator.open_example(0)
+    operator.draw((120, 90, 240, 190))
+    operator.paint()
+    operator.decide("s", "Skipped")
+    rejected = operator.count("reject")
+    with Workspace(site[1]) as another:
+        another.decide(another.records("skip")[-1].id, "reject")
+    operator.page.keyboard.press("u")
+    operator.wait_count("reject", rejected + 1)
+    operator.page.wait_for_selector("[data-testid=toast-text]")
+    assert "another server" in operator.toast()
 
 
 def test_letters_typed_into_a_field_decide_nothing(operator):
