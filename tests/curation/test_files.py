@@ -94,8 +94,8 @@ def test_strays_of_the_dead_alone_are_removed(tmp_path):
 def test_a_file_takes_the_place_of_another_once_it_is_on_disk(tmp_path, monkeypatch):
     file, done = tmp_path / "weights", []
     file.write_bytes(b"old")
-    (tmp_path / ".weights.xsyn-1-stray").mkdir()
-    monkeypatch.setattr(files, "_alive", lambda *process: False)
+    # of an earlier process with this one's number
+    (tmp_path / f".weights.xsyn-{os.getpid()}-stray").mkdir()
     sync, replace = files.sync_file, Path.replace
     monkeypatch.setattr(files, "sync_file", lambda path: (done.append("synced"), sync(path)))
     monkeypatch.setattr(
@@ -103,7 +103,7 @@ def test_a_file_takes_the_place_of_another_once_it_is_on_disk(tmp_path, monkeypa
     )
     with files.replacing_file(file) as fresh:
         fresh.write_bytes(b"new")
-        assert file.read_bytes() == b"old"
+        assert file.read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 2
     assert file.read_bytes() == b"new" and done == ["synced", "replaced"]
     assert list(tmp_path.iterdir()) == [file]
 
@@ -115,3 +115,11 @@ def test_a_file_that_could_not_be_written_leaves_the_other(tmp_path):
         fresh.write_bytes(b"new")
         raise KeyboardInterrupt
     assert file.read_bytes() == b"old" and list(tmp_path.iterdir()) == [file]
+
+
+def test_what_another_thread_writes_is_no_stray(tmp_path):
+    with files.replacing_file(tmp_path / "weights") as one:
+        one.write_bytes(b"one")
+        with files.replacing_file(tmp_path / "weights") as other:
+            other.write_bytes(b"other")
+    assert (tmp_path / "weights").read_bytes() == b"one"

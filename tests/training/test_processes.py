@@ -59,7 +59,10 @@ DIVERGING = """
         told = str(error)
     numbers = found.table["numbers"].tolist()
     finite = all(bool(p.isfinite().all()) for p in net.parameters())
-    torch.save((own, numbers, told, finite), f"{folder}/of{processes.number()}.pt")
+    group = torch.distributed.distributed_c10d._get_default_group()
+    patience = group._get_backend(torch.device("cpu")).options._timeout.total_seconds()
+    found = own, numbers, told, finite, patience
+    torch.save(found, f"{folder}/of{processes.number()}.pt")
 """
 
 
@@ -82,11 +85,13 @@ def run_two(code, folder):
 
 
 def test_two_processes_share_scans_and_end_together_where_one_diverges(tmp_path):
-    (own, numbers, told, finite), other = run_two(DIVERGING, tmp_path)
+    (own, numbers, told, finite, patience), other = run_two(DIVERGING, tmp_path)
     assert (own, other[0]) == ([0, 1, 4, 5, 8], [2, 3, 6, 7])
     assert numbers == other[1] == list(range(9))
     assert told == other[2] and "at step 4" in told and "of step 3" in told
     assert finite and other[3]
+    # one may take hours longer than the other
+    assert min(patience, other[4]) > 6 * 3600
 
 
 def test_two_processes_average_their_gradients(tmp_path):

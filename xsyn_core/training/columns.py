@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from xsyn_core.curation.files import sync_file
+
 # One file of the small ones, which are read into memory.
 TABLE = "objects.npz"
 
@@ -27,6 +29,8 @@ def save_columns(
         np.save(temporary / f"{name}.npy", values)
     if table is not None:
         np.savez(temporary / TABLE, **table)  # type: ignore[arg-type]
+    for file in temporary.iterdir():
+        sync_file(file)
     temporary.rename(folder)
 
 
