@@ -1,4 +1,5 @@
 import json
+import multiprocessing
 from pathlib import Path
 
 import cv2
@@ -45,6 +46,20 @@ def test_dataset_is_coco_and_repeatable(tmp_path):
     assert content(tmp_path / "a") == content(tmp_path / "b")
     simulate(5, 4, tmp_path / "b", size=(96, 128))
     assert content(tmp_path / "a") != content(tmp_path / "b")
+
+
+def test_a_killed_worker_is_told_and_ctrl_c_ends_all(tmp_path):
+    def kill(done, count):
+        multiprocessing.active_children()[0].kill()
+
+    def press(done, count):
+        raise KeyboardInterrupt
+
+    for meanwhile, error in ((kill, XsynError), (press, KeyboardInterrupt)):
+        with pytest.raises(error):
+            simulate(500, 0, tmp_path / "a", size=(64, 64), workers=2, progress=meanwhile)
+        assert multiprocessing.active_children() == []
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_values_that_make_no_sense(tmp_path):

@@ -1,8 +1,8 @@
 """Simulated datasets on disk: pictures of packed bags with COCO annotations."""
 
 import json
-import multiprocessing
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from xsyn_core.simulation.looks import LOOKS, expose, random_look
 from xsyn_core.simulation.parts import Part, Placement
 from xsyn_core.simulation.rendering import View, attenuation, silhouette
 from xsyn_core.simulation.scene import random_scene
+from xsyn_core.workers import shared_out
 
 MAX_ITEMS = 3
 # Marks datasets that `simulate` wrote, and may therefore replace.
@@ -107,18 +108,6 @@ def _write(task: tuple[np.random.SeedSequence, Path, tuple[int, int], str | None
     ]
 
 
-def _one_thread() -> None:
-    cv2.setNumThreads(1)
-
-
-def _all(tasks: list[tuple], workers: int) -> Iterator[list[dict]]:
-    if workers == 1:
-        yield from map(_write, tasks)
-        return
-    with multiprocessing.get_context("spawn").Pool(workers, _one_thread) as pool:
-        yield from pool.imap(_write, tasks, chunksize=4)
-
-
 def simulate(
     count: int,
     seed: int,
@@ -144,8 +133,8 @@ def simulate(
         The path of the annotations.
 
     Raises:
-        XsynError: for values that make no sense, or a folder that holds something else or
-            cannot be written.
+        XsynError: for values that make no sense, a folder that holds something else or cannot be
+            written, or a process that was killed.
     """
     out = expanded(out).resolve()
     if count < 1 or workers < 1 or seed < 0:
@@ -169,11 +158,14 @@ def simulate(
         (fresh / "annotations").mkdir()
         tasks = [(s, fresh / name, size, look) for s, name in zip(seeds, names, strict=True)]
         annotations: list[dict] = []
-        for done, found in enumerate(_all(tasks, workers), 1):
-            for entry in found:
-                annotations.append({"id": len(annotations) + 1, "image_id": done, **entry})
-            if progress:
-                progress(done, count)
+        alone = workers == 1
+        shared = nullcontext(map(_write, tasks)) if alone else shared_out(_write, tasks, workers)
+        with shared as results:
+            for done, found in enumerate(results, 1):
+                for entry in found:
+                    annotations.append({"id": len(annotations) + 1, "image_id": done, **entry})
+                if progress:
+                    progress(done, count)
         images = [
             {"id": k, "file_name": name, "height": size[0], "width": size[1]}
             for k, name in enumerate(names, 1)

@@ -6,7 +6,6 @@ of its pictures, from which the same scenes are exposed by several scanners ("lo
 windows twice, the second time with the window's own item on a plain background.
 """
 
-import multiprocessing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from xsyn_core.simulation.looks import expose, random_look
 from xsyn_core.simulation.rendering import attenuation, attitude, silhouette
 from xsyn_core.simulation.scene import Scene, item_window, random_scene
 from xsyn_core.training.columns import open_columns, save_columns
+from xsyn_core.workers import shared_out
 
 SIDE = 256
 # Pixels a side of what is painted, see `halved`.
@@ -231,8 +231,8 @@ def expose_shard(task: tuple[Path, int, int, int]) -> None:
 def in_parallel(work, tasks: list, workers: int, title: str) -> None:
     """Do `work` on each of `tasks` in fresh processes, with a progress bar."""
     if tasks:
-        with multiprocessing.get_context("spawn").Pool(workers) as pool:
-            for _ in tqdm(pool.imap_unordered(work, tasks), total=len(tasks), desc=title):
+        with shared_out(work, tasks, workers) as results:
+            for _ in tqdm(results, total=len(tasks), desc=title):
                 pass
 
 
