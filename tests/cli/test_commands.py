@@ -447,6 +447,21 @@ def test_every_option_of_a_delegate_explains_itself(command, monkeypatch):
         assert len(text) > 8, (name, kind)
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("evaluate", "detection", "--data", "none", "--test", "none"),
+        *(("train", name) for name in ("autoencoder", "denoiser", "segmenter", "classifier")),
+        *(("train", name, "--embedded") for name in ("denoiser", "segmenter")),
+    ],
+)
+def test_a_senseless_rate_is_refused_before_anything_is_made(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for rate in ("-1", "0", "1", "nan", "inf"):
+        fails("give --rate above 0 and below 1", *command, "--rate", rate)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_only_embedded_models_are_trained_on_simulated_scans(monkeypatch):
     asked = []
     for name in ("segmenter", "finetuning_segmenter"):

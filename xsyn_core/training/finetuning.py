@@ -148,7 +148,7 @@ def main(
     ] = 180_000,
     inpainting_steps: Annotated[int, typer.Option(min=0, help="Of inpainting.")] = 50_000,
     batch: Annotated[int, typer.Option(min=1, help="Frames a step, on each GPU.")] = 8,
-    rate: Annotated[float, typer.Option(help="Learning rate.")] = 5e-5,
+    rate: options.Rate = 5e-5,
     trainable: Annotated[
         Literal["grounding", "all"],
         typer.Option(
@@ -212,8 +212,6 @@ def main(
         )
     if not generation_steps + inpainting_steps:
         raise XsynError("There is nothing to do: both stages have 0 steps.")
-    if not 0 < rate < 1:
-        raise XsynError(f"The learning rate is {rate:g}; 5e-5 is usual.")
     dataset = read_dataset(data, catalogs.asked(catalog, base))
     remark(*dataset.notes)
     selection = select(dataset, category or (), min_area)

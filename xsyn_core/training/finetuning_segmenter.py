@@ -237,7 +237,7 @@ def main(
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Of training.")] = 10_000,
     batch: Annotated[int, typer.Option(min=1, help="Scans a step, on each GPU.")] = 8,
-    rate: Annotated[float, typer.Option(help="Learning rate.")] = 1e-4,
+    rate: options.Rate = 1e-4,
     category: Annotated[
         list[str] | None, typer.Option(help="Scans with this one; repeatable. Left out: all.")
     ] = None,
@@ -272,8 +272,6 @@ def main(
             "Give the dataset to learn from: --data FOLDER, or a COCO .json file. "
             "To train the embedded model on simulated scans, say --embedded."
         )
-    if not 0 < rate < 1:
-        raise XsynError(f"The learning rate is {rate:g}; 1e-4 is usual.")
     dataset = read_dataset(data, catalogs.asked(catalog))
     remark(*dataset.notes)
     if not any(o.segmentation is not None for e in dataset.entries for o in e.objects):

@@ -9,13 +9,23 @@ from xsyn_core.curation.files import writable
 from xsyn_core.errors import XsynError
 from xsyn_core.paths import expanded
 
+
+def _checked_rate(rate: float) -> float:
+    if not 0 < rate < 1:
+        raise XsynError(f"The learning rate is {rate:g}; give --rate above 0 and below 1.")
+    return rate
+
+
 Out = Annotated[Path, typer.Option(help="Weights to write, at every save.")]
 Data = Annotated[Path, typer.Option(help="Simulated scans; what is missing is rendered first.")]
 Run = Annotated[Path, typer.Option(help="Folder of checkpoint and losses; it is resumed from.")]
 Base = Annotated[Path | None, typer.Option(help="Weights to go on from. Left out: from nothing.")]
 Steps = Annotated[int, typer.Option(min=1, help="In all, counted from the first run.")]
 Batch = Annotated[int, typer.Option(min=1, help="Rows a step, in each process.")]
-Rate = Annotated[float, typer.Option(help="Learning rate, after warm-up and before its decay.")]
+Rate = Annotated[
+    float,
+    typer.Option(callback=_checked_rate, help="Learning rate, after warm-up and before its decay."),
+]
 ShardCount = Annotated[int, typer.Option(min=1, help="Shards of 80 scenes to learn from.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of everything random, scans included.")]
 Workers = Annotated[
