@@ -63,12 +63,15 @@ def test_bags_build(kind):
         assert cv2.contourArea(bag.interior.astype(np.float32)) > 10_000
 
 
-@pytest.mark.parametrize("kind", BAGS)
-def test_same_seed_same_scene(kind):
-    one, two = (random_scene(np.random.default_rng(7), ["Gun"], kind) for _ in range(2))
-    np.testing.assert_array_equal(_flat(one), _flat(two))
-    other = random_scene(np.random.default_rng(8), ["Gun"], kind)
-    assert _flat(other).tolist() != _flat(one).tolist()
+def test_same_seed_same_scene():
+    kinds, before = set(), []
+    for seed in range(80):
+        one, two = (random_scene(np.random.default_rng(seed), ["Gun"]) for _ in range(2))
+        np.testing.assert_array_equal(_flat(one), _flat(two))
+        assert _flat(one).tolist() != before
+        before = _flat(one).tolist()
+        kinds.add(one.bag.name)
+    assert kinds == set(BAGS)
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -97,18 +100,16 @@ def test_every_category_can_be_asked_for(category):
     assert category not in {p.item.name for p in scene.contents}
 
 
-def test_excluded_kinds_stay_out():
-    out = {"Laptop", "Mobile_Phone", "Tablet", "Water", "Cosmetic"}
+def test_what_is_asked_for_is_not_among_the_contents():
+    names = ["Laptop", "Mobile_Phone", "Tablet", "Water", "Cosmetic"]
     for seed in range(25):
-        scene = random_scene(np.random.default_rng(seed), excluded=out)
-        assert not out & {p.item.name for p in scene.contents}
+        scene = random_scene(np.random.default_rng(seed), names)
+        assert not {*names} & {p.item.name for p in scene.contents}
 
 
 def test_unknown_names_are_told():
     with pytest.raises(XsynError, match="Spoon"):
         random_scene(np.random.default_rng(0), ["Spoon"])
-    with pytest.raises(XsynError, match="bucket"):
-        random_scene(np.random.default_rng(0), bag="bucket")
 
 
 @pytest.mark.parametrize("seed", range(30))

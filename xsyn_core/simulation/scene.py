@@ -319,33 +319,24 @@ def _frame(rng: np.random.Generator, bag: Bag, placements: Sequence[Placement]) 
     return (float(x), float(y), float(x) + side, float(y) + side)
 
 
-def random_scene(
-    rng: np.random.Generator,
-    categories: Sequence[str] = (),
-    bag: str | None = None,
-    excluded: Collection[str] = (),
-) -> Scene:
+def random_scene(rng: np.random.Generator, categories: Sequence[str] = ()) -> Scene:
     """A bag packed at random, with one prohibited item of each of `categories`.
 
     Args:
         categories: keys of `ITEMS`, 0 to about 4, with repetition if several are wanted.
-        bag: a key of `BAGS`; by default any, but one that can hold the items.
-        excluded: categories that must not be among the benign contents either (laptops, phones,
-            tablets, water bottles and cosmetics are contents otherwise; those in `categories`
-            never are).
+            The benign contents (laptops, phones, tablets, water bottles and cosmetics too) are
+            never of them.
 
     Raises:
-        XsynError: an unknown category or bag.
+        XsynError: an unknown category.
     """
     for name in categories:
         if name not in ITEMS:
             raise XsynError(f"No item {name!r}. Choose from: {', '.join(ITEMS)}.")
-    if bag is not None and bag not in BAGS:
-        raise XsynError(f"No bag {bag!r}. Choose from: {', '.join(BAGS)}.")
     items = [ITEMS[name](rng) for name in categories]
     for attempt in range(6):
-        kind = bag or _COMMON_BAGS[int(rng.integers(len(_COMMON_BAGS)))]
-        if attempt == 5 and bag is None:
+        kind = _COMMON_BAGS[int(rng.integers(len(_COMMON_BAGS)))]
+        if attempt == 5:
             kind = "duffel"
         made = _make_bag(rng, kind)
         room = _Room(made.interior)
@@ -359,7 +350,7 @@ def random_scene(
                 prohibited.append(placed)
         if len(prohibited) == len(items):
             break
-    contents = _pack(rng, made, {*categories, *excluded})
+    contents = _pack(rng, made, set(categories))
     view = _frame(rng, made, [*contents, *prohibited])
     return Scene(made, tuple(contents), tuple(prohibited), view)
 
