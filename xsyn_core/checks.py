@@ -31,13 +31,23 @@ def checked_request(scan: Scan, request: Request) -> Request:
         raise XsynError(f"There is no background {request.background!r}. Choose keep or repaint.")
     if not 0 <= request.seed < 2**31:
         raise XsynError(f"The seed is {request.seed}; choose one from 0 to {2**31 - 1}.")
-    if not 1 <= request.guidance <= 30:
-        raise XsynError(f"The guidance scale is {request.guidance:g}; choose it from 1 to 30.")
+    checked_guidance(request.guidance)
     check_points(request)
     check_occlusion(request)
     return replace(
         request, groundings=grounding.checked(request.groundings, request.catalog, scan.size)
     )
+
+
+def checked_guidance(scale: float) -> float:
+    """The scale of classifier-free guidance.
+
+    Raises:
+        XsynError: out of range.
+    """
+    if not 1 <= scale <= 30:
+        raise XsynError(f"The guidance scale is {scale:g}; choose it from 1 to 30.")
+    return scale
 
 
 def check_points(request: Request) -> None:

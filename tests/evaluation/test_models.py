@@ -3,14 +3,17 @@
 import json
 
 import cv2
+import numpy as np
 import pytest
 from real_folder import write_scans
 from safetensors.torch import save_file
+from typer.testing import CliRunner
 
+from xsyn_core.cli.commands import app
 from xsyn_core.errors import XsynError
 from xsyn_core.evaluation import models
 from xsyn_core.evaluation.classifier import Classifier
-from xsyn_core.evaluation.report import markdown
+from xsyn_core.evaluation.report import markdown, tried
 
 
 @pytest.fixture
@@ -87,6 +90,52 @@ def test_what_cannot_be_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(models, "JUDGE", tmp_path / "none.safetensors")
     with pytest.raises(XsynError, match="train classifier"):
         models.main(tmp_path, only="realism")
+
+
+def test_what_is_missing_or_senseless_is_told_before_models_are_loaded(tmp_path, monkeypatch):
+    monkeypatch.setattr(models, "load_models", None)
+    write_scans(tmp_path / "scans")
+    asked = {"scans": tmp_path / "scans", "only": "real segmenter,autoencoder"}
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(XsynError, match="cannot be written"):
+        models.main(tmp_path / "file" / "report", **asked)
+    mask = tmp_path / "scans" / "masks" / "threat.png"
+    cv2.imwrite(str(mask), np.ones((10, 10), np.uint8))
+    with pytest.raises(XsynError, match="does not fit its scan"):
+        models.main(tmp_path / "report", **asked)
+    mask.unlink()
+    with pytest.raises(XsynError, match=r"pixel mask.*--only"):
+        models.main(tmp_path / "report", **asked)
+    # nothing was left by trying
+    assert list((tmp_path / "report").iterdir()) == []
+    for scale in ("nan", "0", "1e9"):
+        result = CliRunner().invoke(app, ["evaluate", "models", "--guidance", scale])
+        assert result.exit_code == 2 and "from 1 to 30" in result.stderr
+
+
+def test_what_was_measured_stays_when_a_later_part_fails(tiny_files, tmp_path, monkeypatch):
+    folder, sam = map(str, tiny_files)
+
+    def full(model, count):
+        raise OSError("broken")
+
+    monkeypatch.setattr(models, "segmenter", full)
+    with pytest.raises(OSError, match="broken"):
+        models.main(tmp_path, folder, sam, items=2, steps=1, only="autoencoder,segmenter")
+    assert list(json.loads((tmp_path / "models.json").read_text())) == ["autoencoder", "settings"]
+    assert "| autoencoder | PSNR, dB |" in (tmp_path / "models.md").read_text()
+
+
+def test_a_path_is_tried_and_left_as_it_was(tmp_path):
+    file = tmp_path / "new" / "models.json"
+    assert tried(file) == file
+    assert file.parent.is_dir() and not file.exists()
+    file.write_text("before")
+    assert tried(file).read_text() == "before"
+    with pytest.raises(XsynError, match=r"new is a folder\. Give the path of a file"):
+        tried(file.parent)
+    with pytest.raises(XsynError, match=r"models\.json/a cannot be written"):
+        tried(file / "a")
 
 
 def test_the_table():

@@ -84,6 +84,8 @@ def test_main_writes_and_prints(tmp_path, capsys):
     first = out.read_bytes()
     simulator.main(tmp_path / "scans", out, count=2)
     assert out.read_bytes() == first
+    with pytest.raises(XsynError, match="new is a folder"):
+        simulator.main(tmp_path / "scans", out.parent)
 
 
 def test_what_cannot_be_compared(tmp_path):

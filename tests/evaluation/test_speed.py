@@ -104,3 +104,12 @@ def test_matched_regions():
 def test_no_repeat_is_refused():
     with pytest.raises(XsynError, match="at least one repeat"):
         speed.main(repeats=0)
+
+
+def test_where_numbers_cannot_go_is_told_before_models_are_loaded(tmp_path, monkeypatch):
+    monkeypatch.setattr(speed, "load_models", None)
+    with pytest.raises(XsynError, match="is a folder"):
+        speed.main(out=tmp_path)
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(XsynError, match=r"speed\.json cannot be written"):
+        speed.main(out=tmp_path / "file" / "speed.json")

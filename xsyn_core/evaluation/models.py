@@ -23,7 +23,7 @@ from xsyn_core.evaluation.held_out import Case, case
 from xsyn_core.evaluation.labelling import Labelled, grounding, labelled, labels
 from xsyn_core.evaluation.painting import Painted
 from xsyn_core.evaluation.real import RealScans, read_real_scans
-from xsyn_core.evaluation.report import markdown
+from xsyn_core.evaluation.report import markdown, tried
 from xsyn_core.evaluation.segmenting import idle_real, segmenter, segmenter_real
 from xsyn_core.synthesis import Synthesizer
 from xsyn_core.training.data import NAMES
@@ -63,30 +63,34 @@ def main(
         int, typer.Option(help="Painted and labelled, of all 25 categories in turn.")
     ] = 250,
     steps: Annotated[int, typer.Option(min=1, help="Of denoising.")] = 50,
-    guidance: Annotated[float, typer.Option(help="Of denoising.")] = 7.5,
+    guidance: painting.Guidance = 7.5,
     scans: Annotated[
         Path | None,
         typer.Option(help="Real scans to measure on as well: annotations.json and masks/."),
     ] = None,
     only: Annotated[str, typer.Option(help="Parts to run, by commas. Left out: all.")] = "",
 ) -> None:
-    """Measure the models; writes REPORT/models.json, models.md and the sheets.
+    """Measure the models; writes REPORT/models.json and models.md, anew after every part, and the
+    sheets.
 
     Raises:
-        XsynError: no such weights, scans or part, the judge was not trained, or the report cannot
-            be written.
+        XsynError: no such weights, scans, masks or part, the judge was not trained, or the report
+            cannot be written.
     """
     wanted = _wanted(only, scans is not None)
     if items < 2:
         raise XsynError("Distances between items need at least two: give --items 2 or more.")
     real = read_real_scans(Path(scans)) if scans is not None else None
+    report = Path(report)
     # Painting takes long: what is missing is to be said before.
+    tried(report / "models.json")
+    if real is not None and "real segmenter" in wanted:
+        for _ in real.masked():
+            pass
     judged = {"judge", "categories", "realism", "variety", "finishing"} & set(wanted)
     judge = classifier.load(JUDGE) if judged else None
     models = load_models(diffusion, sam)
-    model, report = models.diffusion, Path(report)
-    with writable(report, "the report"):
-        report.mkdir(parents=True, exist_ok=True)
+    model = models.diffusion
 
     @cache
     def clear() -> list[Case]:
@@ -168,18 +172,15 @@ def main(
             "real idle regions": lambda: idle_real(models.segmenter, real),
             "real painted": lambda: run_painted_real(real),
         }
+    settings = {"weights": models.fingerprint, "steps": steps, "guidance": guidance}
     results: dict[str, dict] = {}
     for name in wanted:
         results[name] = parts[name]()
         print(json.dumps({name: results[name]}, indent=1), flush=True)
-    results["settings"] = {
-        "weights": models.fingerprint,
-        "steps": steps,
-        "guidance": guidance,
-    }
-    with writable(report, "the report"):
-        (report / "models.json").write_text(json.dumps(results, indent=1) + "\n")
-        (report / "models.md").write_text(markdown(results))
+        told = {**results, "settings": settings}
+        with writable(report, "the report"):
+            (report / "models.json").write_text(json.dumps(told, indent=1) + "\n")
+            (report / "models.md").write_text(markdown(told))
 
 
 def _wanted(only: str, with_scans: bool) -> list[str]:

@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+import typer
 from tqdm import tqdm
 
 from xsyn_core.boxes import Box
 from xsyn_core.categories import CATALOGS
+from xsyn_core.checks import checked_guidance
 from xsyn_core.diffusion import Diffusion
 from xsyn_core.evaluation import classifier
 from xsyn_core.evaluation.held_out import Case, case
@@ -16,6 +19,10 @@ from xsyn_core.extent import visible_box
 from xsyn_core.item_frames import ItemFrames
 from xsyn_core.sample import Background
 
+Guidance = Annotated[
+    float, typer.Option(callback=checked_guidance, help="Of denoising, from 1 to 30.")
+]
+
 
 @dataclass(frozen=True, eq=False)
 class Painted:
@@ -23,8 +30,8 @@ class Painted:
 
     Attributes:
         case: what was asked for.
-        image: uint8 (S, S, 3).
-        attention: float32 (S, S), the map of the category while it was painted.
+        image: uint8 (H, W, 3).
+        attention: float32 (H, W), the map of the category while it was painted.
     """
 
     case: Case

@@ -1,7 +1,28 @@
-"""The results of `evaluate models` as a table."""
+"""Where results of `evaluate` are written, and those of `evaluate models` as a table."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+from xsyn_core.curation.files import writable
+from xsyn_core.errors import XsynError
+
+
+def tried(file: Path) -> Path:
+    """A path where a result can be put, tried before what is long; what is there stays.
+
+    Raises:
+        XsynError: it is a folder, or cannot be written.
+    """
+    if file.is_dir():
+        raise XsynError(f"{file} is a folder. Give the path of a file.")
+    with writable(file, "the results"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        known = file.exists()
+        file.open("ab").close()
+        if not known:
+            file.unlink()
+    return file
 
 
 def markdown(results: Mapping[str, Mapping[str, Any]]) -> str:

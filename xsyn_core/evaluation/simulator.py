@@ -14,6 +14,7 @@ import typer
 
 from xsyn_core.curation.files import writable
 from xsyn_core.errors import XsynError
+from xsyn_core.evaluation.report import tried
 from xsyn_core.scan import read_scan
 from xsyn_core.simulation.dataset import simulate_scan
 from xsyn_core.simulation.looks import LOOKS
@@ -179,6 +180,7 @@ def main(
         raise XsynError("The sheet needs at least one scan of each.")
     rng = np.random.default_rng(seed)
     real = real_scans(Path(scans), count, rng)
+    tried(out)
     by_look: dict[str, list[Statistics]] = {}
     simulated = []
     for k in range(max(count, len(LOOKS))):
@@ -190,8 +192,7 @@ def main(
     mixed = [simulated[k] for k in rng.permutation(len(simulated))[: len(real)]]
     done, data = cv2.imencode(".png", sheet(mixed, real)[..., ::-1])
     assert done
-    with writable(out.parent, "the sheet"):
-        out.parent.mkdir(parents=True, exist_ok=True)
+    with writable(out, "the sheet"):
         out.write_bytes(data.tobytes())
     print(table(by_look, [statistics(pixels) for pixels in real]))
     print(out)

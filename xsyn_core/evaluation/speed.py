@@ -37,6 +37,7 @@ from xsyn_core.categories import phrase
 from xsyn_core.concealment import to_tensor
 from xsyn_core.diffusion import Condition
 from xsyn_core.errors import XsynError
+from xsyn_core.evaluation.report import tried
 from xsyn_core.frames import window_around
 from xsyn_core.inpainting import Step, denoise
 from xsyn_core.sample import Grounding, Request
@@ -402,10 +403,12 @@ def main(
     """Measure how long the page's steps take, side by side with what they replace.
 
     Raises:
-        XsynError: no such weights or scan, or fewer than one repeat.
+        XsynError: no such weights or scan, fewer than one repeat, or OUT cannot be written.
     """
     if repeats < 1:
         raise XsynError("Measuring needs at least one repeat.")
+    if out is not None:
+        tried(out)
     models = load_models(diffusion, sam, device, compiled)
     if scan is None:
         pixels = simulate_scan(np.random.default_rng(seed), SIZE, "opixray").pixels
@@ -451,7 +454,6 @@ def main(
             "rows": [asdict(row) for row in rows],
             "shares": spent,
         }
-        out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(content, indent=1) + "\n")
 
 
