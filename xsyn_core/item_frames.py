@@ -17,11 +17,11 @@ from xsyn_core.sample import Background
 
 
 class ItemFrames:
-    """Pictures of the model's own side, with one category and box each.
+    """Pictures of one size that the model paints, with one category and box each.
 
     Args:
         model: the painter.
-        images: uint8 (S, S, 3), S the model's side.
+        images: uint8 (H, W, 3), windows or whole scans as `frames` cuts them.
         categories: of the items.
         boxes: l_i, pixels.
         rng: draws an attitude for each item, where the model knows any; None tells none, for
@@ -36,10 +36,11 @@ class ItemFrames:
         boxes: Sequence[Box],
         rng: np.random.Generator | None = None,
     ):
-        side, cells = model.side, model.side // model.factor
+        height, width = images[0].shape[:2]
+        cells = height // model.factor, width // model.factor
         self.model, self.images, self.boxes = model, images, boxes
-        self.frame = Frame((0, 0, side, side), (side, side))
-        self.masks = torch.ones(len(images), 1, cells, cells)
+        self.frame = Frame((0, 0, width, height), (height, width))
+        self.masks = torch.ones(len(images), 1, *cells)
         self.conditions, columns = [], []
         for mask, name, box in zip(self.masks, categories, boxes, strict=True):
             mask[0, repainted_cells(self.frame, [box], model.factor)] = 0
@@ -47,7 +48,7 @@ class ItemFrames:
             text = grounding.prompt([name], told)
             self.conditions.append(Condition(text, (text,), (self.frame.unit(box),), tuple(told)))
             columns.append(model.columns(text, grounding.spans([name], told)))
-        self.maps = AttentionMaps(columns, (cells, cells))
+        self.maps = AttentionMaps(columns, cells)
 
     def denoise(self, steps: int, guidance: float, seed: int, skip: int = 0) -> torch.Tensor:
         """The latents z_0 after `inpainting.denoise`; attention is summed up."""
@@ -66,7 +67,7 @@ class ItemFrames:
         return last.latents
 
     def attention(self) -> list[np.ndarray]:
-        """M_i of each picture, float32 (S, S)."""
+        """M_i of each picture, float32 (H, W)."""
         return [self.maps.maps(row, self.frame.size)[0] for row in range(len(self.images))]
 
     def painted(
@@ -75,7 +76,7 @@ class ItemFrames:
         attention: Sequence[np.ndarray],
         background: Background = "keep",
     ) -> list[np.ndarray]:
-        """The pictures with what was painted put back into them: uint8 (S, S, 3)."""
+        """The pictures with what was painted put back into them: uint8 (H, W, 3)."""
         found = []
         rows = zip(self.images, self.boxes, self.masks, attention, strict=True)
         for (image, box, mask, seen), decoded in zip(rows, self.model.decode(latents), strict=True):

@@ -24,9 +24,9 @@ class Case:
 
     Attributes:
         category: its name.
-        image: uint8 (S, S, 3), the window with the item.
-        benign: uint8 (S, S, 3), the same exposure without it.
-        mask: bool (S, S), its silhouette.
+        image: uint8 (H, W, 3), the window (or whole scan) with the item.
+        benign: uint8 (H, W, 3), the same exposure without it.
+        mask: bool (H, W), its silhouette.
         box: its tight box, pixels.
         grounding: a loose and shifted box around it, as an operator draws one, pixels.
     """
