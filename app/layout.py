@@ -231,8 +231,10 @@ def _wire(
         decided = c[decision].click(deciding.decide(decision), [key, *review], canvas, **FAST)
         decided.success(None, c["then"], js=_tell("xs-decided", "then"), **QUIET)
     recalled = [canvas, *settings]
-    regions_after(c["undo"].click(deciding.undo, [key, canvas], recalled, **FAST))
-    regions_after(canvas.inspect(deciding.inspect, [key, canvas], recalled, **FAST))
+    undone = c["undo"].click(deciding.undo, [key, canvas], recalled, **FAST)
+    looked_at = canvas.inspect(deciding.inspect, [key, canvas], recalled, **FAST)
+    for event in (undone, looked_at):
+        regions_after(told(event, "sample"))
     canvas.export(deciding.export, key, canvas, **FAST)
 
     _remember(page, [c[name] for name in KEPT], "sessionStorage", f"xsyn {' '.join(KEPT)}")

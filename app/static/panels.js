@@ -9,7 +9,7 @@ const press = (id) => {
 };
 
 // ---- keys that are faster than the server ----
-// What needs the scan that is being opened, or the box that is being proposed, waits for it.
+// What needs the scan or sample that is being opened, or the box that is being proposed, waits.
 const awaited = new Set();
 let due = [];
 function soon(act) {
@@ -252,7 +252,8 @@ function showStatus() {
 
 // ---- decisions ----
 function decide(id) {
-  if (result()) press(id);
+  if (awaited.has("scan") || awaited.has("sample")) note("Still opening. Decide when the sample is there.");
+  else if (result()) press(id);
   else note(painting() ? "Still painting. Decide when the sample is there." : "There is no sample to decide on yet.");
 }
 function nameThen() {
@@ -292,7 +293,9 @@ $("tabs").addEventListener("click", (e) => {
 });
 $("records").addEventListener("click", (e) => {
   const item = e.target.closest("[data-record]");
-  if (item) trigger("inspect", { id: item.dataset.record });
+  if (!item) return;
+  awaited.add("sample");
+  trigger("inspect", { id: item.dataset.record });
 });
 
 // ---- dialogs ----
@@ -351,6 +354,7 @@ document.addEventListener("click", (e) => {
   if (e.target.closest && e.target.closest("#xs-dice")) dice();
   if (e.target.closest && e.target.closest("#xs-labels")) $("labels").click();
   if (e.target.closest && e.target.closest("#xs-propose")) { awaited.add("box"); showStatus(); }
+  if (e.target.closest && e.target.closest("#xs-undo")) awaited.add("sample");
 });
 function dice() {
   const field = document.querySelector("#xs-seed input");
@@ -458,7 +462,8 @@ function onScene() {
     fit();
   }
   const made = (scene().result && scene().result.id) || "";
-  if (made !== root.dataset.result) {
+  const recalled = made !== root.dataset.result;
+  if (recalled) {
     root.dataset.result = made;
     if (made) S.selected = -1;
   }
@@ -471,6 +476,7 @@ function onScene() {
   publish();
   refresh();
   if (opened) arrived("scan");
+  if (recalled) arrived("sample");
 }
 function refresh() {
   listTools();

@@ -31,10 +31,14 @@ def test_letters_leave_a_number(operator):
     page.keyboard.press("g")
     wait_result(operator)
     assert page.input_value(STEPS) == "100"
-    page.fill(SEED, "")
+    page.locator(SEED).focus()
+    page.evaluate(
+        "window.left = []; addEventListener('keydown', e => left.push(!e.defaultPrevented))"
+    )
     for key in "3-1":
         page.keyboard.press(key)
-    assert page.locator(SEED).evaluate("e => e.validity.badInput")
+    assert page.evaluate("left") == [True] * 3
+    assert page.locator(SEED).evaluate("e => e === document.activeElement")
     assert page.get_attribute("[data-layer=heat]", "aria-pressed") == "false"
     page.fill(SEED, "31")
     page.keyboard.press("Enter")
@@ -116,6 +120,31 @@ def test_keys_wait_for_the_next_scan(operator):
     assert page.inner_text("[data-el=title]") == "bag-1.png"
     assert operator.boxes() == 1 and toasts(operator) == []
     operator.decide("s", "Skipped")
+
+
+@pytest.mark.parametrize("asked", ["click", "undo"])
+def test_no_decision_is_made_while_another_sample_is_opened(operator, asked):
+    page = operator.page
+    operator.open_example(0)
+    operator.draw((120, 90, 240, 190))
+    operator.paint()
+    operator.decide("r", "Rejected")
+    operator.paint()
+    accepted, shown = operator.count("accept"), page.get_attribute(".xs", "data-result")
+    page.click("[data-tab=reject]")
+    with operator.held() as let_go:
+        if asked == "click":
+            page.click("[data-record] >> nth=0")
+        else:
+            page.keyboard.press("u")
+        page.keyboard.press("a")
+        page.wait_for_selector("[data-el=note]:has-text('Still opening')")
+        let_go()
+    wait_result(operator, shown)
+    assert operator.count("accept") == accepted
+    # there it is, and can be decided on
+    operator.decide("s", "Skipped")
+    page.click("[data-tab=accept]")
 
 
 def test_keys_do_not_wait_for_a_scan_that_cannot_be_opened(operator, tmp_path):
