@@ -73,6 +73,8 @@ def test_none_of_them_outlives_the_process_that_waits(kill):
     code = f"""
         import os, signal, time
         from xsyn_core.workers import shared_out
+        # tests may run where it is ignored
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             with shared_out(time.sleep, [0, {FOREVER}], 1) as slept:
                 print(next(slept), flush=True)
