@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from gradio.utils import get_upload_folder
 
 from xsyn_core.categories import CATALOGS, PIDRAY, Catalog
-from xsyn_core.curation.files import owner, remove_strays
 from xsyn_core.errors import XsynError
+from xsyn_core.files import owner, remove_strays
 from xsyn_core.sample import Request, Sample
 from xsyn_core.scan import Scan
 

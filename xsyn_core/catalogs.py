@@ -19,7 +19,7 @@ import numpy as np
 
 from xsyn_core.categories import CATALOGS, Catalog, plain
 from xsyn_core.errors import XsynError
-from xsyn_core.paths import expanded
+from xsyn_core.files import expanded
 
 FILE = "catalog.json"
 # For the help of commands.

@@ -18,8 +18,8 @@ from segment_anything.modeling import (
 )
 
 from xsyn_core.checkpoint_files import SAM, check_finite, kind_of, read_checkpoint, tensors_in
-from xsyn_core.curation.files import replacing_file
 from xsyn_core.errors import XsynError
+from xsyn_core.files import replacing_file
 from xsyn_core.sam_detail import STRIDE, DetailDecoder, DetailEncoder
 from xsyn_core.sam_refiner import PROMPTS, SHRINK, Refiner
 from xsyn_core.tiny_vit import STRIDE as TINY_VIT_STRIDE

@@ -22,6 +22,7 @@ from xsyn_core.checkpoint_files import check_finite
 from xsyn_core.compilation import Compiled
 from xsyn_core.diffusion import ENTRIES, Diffusion
 from xsyn_core.errors import XsynError
+from xsyn_core.files import expanded
 from xsyn_core.gligen_checkpoint import (
     NEEDED,
     TOKENIZER_FILES,
@@ -31,7 +32,6 @@ from xsyn_core.gligen_checkpoint import (
     load_gligen,
 )
 from xsyn_core.memory import Need, Residence
-from xsyn_core.paths import expanded
 from xsyn_core.segmentation import Segmenter, load_sam, prompts_at_once
 
 log = logging.getLogger(__name__)

@@ -338,7 +338,8 @@ def test_an_export_that_fails_leaves_the_earlier_one(workspace, tmp_path, monkey
 KILLED = """
     import os, signal, sys
     sys.path[:0] = {paths!r}
-    from xsyn_core.curation import coco, files
+    from xsyn_core import files
+    from xsyn_core.curation import coco
     from xsyn_core.curation.workspace import Workspace
     def die(*_, **__):
         os.kill(os.getpid(), signal.SIGKILL)

@@ -7,8 +7,8 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from xsyn_core import files
 from xsyn_core.categories import CATALOGS, phrase
-from xsyn_core.curation import files
 from xsyn_core.sam_checkpoint import load_sam, save_sam
 from xsyn_core.training import architectures
 from xsyn_core.weights import load_diffusion

@@ -14,16 +14,16 @@ from xsyn_core import boxes
 from xsyn_core.boxes import Box
 from xsyn_core.categories import PIDRAY, Catalog
 from xsyn_core.curation import masks, store
-from xsyn_core.curation.files import (
+from xsyn_core.curation.workspace import Workspace
+from xsyn_core.errors import XsynError
+from xsyn_core.files import (
+    expanded,
     free_beside,
     refuse_strangers,
     replacing,
     writable,
     write_synced,
 )
-from xsyn_core.curation.workspace import Workspace
-from xsyn_core.errors import XsynError
-from xsyn_core.paths import expanded
 from xsyn_core.sample import PaintedObject, Sample
 from xsyn_core.scan import Annotation
 

@@ -18,7 +18,7 @@ from xsyn_core.curation import formats, masks
 from xsyn_core.curation.coco import PROVENANCE, counted
 from xsyn_core.curation.formats import Labelled, Listed, Problems
 from xsyn_core.errors import XsynError
-from xsyn_core.paths import expanded
+from xsyn_core.files import expanded
 from xsyn_core.scan import Annotation, Scan, read_scan
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}

@@ -20,9 +20,8 @@ from typing import Literal, get_args
 
 from xsyn_core.categories import CATALOGS, Catalog
 from xsyn_core.curation import store
-from xsyn_core.curation.files import sync_folder, writable, write_synced
 from xsyn_core.errors import XsynError
-from xsyn_core.paths import expanded
+from xsyn_core.files import expanded, sync_folder, writable, write_synced
 from xsyn_core.sample import Sample
 
 Decision = Literal["accept", "reject", "skip"]

@@ -17,13 +17,13 @@ import typer
 from tqdm import tqdm
 
 from xsyn_core import catalogs
-from xsyn_core.curation.files import writable
 from xsyn_core.curation.readers import Dataset, read_dataset
 from xsyn_core.errors import XsynError
 from xsyn_core.evaluation import detector
 from xsyn_core.evaluation.average_precision import MEASURES, Found, average_precision
 from xsyn_core.evaluation.detector import Example
 from xsyn_core.evaluation.tiles import grid
+from xsyn_core.files import writable
 from xsyn_core.scan import Annotation
 from xsyn_core.training import options
 from xsyn_core.training.finetuning_data import claim, remark, sources

@@ -18,7 +18,6 @@ from tqdm import tqdm
 
 from xsyn_core import catalogs
 from xsyn_core.boxes import Box
-from xsyn_core.curation.files import writable
 from xsyn_core.curation.readers import read_dataset
 from xsyn_core.diffusion import Diffusion
 from xsyn_core.errors import XsynError
@@ -27,6 +26,7 @@ from xsyn_core.evaluation.held_out import Case
 from xsyn_core.evaluation.realism import frechet
 from xsyn_core.evaluation.report import tried
 from xsyn_core.evaluation.tiles import captioned, grid
+from xsyn_core.files import writable
 from xsyn_core.frames import Frame, whole, window_around
 from xsyn_core.sample import FrameMode
 from xsyn_core.training.finetuning_data import (

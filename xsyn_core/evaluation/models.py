@@ -14,7 +14,6 @@ import numpy as np
 import typer
 from tqdm import tqdm
 
-from xsyn_core.curation.files import writable
 from xsyn_core.errors import XsynError
 from xsyn_core.evaluation import classifier, painting, sheets
 from xsyn_core.evaluation.autoencoding import autoencoder, autoencoder_real
@@ -25,6 +24,7 @@ from xsyn_core.evaluation.painting import Painted
 from xsyn_core.evaluation.real import RealScans, read_real_scans
 from xsyn_core.evaluation.report import markdown, tried
 from xsyn_core.evaluation.segmenting import idle_real, segmenter, segmenter_real
+from xsyn_core.files import writable
 from xsyn_core.synthesis import Synthesizer
 from xsyn_core.training.data import NAMES
 from xsyn_core.weights import load_models

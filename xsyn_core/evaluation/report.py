@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from xsyn_core.curation.files import writable
 from xsyn_core.errors import XsynError
+from xsyn_core.files import writable
 
 
 def tried(file: Path) -> Path:

@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 import typer
 
-from xsyn_core.curation.files import writable
 from xsyn_core.errors import XsynError
 from xsyn_core.evaluation.report import tried
+from xsyn_core.files import writable
 from xsyn_core.scan import read_scan
 from xsyn_core.simulation.dataset import simulate_scan
 from xsyn_core.simulation.looks import LOOKS

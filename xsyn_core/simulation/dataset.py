@@ -11,10 +11,9 @@ import numpy as np
 
 from xsyn_core.boxes import of_mask, to_xywh
 from xsyn_core.categories import PIDRAY
-from xsyn_core.curation.files import refuse_strangers, replacing, writable, write_synced
 from xsyn_core.curation.masks import encode
 from xsyn_core.errors import XsynError
-from xsyn_core.paths import expanded
+from xsyn_core.files import expanded, refuse_strangers, replacing, writable, write_synced
 from xsyn_core.scan import MAX_PIXELS
 from xsyn_core.simulation.looks import LOOKS, expose, random_look
 from xsyn_core.simulation.parts import Part, Placement

@@ -17,7 +17,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from xsyn_core import catalogs
 from xsyn_core.attitudes import COMPASS, MIRRORED, Attitudes
 from xsyn_core.categories import CATALOGS, Catalog, phrase
-from xsyn_core.curation.files import replacing, sync_file
+from xsyn_core.files import replacing, sync_file
 from xsyn_core.sam_detail import STRIDE, DetailDecoder, DetailEncoder
 
 LATENT_CHANNELS = 16

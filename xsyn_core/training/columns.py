@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xsyn_core.curation.files import sync_file
+from xsyn_core.files import sync_file
 
 # One file of the small ones, which are read into memory.
 TABLE = "objects.npz"

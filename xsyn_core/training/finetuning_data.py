@@ -15,9 +15,9 @@ from xsyn_core import boxes
 from xsyn_core.catalogs import own_catalog
 from xsyn_core.categories import Catalog, plain
 from xsyn_core.curation.coco import PROVENANCE
-from xsyn_core.curation.files import writable
 from xsyn_core.curation.readers import Dataset
 from xsyn_core.errors import XsynError
+from xsyn_core.files import writable
 from xsyn_core.scan import Annotation, Scan
 
 SETTINGS = "settings.json"

@@ -21,8 +21,8 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from xsyn_core import weights
-from xsyn_core.curation.files import replacing_file
 from xsyn_core.errors import XsynError
+from xsyn_core.files import replacing_file
 from xsyn_core.stopping import stoppable
 from xsyn_core.training import processes
 from xsyn_core.training.optimiser import Optimiser

@@ -5,9 +5,8 @@ from typing import Annotated
 
 import typer
 
-from xsyn_core.curation.files import writable
 from xsyn_core.errors import XsynError
-from xsyn_core.paths import expanded
+from xsyn_core.files import expanded, writable
 
 
 def _checked_rate(rate: float) -> float:

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside, synced, then renamed into place."""
+"""Files that are whole or not there: written beside, synced, then renamed into place; paths."""
 
 import ctypes
 import glob
@@ -16,6 +16,21 @@ _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 # Tells this process from an earlier one of the same number, as each start of a container has.
 _START = uuid.uuid4().hex[:8]
+
+
+def expanded(path: str | Path) -> Path:
+    """A path whose `~` or `~name` is the home folder that it stands for.
+
+    Raises:
+        XsynError: there is no such home folder.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise XsynError(
+            f"There is no folder {path}: the home folder that it begins with is not known. "
+            "Write the path in full."
+        ) from None
 
 
 def write_synced(path: Path, data: bytes) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from xsyn_core.curation import files
+from xsyn_core import files
 from xsyn_core.errors import XsynError
 
 
