@@ -4,10 +4,12 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any, TypeVar
 
 import cv2
@@ -19,11 +21,11 @@ T = TypeVar("T")
 
 @contextmanager
 def shared_out(
-    work: Callable[[Any], T], tasks: Sequence[Any], workers: int
+    work: Callable[[Any], T], tasks: Iterable[Any], workers: int
 ) -> Iterator[Iterator[T]]:
     """The results of `work` on each of `tasks`, in their order, from so many processes.
 
-    What ends the block early, such as Ctrl-C, ends the processes at once.
+    An exception that ends the block early, such as that of Ctrl-C, ends the processes at once.
 
     Raises:
         XsynError: a process was killed.
@@ -32,7 +34,7 @@ def shared_out(
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _begin) as pool:
         try:
-            yield pool.map(work, tasks)
+            yield _results(pool, work, iter(tasks), 2 * workers)
         except BrokenProcessPool:
             raise XsynError(
                 "A process at work was killed, most often because memory ran out. Close other "
@@ -42,6 +44,18 @@ def shared_out(
             for process in set(multiprocessing.active_children()) - others:
                 process.terminate()
             raise
+
+
+def _results(
+    pool: ProcessPoolExecutor, work: Callable[[Any], T], tasks: Iterator[Any], ahead: int
+) -> Iterator[T]:
+    # The pool's own map asks for all at once and takes back what is left over when one fails,
+    # by which the pool, that tells all of it the same, hangs.
+    asked = deque(pool.submit(work, task) for task in islice(tasks, ahead))
+    while asked:
+        result = asked.popleft().result()
+        asked.extend(pool.submit(work, task) for task in islice(tasks, 1))
+        yield result
 
 
 def _begin() -> None:

@@ -42,20 +42,26 @@ def test_results_come_in_order():
 def test_a_killed_process_is_told():
     with (
         pytest.raises(XsynError, match=r"killed, .* fewer --workers"),
-        shared_out(stumbled, range(9), 3) as results,
+        shared_out(stumbled, range(20_000), 3) as results,
     ):
         list(results)
     assert multiprocessing.active_children() == []
 
 
 def test_an_error_ends_those_at_work():
-    with pytest.raises(OSError, match="broken"), shared_out(fails, [0, 2, 1, 1], 2) as results:
+    with (
+        pytest.raises(OSError, match="broken"),
+        shared_out(fails, [0, 2, *900 * [1]], 2) as results,
+    ):
         list(results)
     assert multiprocessing.active_children() == []
 
 
 def test_ctrl_c_ends_those_at_work():
-    with pytest.raises(KeyboardInterrupt), shared_out(time.sleep, [0, *3 * [FOREVER]], 2) as slept:
+    with (
+        pytest.raises(KeyboardInterrupt),
+        shared_out(time.sleep, [0, *900 * [FOREVER]], 2) as slept,
+    ):
         next(slept)
         raise KeyboardInterrupt
     assert multiprocessing.active_children() == []
@@ -76,7 +82,7 @@ def test_none_of_them_outlives_the_process_that_waits(kill):
         # tests may run where it is ignored
         signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
-            with shared_out(time.sleep, [0, {FOREVER}], 1) as slept:
+            with shared_out(time.sleep, [0, *900 * [{FOREVER}]], 1) as slept:
                 print(next(slept), flush=True)
                 {kill}
                 list(slept)
