@@ -88,12 +88,8 @@ def _controls() -> dict[str, gr.components.Component]:
         with gr.Column(elem_classes="xs-group"):
             _title("Paint")
             with gr.Row(elem_classes="xs-pair xs-seedrow"):
-                c["seed"] = gr.Number(
-                    0, label="Seed", precision=0, minimum=0, elem_id="xs-seed", elem_classes="xs-in"
-                )
-                c["dice"] = gr.Button(
-                    "Random", elem_id="xs-dice", size="sm", elem_classes="xs-icon"
-                )
+                c["seed"] = gr.Number(0, label="Seed", precision=0, minimum=0, elem_id="xs-seed")
+                c["dice"] = gr.Button("Random", elem_id="xs-dice", size="sm")
             c["steps"] = _slider("Steps", 1, 100, DEFAULTS.steps, 1)
             c["guidance"] = _slider("Guidance", 1, 15, DEFAULTS.guidance, 0.5)
             with gr.Accordion("Advanced", open=False, elem_classes="xs-acc"):

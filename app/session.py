@@ -138,8 +138,8 @@ class Session:
         """The sample under review is in the workspace, decided on or (None) not."""
         sample = self.need_sample()
         self.record, self.decision = record, decision
-        self.stored.append(Stored(record, sample.scan, self.painting, sample))
-        del self.stored[:-4]
+        others = [one for one in self.stored if one.record != record]
+        self.stored = [*others[-3:], Stored(record, sample.scan, self.painting, sample)]
 
     def need_scan(self) -> Scan:
         """The open scan.

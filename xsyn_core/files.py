@@ -1,9 +1,13 @@
 """Files that are whole or not there: written beside, synced, then renamed into place; paths."""
 
 import ctypes
+import errno
 import glob
+import hashlib
 import os
+import platform
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +18,11 @@ from xsyn_core.errors import XsynError
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
-# Tells this process from an earlier one of the same number, as each start of a container has.
-_START = uuid.uuid4().hex[:8]
+# Tells this machine or container from others that share a folder with it, and this process from an
+# earlier one of the same number, as each start of a container has.
+_HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+_START = _HOST + uuid.uuid4().hex[:8]
+_DAY = 24 * 3600.0
 
 
 def expanded(path: str | Path) -> Path:
@@ -55,6 +62,10 @@ def sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        # So say file systems on which folders cannot be synced.
+        if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):
+            raise
     finally:
         os.close(handle)
 
@@ -120,6 +131,19 @@ class Replacement:
     target: Path
 
 
+def refuse_mount(folder: Path) -> None:
+    """Check that a folder can be replaced: nothing can be renamed onto a mount point, which would
+    show at the very end only.
+
+    Raises:
+        XsynError: it is one.
+    """
+    if os.path.ismount(folder):
+        raise XsynError(
+            f"{folder} is a mount point, which cannot be replaced. Give a folder inside it."
+        )
+
+
 @contextmanager
 def replacing(folder: Path) -> Iterator[Replacement]:
     """A fresh folder to fill, which takes the place of `folder` when the block ends well.
@@ -131,12 +155,7 @@ def replacing(folder: Path) -> Iterator[Replacement]:
         XsynError: `folder` is a mount point (found out before the block), or the filled folder
             could not take its place; it is kept then.
     """
-    # Nothing can be renamed onto a mount point, which would show at the very end only.
-    if os.path.ismount(folder):
-        raise XsynError(
-            f"{folder} is a mount point, which cannot be replaced. Give a folder inside it, such "
-            f"as {folder / 'dataset'}."
-        )
+    refuse_mount(folder)
     fresh = _fresh_folder(folder)
     made = Replacement(fresh, folder)
     try:
@@ -170,6 +189,7 @@ def replacing_file(path: Path) -> Iterator[Path]:
     Until then `path` stays as it was, whatever happens. What processes that died left beside it
     is removed.
     """
+    path = path.resolve()  # a link stays one
     folder = _fresh_folder(path)
     try:
         fresh = folder / path.name
@@ -207,10 +227,17 @@ def owner() -> str:
 
 
 def remove_strays(parent: Path, stem: str) -> None:
-    """Delete the folders `<stem>-...` with an `owner()` that died without deleting them."""
+    """Delete the folders `<stem>-...` with an `owner()` that died without deleting them; those of
+    another machine or container, which nobody here can ask, a day after they changed last."""
     for stray in parent.glob(f"{glob.escape(stem)}-*-*"):
         process, start = stray.name.rsplit("-", 2)[1:]
-        if process.isdigit() and not _alive(int(process), start):
+        if not process.isdigit():
+            continue
+        if start.startswith(_HOST):
+            left = not _alive(int(process), start)
+        else:
+            left = time.time() - stray.lstat().st_mtime > _DAY
+        if left:
             shutil.rmtree(stray, ignore_errors=True)
 
 

@@ -72,7 +72,7 @@ def test_a_kill_between_two_renames_loses_nothing(tmp_path, monkeypatch):
         with files.replacing(folder) as made:
             (made.fresh / "new").touch()
     # a process of the same number, as each start of a container has
-    monkeypatch.setattr(files, "_START", "0123abcd")
+    monkeypatch.setattr(files, "_START", f"{files._HOST}0123abcd")
     with files.replacing(folder) as made:
         (made.fresh / "newer").touch()
     assert (tmp_path / "out-old" / "earlier").exists()
@@ -83,10 +83,15 @@ def test_a_kill_between_two_renames_loses_nothing(tmp_path, monkeypatch):
 def test_strays_of_the_dead_alone_are_removed(tmp_path):
     gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
                           capture_output=True, text=True).stdout.strip()  # fmt: skip
-    left = {f"a-x{files.owner()}", f"a-x-{os.getppid()}-0123abcd", f"b-{gone}-0123abcd", "a", "a-b"}
-    strays = {f"a-x-{gone}-0123abcd", f"a-{gone}-0123abcd", f"a-x-{os.getpid()}-0123abcd"}
+    start, other = f"{files._HOST}0123abcd", "89ef0123ffffffff"
+    left = {f"a-x{files.owner()}", f"a-x-{os.getppid()}-{start}", f"b-{gone}-{start}", "a", "a-b",
+            f"a-y-{gone}-{other}", f"a-y-{os.getpid()}-{other}"}  # fmt: skip
+    strays = {f"a-x-{gone}-{start}", f"a-{gone}-{start}", f"a-x-{os.getpid()}-{start}",
+              f"a-z-{os.getpid()}-{other}"}  # fmt: skip
     for name in left | strays:
         (tmp_path / name).mkdir()
+    # what another machine left long ago
+    os.utime(tmp_path / f"a-z-{os.getpid()}-{other}", (0, 0))
     files.remove_strays(tmp_path, "a")
     assert {path.name for path in tmp_path.iterdir()} == left
 
@@ -95,7 +100,7 @@ def test_a_file_takes_the_place_of_another_once_it_is_on_disk(tmp_path, monkeypa
     file, done = tmp_path / "weights", []
     file.write_bytes(b"old")
     # of an earlier process with this one's number
-    (tmp_path / f".weights.xsyn-{os.getpid()}-stray").mkdir()
+    (tmp_path / f".weights.xsyn-{os.getpid()}-{files._HOST}stray").mkdir()
     sync, replace = files.sync_file, Path.replace
     monkeypatch.setattr(files, "sync_file", lambda path: (done.append("synced"), sync(path)))
     monkeypatch.setattr(
@@ -123,3 +128,25 @@ def test_what_another_thread_writes_is_no_stray(tmp_path):
         with files.replacing_file(tmp_path / "weights") as other:
             other.write_bytes(b"other")
     assert (tmp_path / "weights").read_bytes() == b"one"
+
+
+def test_what_a_link_points_to_is_replaced_and_the_link_stays(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    (tmp_path / "weights").symlink_to(disk / "weights")
+    for data in (b"old", b"new"):
+        with files.replacing_file(tmp_path / "weights") as fresh:
+            fresh.write_bytes(data)
+    assert (tmp_path / "weights").is_symlink()
+    assert [path.read_bytes() for path in disk.iterdir()] == [b"new"]
+
+
+def test_folders_that_cannot_be_synced_are_no_failure(tmp_path, monkeypatch):
+    def refuse(number):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", lambda handle: refuse(errno.EINVAL))
+    files.sync_folder(tmp_path)
+    monkeypatch.setattr(os, "fsync", lambda handle: refuse(errno.EIO))
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        files.sync_folder(tmp_path)

@@ -187,6 +187,8 @@ def test_what_was_learnt_from_is_not_measured_on(dataset, run, monkeypatch):
         assert "not those that" in told and "of the training" in told
     change(run, held_out=0)
     assert "learnt from every scan" in refused(dataset, run)
+    change(run, frame="none")
+    assert "damaged" in refused(dataset, run)
     (run / "settings.json").write_text("{}")
     assert "damaged" in refused(dataset, run)
     (run / "settings.json").unlink()

@@ -252,6 +252,15 @@ def test_what_fails_in_training_is_not_taken_for_a_folder_that_cannot_be_written
     assert result.exit_code == 2 and "Error: Too many open files." in result.output
 
 
+def test_a_mount_point_is_no_folder_for_a_model(base, dataset, tmp_path, monkeypatch):
+    out = tmp_path / "disk"
+    out.mkdir()
+    monkeypatch.setattr("os.path.ismount", lambda path: path == out)
+    monkeypatch.setattr(finetuning, "load_models", None)
+    with pytest.raises(XsynError, match="mount point"):
+        tune(dataset, base, tmp_path / "run", inpainting_steps=1, out=out)
+
+
 def test_the_embedded_base_is_not_overwritten(base, dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(weights, "ASSETS", tmp_path)
     folder = shutil.copytree(base, tmp_path / "diffusion")

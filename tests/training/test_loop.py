@@ -72,13 +72,27 @@ def test_asked_to_stop_it_saves_the_step_begun(tmp_path, asked, capsys):
 
     with pytest.raises(KeyboardInterrupt):
         train(broken, draw, asked_amid, plan, tmp_path / "broken")
-    assert "saved" in capsys.readouterr().err
+    assert "finished first" in capsys.readouterr().err
     assert signal.getsignal(asked) is before
     assert torch.load(tmp_path / "broken" / "checkpoint.pt")["step"] == 24
     resumed = deep_model()
     train(resumed, draw, make_step(resumed), plan, tmp_path / "broken")
     for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_asked_to_stop_while_it_saves_last_nothing_follows(tmp_path):
+    net = model()
+    with pytest.raises(KeyboardInterrupt):
+        train(
+            net,
+            draw,
+            make_step(net),
+            Plan(steps=3, rate=0.05),
+            tmp_path,
+            lambda average, done: os.kill(os.getpid(), signal.SIGTERM),
+        )
+    assert torch.load(tmp_path / "checkpoint.pt")["step"] == 3
 
 
 def test_subnormal_numbers_are_zero_while_training_alone(tmp_path):

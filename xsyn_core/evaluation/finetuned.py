@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import cv2
 import numpy as np
@@ -26,7 +26,7 @@ from xsyn_core.evaluation.held_out import Case
 from xsyn_core.evaluation.realism import frechet
 from xsyn_core.evaluation.report import tried
 from xsyn_core.evaluation.tiles import captioned, grid
-from xsyn_core.files import writable
+from xsyn_core.files import expanded, writable
 from xsyn_core.frames import Frame, whole, window_around
 from xsyn_core.sample import FrameMode
 from xsyn_core.training.finetuning_data import (
@@ -72,7 +72,7 @@ class Training:
         Raises:
             XsynError: they are not there, or damaged.
         """
-        file = tuned.expanduser().resolve().parent / SETTINGS
+        file = expanded(tuned).resolve().parent / SETTINGS
         if not file.is_file():
             raise XsynError(
                 f"There is no {file}, which tells what scans {tuned} has learnt from. Give the "
@@ -80,8 +80,11 @@ class Training:
             )
         try:
             found = json.loads(file.read_text("utf-8"))
-            return cls(*(found[k] for k in ("objects", "base", "frame", "held-out", "seed")))
-        except (ValueError, KeyError, TypeError):
+            training = cls(*(found[k] for k in ("objects", "base", "frame", "held-out", "seed")))
+            if training.frame not in get_args(FrameMode):
+                raise ValueError("no frame")
+            return training
+        except (ValueError, RecursionError, KeyError, TypeError):
             raise XsynError(
                 f"{file} is damaged, or of no run of `train denoiser --data`."
             ) from None

@@ -1,5 +1,6 @@
 """Where results of `evaluate` are written, and those of `evaluate models` as a table."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ def tried(file: Path) -> Path:
         raise XsynError(f"{file} is a folder. Give the path of a file.")
     with writable(file, "the results"):
         file.parent.mkdir(parents=True, exist_ok=True)
-        known = file.exists()
+        known = os.path.lexists(file)
         file.open("ab").close()
         if not known:
             file.unlink()

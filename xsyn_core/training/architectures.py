@@ -221,7 +221,7 @@ def save_diffusion(
     `StableDiffusionGLIGENPipeline.from_pretrained` opens too, with the attitudes that the model
     knows and the catalogue that it paints, if any; the folder appears whole or not. The parts
     themselves stay as they are."""
-    with replacing(Path(folder)) as made:
+    with replacing(Path(folder).resolve()) as made:
         new = made.fresh
         for name, part in (("unet", unet), ("vae", vae), ("text_encoder", text_encoder)):
             with _halved(part):

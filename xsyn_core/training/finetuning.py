@@ -24,6 +24,7 @@ from xsyn_core.concealment import to_pixels
 from xsyn_core.curation.readers import read_dataset
 from xsyn_core.diffusion import Condition, Diffusion
 from xsyn_core.errors import XsynError
+from xsyn_core.files import refuse_mount
 from xsyn_core.inpainting import denoise
 from xsyn_core.sample import FrameMode
 from xsyn_core.training import objective, options, processes
@@ -236,8 +237,8 @@ def main(
     begun = [steps_done(run / stage) for stage in STAGES]
     if begun[1] and generation_steps != begun[0]:
         raise XsynError(
-            f"Inpainting has begun in {run} after {begun[0]} steps of generation, not "
-            f"{generation_steps}. Go on with --generation-steps {begun[0]}, or choose another "
+            f"Inpainting has begun in {run}, so that generation, of which there are {begun[0]} "
+            f"steps, is over. Go on with --generation-steps {begun[0]}, or choose another "
             "folder with --run."
         )
     if trainable == "all":
@@ -337,8 +338,10 @@ def _target(folder: Path, base: str) -> Path:
     """The folder to write, checked.
 
     Raises:
-        XsynError: it is the base, holds anything but an earlier model, or cannot be written.
+        XsynError: it is the base, a mount point, holds anything but an earlier model, or cannot
+            be written.
     """
+    refuse_mount(folder)
     if folder.exists():
         known = {*PARTS, "model_index.json", catalogs.FILE}
         if not folder.is_dir() or any(f.name not in known for f in folder.iterdir()):

@@ -212,7 +212,7 @@ def train(
     with (
         Scalars(folder, "loss.csv", anew=not start) as log,
         _without_subnormals(),
-        stoppable("this step will be saved, and the same command goes on from it.") as stopped,
+        stoppable("the step that has begun is finished first.") as stopped,
     ):
         batches = _ahead(
             _Batches(draw, plan.seed), range(start, plan.steps), _device(model), workers
@@ -254,6 +254,9 @@ def train(
                     raise KeyboardInterrupt
         save(plan.steps)
         processes.wait()
+        # asked for during the last save: what would follow is not begun
+        if processes.agreed(stopped()):
+            raise KeyboardInterrupt
     return average.eval()
 
 
