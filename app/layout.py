@@ -199,6 +199,7 @@ def _wire(
     chosen = canvas.shelf(placing.open_shelf, [key, c["variant"]], canvas, **FAST)
     for event in (opened, chosen):
         regions_after(told(event, "scan"))
+        event.success(None, js=_tell("xs-arrived", "'answer'"), **QUIET)
     regions_after(canvas.annotate(placing.annotate, [key, canvas, c["variant"]], canvas, **FAST))
     canvas.failed(placing.failed, None, None, **FAST)
     often = {**AGAIN, **FAST}
@@ -225,12 +226,14 @@ def _wire(
 
     for decision in ("accept", "reject", "skip"):
         decided = c[decision].click(deciding.decide(decision), [key, *review], canvas, **FAST)
-        decided.success(None, c["then"], js=_tell("xs-decided", "then"), **QUIET)
+        told(decided, "decision").success(None, c["then"], js=_tell("xs-decided", "then"), **QUIET)
     recalled = [canvas, *settings]
     undone = c["undo"].click(deciding.undo, [key, canvas], recalled, **FAST)
     looked_at = canvas.inspect(deciding.inspect, [key, canvas], recalled, **FAST)
     for event in (undone, looked_at):
         regions_after(told(event, "sample"))
+        # not before: Gradio would not hear another click
+        event.success(None, js=_tell("xs-arrived", "'sample'"), **QUIET)
     canvas.export(deciding.export, key, canvas, **FAST)
 
     _remember(page, [c[name] for name in KEPT], "sessionStorage", f"xsyn {' '.join(KEPT)}")

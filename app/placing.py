@@ -237,7 +237,8 @@ class Placing:
         """Xsyn-A's own choice, a random idle region with a category of its area group; for Xsyn-M
         the annotated items. What was asked for after it waits on the canvas for this answer."""
         session = self.studio.sessions.get(key)
-        scan = session.need_scan()
+        with session.lock:
+            scan, scan_id = session.need_scan(), session.scan_id
         if variant == "modify":
             known = self._annotated(session)
             instead = value if known else None
@@ -247,5 +248,7 @@ class Placing:
         found = self.studio.engine.run(
             lambda models: models.propose(scan, session.catalog, seed, taken)
         )
+        if session.scan_id != scan_id:
+            return gr.skip()
         item = {"category": found.category, "box": [round(v) for v in found.box]}
         return canvas(placed=placed(session, [item], proposed=True))

@@ -275,7 +275,8 @@ function paintObject(object) {
   if (S.layers.active && object.active) outline(object.active, VIOLET, { width: 2, casing: 0.85 });
   if (S.layers.refined) {
     frame(object.refined, MAGENTA, { width: 2 });
-    name(plain(object.category), object.refined, MAGENTA);
+    // which would lie across the divider
+    if (!comparing()) name(plain(object.category), object.refined, MAGENTA);
   }
   if (S.layers.points) object.points.forEach(paintPoint);
 }

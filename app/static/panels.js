@@ -9,7 +9,8 @@ const press = (id) => {
 };
 
 // ---- keys that are faster than the server ----
-// What needs the scan or sample that is being opened, or the box that is being proposed, waits.
+// What needs the scan or sample that is being opened, the box that is being proposed, or what follows
+// a decision, waits.
 const awaited = new Set();
 let due = [];
 function soon(act) {
@@ -26,7 +27,11 @@ function forget() {
   awaited.clear();
   due = [];
 }
-document.addEventListener("xs-failed", (e) => arrived(e.detail, false));
+document.addEventListener("xs-arrived", (e) => arrived(e.detail));
+document.addEventListener("xs-failed", (e) => {
+  if (e.detail === "scan") awaited.delete("answer");
+  arrived(e.detail, false);
+});
 
 // ---- opening ----
 async function send(files, event, labels = []) {
@@ -36,9 +41,11 @@ async function send(files, event, labels = []) {
   if (event === "open") openScan("open", { files: sent, labels: beside });
   else trigger(event, { files: sent });
 }
-function openScan(event, what) {
+function openScan(event, what, kept = []) {
   forget();
-  awaited.add("scan");
+  due = kept;
+  // the scan on the canvas, and the end of the answer: before that Gradio opens no other
+  awaited.add("scan").add("answer");
   trigger(event, what);
 }
 async function sending(files) {
@@ -113,10 +120,14 @@ $("shelf").addEventListener("click", (e) => {
   const item = e.target.closest("[data-place]");
   if (item) openScan("shelf", { place: item.dataset.place });
 });
-function stepShelf(by) {
+function step(by) {
+  if (awaited.has("answer")) due.push(() => stepShelf(by, due));
+  else stepShelf(by);
+}
+function stepShelf(by, kept) {
   const now = shelf().findIndex((item) => item.place === S.place);
   const next = shelf()[now < 0 ? 0 : now + by];
-  if (next) openScan("shelf", { place: next.place });
+  if (next) openScan("shelf", { place: next.place }, kept);
   else if (shelf().length) note(by > 0 ? "This is the last scan." : "This is the first scan.");
 }
 
@@ -259,8 +270,11 @@ function decide(id) {
 function nameThen() {
   for (const name of ["title", "aria-label"]) byId("xs-then").setAttribute(name, "What follows Accept, Reject and Skip");
 }
-const THEN = { stay: () => {}, seed: () => press("xs-next"), scan: () => stepShelf(1) };
-document.addEventListener("xs-decided", (e) => { if (!awaited.has("scan")) THEN[e.detail](); });
+const THEN = { stay: () => {}, seed: () => press("xs-next"), scan: () => stepShelf(1, due) };
+document.addEventListener("xs-decided", (e) => {
+  if (!awaited.has("scan")) THEN[e.detail]();
+  arrived("decision");
+});
 window.addEventListener("beforeunload", (e) => {
   if (painting() || (scene().result && scene().record === null)) e.preventDefault();
 });
@@ -355,6 +369,7 @@ document.addEventListener("click", (e) => {
   if (e.target.closest && e.target.closest("#xs-labels")) $("labels").click();
   if (e.target.closest && e.target.closest("#xs-propose")) { awaited.add("box"); showStatus(); }
   if (e.target.closest && e.target.closest("#xs-undo")) awaited.add("sample");
+  if (e.target.closest && e.target.closest("#xs-accept, #xs-reject, #xs-skip")) awaited.add("decision");
 });
 function dice() {
   const field = document.querySelector("#xs-seed input");
@@ -373,11 +388,11 @@ function spares(target, key) {
 }
 const isLayer = (key) => /^[1-8]$/.test(key);
 const LETTERS = {
-  a: () => decide("xs-accept"), r: () => decide("xs-reject"), s: () => decide("xs-skip"), u: () => press("xs-undo"),
+  a: () => decide("xs-accept"), r: () => decide("xs-reject"), s: () => decide("xs-skip"), u: () => soon(() => press("xs-undo")),
   n: () => soon(() => press("xs-next")), g: () => soon(() => press(painting() ? "xs-stop" : "xs-generate")),
   p: () => { if (!awaited.has("box")) soon(() => press("xs-propose")); }, b: () => { S.before = true; draw(); },
   c: toggleCompare, f: fit, l: () => ($("menu").hidden ? openMenu() : closeMenu()),
-  "]": () => stepShelf(1), "[": () => stepShelf(-1), "?": help, "+": () => zoom(1.25), "=": () => zoom(1.25), "-": () => zoom(0.8),
+  "]": () => step(1), "[": () => step(-1), "?": help, "+": () => zoom(1.25), "=": () => zoom(1.25), "-": () => zoom(0.8),
 };
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 function onKey(e) {
@@ -462,8 +477,7 @@ function onScene() {
     fit();
   }
   const made = (scene().result && scene().result.id) || "";
-  const recalled = made !== root.dataset.result;
-  if (recalled) {
+  if (made !== root.dataset.result) {
     root.dataset.result = made;
     if (made) S.selected = -1;
   }
@@ -475,8 +489,10 @@ function onScene() {
   markRecord();
   publish();
   refresh();
-  if (opened) arrived("scan");
-  if (recalled) arrived("sample");
+  if (opened) {
+    awaited.delete("box");
+    arrived("scan");
+  }
 }
 function refresh() {
   listTools();

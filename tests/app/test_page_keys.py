@@ -201,3 +201,31 @@ def test_what_follows_a_decision(operator):
     operator.paint()
     operator.decide("s", "Skipped")
     assert page.inner_text("[data-el=title]") == "bag-1.png"
+
+
+def test_keys_wait_for_what_follows_a_decision(operator):
+    page = operator.page
+    operator.open_example(0)
+    operator.draw((120, 90, 240, 190))
+    operator.paint()
+    page.click("#xs-then label:has-text('Next scan')")
+    rejected, before = operator.count("reject"), page.get_attribute(".xs", "data-result")
+    with operator.held() as let_go:
+        for key in "rpg":
+            page.keyboard.press(key)
+        let_go()
+    page.wait_for_selector("[data-el=title]:has-text('bag-1.png')")
+    wait_result(operator, before)
+    assert operator.boxes() == 1 and toasts(operator) == []
+    assert operator.count("reject") == rejected + 1
+    page.click("#xs-then label:has-text('Stay')")
+    # what is taken back twice at once is two decisions
+    operator.decide("s", "Skipped")
+    skipped = operator.count("skip")
+    with operator.held() as let_go:
+        for key in "uu":
+            page.keyboard.press(key)
+        let_go()
+    operator.wait_count("reject", rejected)
+    assert operator.count("skip") == skipped - 1
+    operator.decide("r", "Rejected")

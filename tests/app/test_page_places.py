@@ -54,6 +54,13 @@ def test_scans_follow_that_of_a_sample(fresh, tmp_path):
     assert page.get_attribute("[data-place][aria-current=true]", "title").startswith("mine-1.png")
     page.keyboard.press("]")
     title(fresh, "mine-2.png")
+    with fresh.held() as let_go:
+        for key in "[[":
+            page.keyboard.press(key)
+        let_go()
+    title(fresh, "mine-0.png")
+    page.keyboard.press("]")
+    title(fresh, "mine-1.png")
     # uploads end with the page: such a sample has no place, the scans go on from the last one
     page.reload()
     page.wait_for_selector("[data-record]")
