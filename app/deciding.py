@@ -16,7 +16,6 @@ from app.studio import Studio
 from xsyn_core.curation.workspace import Decision
 from xsyn_core.errors import XsynError
 
-RECALLED = "Recalled from the workspace. To change its label or occlusion, generate it again."
 REPLACED = (
     "Another scan or sample came up before this decision could be kept, so nothing was decided. "
     "Look at what is shown now."
@@ -94,8 +93,6 @@ class Deciding:
             session.painting, session.record = last.painting, last.record
             session.decision = None if decision == "pending" else decision
             session.sample, session.result = last.sample, result(session, last.sample)
-            if last.painting is None:
-                session.result["notes"].append(RECALLED)
             session.catalog = asked.catalog
             session.occluder, session.placement = asked.occluder, asked.placement
         items = [annotation(g) for g in asked.groundings]

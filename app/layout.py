@@ -22,7 +22,7 @@ FAST = {"concurrency_limit": 8, **QUIET}
 AGAIN = {"trigger_mode": "always_last"}
 # The catalogue is left out: which are offered, and which comes first, the models decide.
 KEPT = tuple(name for name in SETTINGS if name != "catalog")
-THEN = [("Stay", "stay"), ("Next seed", "seed"), ("Next scan", "scan")]
+THEN = [("None", "stay"), ("Seed", "seed"), ("Scan", "scan"), ("Undecided", "undecided")]
 
 
 def build(studio: Studio) -> gr.Blocks:
@@ -136,7 +136,7 @@ def _controls() -> dict[str, gr.components.Component]:
         with gr.Row():
             c["undo"] = gr.Button("Undo", elem_id="xs-undo", size="sm")
             c["next"] = gr.Button("Next seed", elem_id="xs-next", size="sm")
-        c["then"] = _choice("Then", THEN, "stay")
+        c["then"] = _choice("Then next", THEN, "stay")
     return c
 
 
@@ -163,7 +163,7 @@ def _choice(label: str, choices: list[tuple[str, str]], value: str) -> gr.Radio:
         choices,
         value=value,
         label=label,
-        elem_id=f"xs-{label.lower()}",
+        elem_id=f"xs-{label.lower().split()[0]}",
         elem_classes="xs-seg xs-line",
     )
 

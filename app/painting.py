@@ -29,7 +29,7 @@ SETTINGS = (
 # Seconds between two messages about a painting: each takes time from it, and nobody sees more.
 TELL_EVERY = 0.25
 
-OTHERS = "Painted by other models. To change its label or occlusion, generate it again."
+OTHERS = "Painted by other models."
 
 
 class Painter:

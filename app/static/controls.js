@@ -34,7 +34,7 @@ function reasons() {
   const idle = open || (painting() ? "Wait for the painting, or stop it" : "");
   const made = idle || (result() ? "" : "Paint something first");
   const fixed = result() && !scene().adjustable ? "Generate this sample again to change it" : "";
-  const { counts = {} } = props.records || {};
+  const { counts } = records();
   const why = {
     "xs-undo": Object.keys(DECIDED).some((name) => counts[name]) ? "" : "Nothing is decided yet",
     "xs-occluder": made || fixed, "xs-placement": made || fixed,

@@ -107,7 +107,7 @@ function listShelf() {
   // kept where the open scan is not on the shelf: the next one follows it
   if (at >= 0) S.place = shelf()[at].place;
   $("at").textContent = at < 0 ? count || "" : `${at + 1} / ${count}`;
-  const accepted = (props.records && props.records.accepted) || {};
+  const { accepted } = records();
   $("shelf").innerHTML = shelf().map((item, i) => {
     const done = accepted[item.sha256];
     const title = escape(done ? `${item.name}, ${done} accepted` : item.name);
@@ -227,7 +227,8 @@ function listFindings() {
   panel.innerHTML = out.objects.map((o) =>
     `<div class="found"><b title="${escape(plain(o.category))}">${escape(plain(o.category))}</b><span>${size(o.grounding)}<em>→</em>${size(o.refined)}</span><span class="iou" title="Intersection over union of grounding box and refined box">IoU ${o.iou.toFixed(2)}</span></div>` +
     o.flags.map((f) => `<p class="flag">${escape(f)}</p>`).join("")).join("") +
-    (live().notes || out.notes).map((n) => `<p class="flag">${escape(n)}</p>`).join("");
+    (live().notes || out.notes).map((n) => `<p class="flag">${escape(n)}</p>`).join("") +
+    (scene().adjustable ? "" : '<p class="hint">Generate again to change label or occlusion.</p>');
 }
 
 // ---- status ----
@@ -270,7 +271,15 @@ function decide(id) {
 function nameThen() {
   for (const name of ["title", "aria-label"]) byId("xs-then").setAttribute(name, "What follows Accept, Reject and Skip");
 }
-const THEN = { stay: () => {}, seed: () => press("xs-next"), scan: () => stepShelf(1, due) };
+const THEN = { stay: () => {}, seed: () => press("xs-next"), scan: () => stepShelf(1, due), undecided: nextUndecided };
+function nextUndecided() {
+  const waiting = records().items.filter((r) => r.decision === "pending");
+  const next = waiting.find((r) => r.id < scene().record) || waiting[0];
+  S.tab = "pending";
+  listRecords();
+  if (next) inspect(next.id);
+  else note("Nothing is undecided any more.");
+}
 document.addEventListener("xs-decided", (e) => {
   if (!awaited.has("scan")) THEN[e.detail]();
   arrived("decision");
@@ -282,23 +291,26 @@ window.addEventListener("beforeunload", (e) => {
 // ---- records ----
 const TABS = [["accept", "Accepted"], ["skip", "Skipped"], ["reject", "Rejected"], ["pending", "Undecided"]];
 S.tab = "accept";
+const records = () => props.records || { counts: {}, items: [], accepted: {} };
 function listRecords() {
-  const records = props.records || { counts: {}, items: [] };
-  // Only what was taken back or left is undecided, so that tab is a rare one.
-  const shown = TABS.filter(([key]) => key !== "pending" || key === S.tab || records.counts[key]);
+  const { counts, items } = records();
+  // What was taken back or left, or made without the page, is undecided: not everyone has that tab.
+  const shown = TABS.filter(([key]) => key !== "pending" || key === S.tab || counts[key]);
   $("tabs").innerHTML = shown.map(([key, title]) =>
-    `<button role="tab" data-tab="${key}" aria-selected="${key === S.tab}">${title}<b data-count="${key}">${records.counts[key] || 0}</b></button>`).join("");
-  const items = records.items.filter((r) => r.decision === S.tab);
+    `<button role="tab" data-tab="${key}" aria-selected="${key === S.tab}">${title}<b data-count="${key}">${counts[key] || 0}</b></button>`).join("");
+  const listed = items.filter((r) => r.decision === S.tab);
   const empty = { accept: "Accepted samples gather here, ready for export.", skip: "Skipped samples wait here for a second look.", reject: "Rejected samples are kept here and never exported.", pending: "Nothing is undecided." }[S.tab];
-  $("records").innerHTML = items.length
-    ? items.map((r) => `<button data-record="${escape(r.id)}" title="${escape(r.title)}"><img alt="" loading="lazy" src="${r.thumb}"><span>${escape(r.label)}</span></button>`).join("")
+  $("records").innerHTML = listed.length
+    ? listed.map((r) => `<button data-record="${escape(r.id)}" title="${escape(r.title)}"><img alt="" loading="lazy" src="${r.thumb}"><span>${escape(r.label)}</span></button>`).join("")
     : `<p>${empty}</p>`;
   markRecord();
 }
 function markRecord() {
   for (const item of $("records").querySelectorAll("[data-record]")) {
-    if (Number(item.dataset.record) === scene().record) item.setAttribute("aria-current", "true");
-    else item.removeAttribute("aria-current");
+    if (Number(item.dataset.record) === scene().record) {
+      item.setAttribute("aria-current", "true");
+      item.scrollIntoView({ block: "nearest", inline: "nearest" });
+    } else item.removeAttribute("aria-current");
   }
 }
 $("tabs").addEventListener("click", (e) => {
@@ -307,10 +319,12 @@ $("tabs").addEventListener("click", (e) => {
 });
 $("records").addEventListener("click", (e) => {
   const item = e.target.closest("[data-record]");
-  if (!item) return;
-  awaited.add("sample");
-  trigger("inspect", { id: item.dataset.record });
+  if (item) inspect(Number(item.dataset.record));
 });
+function inspect(id) {
+  awaited.add("sample");
+  trigger("inspect", { id });
+}
 
 // ---- dialogs ----
 function openSheet(html) {

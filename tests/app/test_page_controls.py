@@ -102,7 +102,7 @@ def test_a_recalled_sample_cannot_be_changed_until_it_is_painted_again(operator,
     page = fresh.page
     page.reload()
     page.locator("[data-record]").first.click()
-    page.wait_for_selector("#xs-findings .flag:has-text('Recalled')")
+    page.wait_for_selector("#xs-findings .hint:has-text('Generate again')")
     for name in (*LABEL, "occluder", "placement"):
         assert title(fresh, name) == "Generate this sample again to change it"
         assert page.get_attribute(f"#xs-{name}", "aria-disabled") == "true"

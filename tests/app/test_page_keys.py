@@ -1,8 +1,11 @@
 """Keys on the page: in fields, ahead of the server, and what follows a decision."""
 
+from dataclasses import replace
+
 import pytest
 from browsing import CHROMIUM
 
+from xsyn_core.curation.workspace import Workspace
 from xsyn_core.errors import XsynError
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -180,14 +183,14 @@ def test_what_follows_a_decision(operator):
     page.fill(SEED, "4")
     page.keyboard.press("Enter")
     operator.paint()
-    page.click("#xs-then label:has-text('Next seed')")
+    page.click("#xs-then label:has-text('Seed')")
     for seed, key in ((5, "a"), (6, "r")):
         before = page.get_attribute(".xs", "data-result")
         page.keyboard.press(key)
         wait_result(operator, before)
         assert page.input_value(SEED) == str(seed)
         assert page.inner_text("#xs-boxes .row span") == "120 \u00d7 100"
-    page.click("#xs-then label:has-text('Next scan')")
+    page.click("#xs-then label:has-text('Scan')")
     page.keyboard.press("s")
     page.wait_for_selector("[data-el=title]:has-text('bag-1.png')")
     page.reload()
@@ -197,7 +200,7 @@ def test_what_follows_a_decision(operator):
     operator.paint()
     operator.decide("s", "Skipped")
     page.wait_for_selector("[data-el=note]:has-text('This is the last scan')")
-    page.click("#xs-then label:has-text('Stay')")
+    page.click("#xs-then label:has-text('None')")
     operator.paint()
     operator.decide("s", "Skipped")
     assert page.inner_text("[data-el=title]") == "bag-1.png"
@@ -208,7 +211,7 @@ def test_keys_wait_for_what_follows_a_decision(operator):
     operator.open_example(0)
     operator.draw((120, 90, 240, 190))
     operator.paint()
-    page.click("#xs-then label:has-text('Next scan')")
+    page.click("#xs-then label:has-text('Scan')")
     rejected, before = operator.count("reject"), page.get_attribute(".xs", "data-result")
     with operator.held() as let_go:
         for key in "rpg":
@@ -218,7 +221,7 @@ def test_keys_wait_for_what_follows_a_decision(operator):
     wait_result(operator, before)
     assert operator.boxes() == 1 and toasts(operator) == []
     assert operator.count("reject") == rejected + 1
-    page.click("#xs-then label:has-text('Stay')")
+    page.click("#xs-then label:has-text('None')")
     # what is taken back twice at once is two decisions
     operator.decide("s", "Skipped")
     skipped = operator.count("skip")
@@ -229,3 +232,38 @@ def test_keys_wait_for_what_follows_a_decision(operator):
     operator.wait_count("reject", rejected)
     assert operator.count("skip") == skipped - 1
     operator.decide("r", "Rejected")
+
+
+def test_the_undecided_come_up_one_after_the_other(operator, site):
+    page = operator.page
+    operator.open_example(0)
+    operator.draw((120, 90, 240, 190))
+    operator.paint()
+    operator.decide("s", "Skipped")
+    # as the command line stores them
+    with Workspace(site[1], create=False) as other:
+        for left in other.records("pending"):
+            other.decide(left.id, "skip")
+        sample = other.load(other.records("skip")[-1].id)
+        for seed in (11, 12, 13):
+            other.add(replace(sample, request=replace(sample.request, seed=seed)))
+    page.reload()
+    page.wait_for_selector("[data-count=pending]:has-text('3')")
+    page.click("#xs-then label:has-text('Undecided')")
+    page.click("[data-tab=pending]")
+    page.locator("[data-record]").nth(1).click()
+    page.wait_for_function("document.querySelector('#xs-seed input').value === '12'")
+    wait_result(operator)
+    # those made earlier come next, then what was left out
+    for key, seed in (("a", "11"), ("r", "13")):
+        before = page.get_attribute(".xs", "data-result")
+        page.keyboard.press(key)
+        wait_result(operator, before)
+        assert page.input_value(SEED) == seed
+        assert page.locator("[data-record][aria-current]").count() == 1
+    operator.wait_count("pending", 1)
+    page.keyboard.press("a")
+    page.wait_for_selector("[data-el=note]:has-text('Nothing is undecided any more')")
+    assert page.inner_text("[data-el=records]") == "Nothing is undecided."
+    page.click("#xs-then label:has-text('None')")
+    page.click("[data-tab=accept]")

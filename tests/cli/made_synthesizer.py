@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -34,8 +35,10 @@ class MadeSegmenter:
 
 
 class MadeSynthesizer:
+    fingerprint = "00"
+
     def __init__(self, models: object) -> None:
-        pass
+        self.models = SimpleNamespace(fingerprint=self.fingerprint)
 
     def idle(self, scan: Scan, catalog: Catalog) -> list[Region]:
         return [Region(box) for box in REGIONS if box[2] <= scan.size[1] and box[3] <= scan.size[0]]
@@ -83,5 +86,5 @@ class MadeSynthesizer:
             kept=grounding.kept_annotations(scan, request.groundings, request.variant),
             occlusion=Occlusion(alpha, (0, 0, 5, 5), ()) if enabled else None,
             prompt=grounding.prompt([g.category for g in request.groundings]),
-            weights="00",
+            weights=self.models.fingerprint,
         )

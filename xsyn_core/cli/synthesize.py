@@ -1,22 +1,29 @@
-"""`synthesize`: scans in, a COCO dataset out."""
+"""`synthesize`: scans in, samples out, as a COCO dataset or into a workspace."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from tqdm import tqdm
 
 from xsyn_core import catalogs
 from xsyn_core.cli import plan
+from xsyn_core.cli.batch import LAST_SEED, Batch, signs
 from xsyn_core.cli.terminal import INTERRUPTED, announce, bar, remark
-from xsyn_core.curation.coco import write_dataset
-from xsyn_core.curation.formats import Problems
+from xsyn_core.curation.coco import counted, write_dataset
+from xsyn_core.curation.workspace import Workspace
 from xsyn_core.errors import XsynError
 from xsyn_core.sample import Request, Sample
 from xsyn_core.stopping import stoppable
 
+if TYPE_CHECKING:
+    from xsyn_core.synthesis import Synthesizer
+
+    _Load = Callable[[], Synthesizer]
+
 _DEFAULTS = Request(())
-_LAST_SEED = 2**31 - 1
 _WHAT, _HOW, _HIDE, _MODELS = "What to paint", "How to paint it", "How to hide it", "Models"
 
 
@@ -29,12 +36,19 @@ def synthesize(
         ),
     ],
     out: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             help="Folder of the dataset: new, empty, or an earlier one of ours, which is replaced "
             "as a whole; if stopped early, the new part goes into a folder beside it."
         ),
-    ],
+    ] = None,
+    workspace: Annotated[
+        Path | None,
+        typer.Option(
+            help="Instead of a dataset: the workspace where the samples wait, without a decision, "
+            "for the page. Those that it has are not made again."
+        ),
+    ] = None,
     category: Annotated[
         list[str] | None,
         typer.Option(
@@ -82,7 +96,7 @@ def synthesize(
         ),
     ] = None,
     seed: Annotated[
-        int, typer.Option(min=0, max=_LAST_SEED, help="Of the start noise.", rich_help_panel=_HOW)
+        int, typer.Option(min=0, max=LAST_SEED, help="Of the start noise.", rich_help_panel=_HOW)
     ] = _DEFAULTS.seed,
     steps: Annotated[
         int, typer.Option(min=1, max=1000, help="Denoising steps.", rich_help_panel=_HOW)
@@ -140,7 +154,7 @@ def synthesize(
     placement: Annotated[
         int,
         typer.Option(
-            min=0, max=_LAST_SEED, help="Seed of its random placement.", rich_help_panel=_HIDE
+            min=0, max=LAST_SEED, help="Seed of its random placement.", rich_help_panel=_HIDE
         ),
     ] = _DEFAULTS.placement,
     val: Annotated[
@@ -170,10 +184,10 @@ def synthesize(
         ),
     ] = False,
 ) -> None:
-    """Paint prohibited items into scans and write a COCO dataset.
+    """Paint prohibited items into scans and write a COCO dataset, or leave them to be decided on.
 
-    The path of its annotations goes to standard output. The same scan, options, weights and seed
-    give the same bytes on the same machine.
+    The path of the annotations, or of the workspace, goes to standard output. The same scan,
+    options, weights and seed give the same bytes on the same machine.
 
     A knife in a box, hidden a little:
 
@@ -187,83 +201,104 @@ def synthesize(
     Known items painted anew (Xsyn-M):
 
         python -m xsyn_core synthesize bag.png --variant modify --annotations bag.xml --out dataset
+
+    A thousand samples overnight, of which those that convince are accepted in the morning:
+
+        python -m xsyn_core synthesize dataset/ --count 1000 --workspace work
+        python app.py --workspace work
+        python -m xsyn_core export work --out accepted
     """
     places = [plan.parse_box(text) for text in box or ()]
+    if (out is None) == (workspace is None):
+        raise XsynError("Give either --out, for a dataset, or --workspace, to decide in the page.")
+    if val and workspace is not None:
+        raise XsynError(
+            "--val is of datasets: give it to `export` when the samples are decided on."
+        )
     own = catalogs.asked(catalog, diffusion)
     scans = plan.open_scans(scan, annotations, own)
     names = plan.check_options(category or (), places, variant, scans.catalog)
-    total = count or len(scans)
-    failures = Problems()
+    settings = Request(
+        groundings=(),
+        variant=variant,
+        catalog=scans.catalog,
+        seed=seed,
+        steps=steps,
+        guidance=guidance,
+        sampler=sampler,
+        frame=frame,
+        background=background,
+        points=points,
+        divisions=divisions,
+        occlude=occlude,
+        alpha=alpha,
+        occlusion=occlusion,
+        occluder=occluder,
+        placement=placement,
+    )
+    batch = Batch(scans, names, places, settings, count or len(scans))
 
-    def samples() -> Iterator[Sample]:
+    def load() -> "Synthesizer":
         # Imported and loaded here: both take seconds, and mistakes should show before.
         from xsyn_core.synthesis import Synthesizer
         from xsyn_core.weights import load_models
 
-        synthesizer = Synthesizer(load_models(diffusion, sam, device, compiled))
-        for number in range(total):
-            # Samples of a scan follow each other, so that its segments are found once.
-            index = number * len(scans) // total
-            try:
-                source = scans[index]
-                own_seed = (seed + number) % (_LAST_SEED + 1)
-                request = Request(
-                    groundings=plan.groundings(
-                        synthesizer, source, scans.catalog, variant, names, places, own_seed
-                    ),
-                    variant=variant,
-                    catalog=scans.catalog,
-                    seed=own_seed,
-                    steps=steps,
-                    guidance=guidance,
-                    sampler=sampler,
-                    frame=frame,
-                    background=background,
-                    points=points,
-                    divisions=divisions,
-                    occlude=occlude,
-                    alpha=alpha,
-                    occlusion=occlusion,
-                    occluder=occluder,
-                    placement=(placement + number) % (_LAST_SEED + 1),
-                )
-                painting = None
-                for step in synthesizer.paint(source, request):
-                    # how many steps a scan takes depends on its boxes
-                    done = number * steps + steps * step.step // step.steps
-                    progress.update(done - progress.n)
-                    if stopped():
-                        return
-                    painting = step.result
-                assert painting is not None
-                refined = synthesizer.refine(painting)
-                sample = synthesizer.occlude(
-                    refined, alpha, occluder, request.placement, occlusion, occlude
-                )
-            except XsynError as error:
-                if total == 1:
-                    raise
-                failures.add(
-                    f"Samples that could not be made, left out. {error}", scans.name(index)
-                )
-                progress.update((number + 1) * steps - progress.n)
-                continue
-            yield sample
+        return Synthesizer(load_models(diffusion, sam, device, compiled))
 
+    if out is not None:
+        stopped = _into_dataset(batch, load, out, val)
+    else:
+        assert workspace is not None
+        stopped = _into_workspace(batch, load, workspace)
+    if stopped:
+        raise typer.Exit(INTERRUPTED)
+
+
+def _into_dataset(batch: Batch, load: "_Load", out: Path, val: float) -> bool:
+    """Write the samples as a dataset; whether that was stopped early."""
     report = None
-    with (
-        stoppable("what is finished will be written.") as stopped,
-        bar(total * steps, "step") as progress,
-    ):
+    with _working(batch, "what is finished will be written.") as (progress, stopped):
+
+        def samples() -> Iterator[Sample]:
+            yield from batch.samples(load(), progress, stopped)
+
         try:
-            report = write_dataset(samples(), out, scans.catalog, val, stopped)
+            report = write_dataset(samples(), out, batch.scans.catalog, val, stopped)
         except XsynError as error:
-            remark([*scans.notes, *failures.notes])
+            remark(batch.notes)
             if not stopped():
                 raise
             remark([str(error)])
     if report is not None:
-        remark([*scans.notes, *failures.notes])
+        remark(batch.notes)
         announce(report)
-    if stopped():
-        raise typer.Exit(INTERRUPTED)
+    return stopped()
+
+
+def _into_workspace(batch: Batch, load: "_Load", folder: Path) -> bool:
+    """Store the samples that a workspace lacks, undecided; whether that was stopped early."""
+    added = 0
+    with (
+        Workspace(folder) as workspace,
+        _working(batch, "what is finished is in the workspace.") as (progress, stopped),
+    ):
+        try:
+            for sample in batch.samples(load(), progress, stopped, signs(workspace)):
+                workspace.add(sample)
+                added += 1
+        finally:
+            progress.close()
+            remark([*batch.notes, f"Stored without a decision: {counted(added, 'sample')}."])
+    remark([f"To decide on what is stored: python app.py --workspace {workspace.path}"])
+    typer.echo(workspace.path)
+    return stopped()
+
+
+@contextmanager
+def _working(batch: Batch, promise: str) -> Iterator[tuple[tqdm, Callable[[], bool]]]:
+    """A progress bar, and whether to stop; see `stoppable`."""
+    with (
+        stoppable(promise) as stopped,
+        bar(batch.total * batch.settings.steps, "step") as progress,
+    ):
+        yield progress, stopped
