@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -111,7 +112,9 @@ class Operator:
         self.page.route("**/queue/join*", lambda request: kept.append(request))
 
         def let_go():
+            late = time.monotonic() + PATIENCE / 1000
             while not kept:
+                assert time.monotonic() < late, "the page asks for nothing"
                 self.page.wait_for_timeout(20)
             for request in kept:
                 request.continue_()

@@ -73,6 +73,16 @@ def test_answers_come_back_in_pixels_of_the_scan(size):
         assert (place >= 0).all() and (place <= (width, height, width, height)).all()
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_every_distance_can_be_learnt_whatever_the_seed(seed):
+    torch.manual_seed(seed)
+    model = detector.build(2, 128).eval()
+    seen = model.backbone(torch.rand(1, 3, 128, 128))
+    distances = model.head(list(seen.values()))["bbox_regression"]
+    # what begins at zero stays there, for ReLU has no gradient
+    assert (distances > 0).all()
+
+
 def test_what_is_learnt_from_has_its_boxes_on_its_items():
     scan = coloured((150, 220), [("Knife", (0, 30, 60, 60)), ("slingshot", (190, 60, 220, 140))])
     known = np.array([[0, 30, 60, 60], [190, 60, 220, 140]], np.float32)

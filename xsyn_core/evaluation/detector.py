@@ -94,7 +94,7 @@ class _Head(FCOSHead):
 def build(classes: int, side: int) -> FCOS:
     """An untrained detector of squares of `side` pixels, a multiple of 32."""
     strides = (8, 16, 32)
-    return FCOS(
+    model = FCOS(
         _Backbone(),
         classes,
         anchor_generator=AnchorGenerator(tuple((s,) for s in strides), ((1.0,),) * len(strides)),
@@ -104,6 +104,10 @@ def build(classes: int, side: int) -> FCOS:
         score_thresh=FAINT,
         fixed_size=(side, side),
     )
+    # Distances to the sides of a box, in strides, go through a ReLU: where all begin below zero,
+    # as they may without a bias, no gradient ever moves them, and no box is found.
+    nn.init.ones_(model.head.regression_head.bbox_reg.bias)
+    return model
 
 
 def fitted(scan: Scan, side: int) -> tuple[np.ndarray, np.ndarray]:
