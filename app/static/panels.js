@@ -17,6 +17,10 @@ function soon(act) {
   if (awaited.size) due.push(act);
   else act();
 }
+function wait(...what) {
+  for (const one of what) awaited.add(one);
+  showStatus();
+}
 function arrived(what, well = true) {
   awaited.delete(what);
   if (!well) due = [];
@@ -26,6 +30,7 @@ function arrived(what, well = true) {
 function forget() {
   awaited.clear();
   due = [];
+  showStatus();
 }
 document.addEventListener("xs-arrived", (e) => arrived(e.detail));
 document.addEventListener("xs-failed", (e) => {
@@ -45,7 +50,7 @@ function openScan(event, what, kept = []) {
   forget();
   due = kept;
   // the scan on the canvas, and the end of the answer: before that Gradio opens no other
-  awaited.add("scan").add("answer");
+  wait("scan", "answer");
   trigger(event, what);
 }
 async function sending(files) {
@@ -248,6 +253,7 @@ function showStatus() {
   $("status").hidden = !text;
   $("status").textContent = text || "";
   $("bar").style.width = painting() && now.steps ? (100 * now.step) / now.steps + "%" : "0";
+  root.setAttribute("aria-busy", awaited.size > 0);
   root.dataset.busy = painting() ? "painting" : finding ? "finding" : "";
   root.classList.toggle("waiting", Boolean(finding || (painting() && !now.step)));
   const side = byId("xs-side");
@@ -322,7 +328,7 @@ $("records").addEventListener("click", (e) => {
   if (item) inspect(Number(item.dataset.record));
 });
 function inspect(id) {
-  awaited.add("sample");
+  wait("sample");
   trigger("inspect", { id });
 }
 
@@ -381,9 +387,9 @@ root.addEventListener("click", (e) => {
 document.addEventListener("click", (e) => {
   if (e.target.closest && e.target.closest("#xs-dice")) dice();
   if (e.target.closest && e.target.closest("#xs-labels")) $("labels").click();
-  if (e.target.closest && e.target.closest("#xs-propose")) { awaited.add("box"); showStatus(); }
-  if (e.target.closest && e.target.closest("#xs-undo")) awaited.add("sample");
-  if (e.target.closest && e.target.closest("#xs-accept, #xs-reject, #xs-skip")) awaited.add("decision");
+  if (e.target.closest && e.target.closest("#xs-propose")) wait("box");
+  if (e.target.closest && e.target.closest("#xs-undo")) wait("sample");
+  if (e.target.closest && e.target.closest("#xs-accept, #xs-reject, #xs-skip")) wait("decision");
 });
 function dice() {
   const field = document.querySelector("#xs-seed input");

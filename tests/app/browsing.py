@@ -68,6 +68,9 @@ class Operator:
         page.set_default_timeout(PATIENCE)
         page.on("request", lambda request: self._note(request.url, address))
         page.on("pageerror", lambda error: self.problems.append(str(error)))
+        # From the start: what is asked for just when a route is made or taken back may miss it.
+        self._kept: list | None = None
+        page.route("**/queue/join*", self._asks)
         page.goto(address)
         page.wait_for_selector("[data-place]")
         page.wait_for_selector("#xs-boxes p")
@@ -94,6 +97,10 @@ class Operator:
         """Until nothing is searched or painted."""
         self.page.wait_for_selector('.xs[data-busy=""]')
 
+    def wait_ready(self) -> None:
+        """Until keys need not wait any more."""
+        self.page.wait_for_selector('.xs[aria-busy="false"]')
+
     def open_example(self, number: int = 0) -> None:
         """Click a scan of the shelf and wait for its idle regions."""
         before = self.page.get_attribute(".xs", "data-scan")
@@ -108,19 +115,27 @@ class Operator:
     @contextmanager
     def held(self) -> Iterator[Callable[[], None]]:
         """Keep what the page asks for from the server, until the function is called."""
-        kept = []
-        self.page.route("**/queue/join*", lambda request: kept.append(request))
+        self._kept = []
 
         def let_go():
             late = time.monotonic() + PATIENCE / 1000
-            while not kept:
+            while not self._kept:
                 assert time.monotonic() < late, "the page asks for nothing"
                 self.page.wait_for_timeout(20)
-            for request in kept:
-                request.continue_()
-            self.page.unroute("**/queue/join*")
+            kept, self._kept = self._kept, None
+            for route in kept:
+                route.continue_()
 
-        yield let_go
+        try:
+            yield let_go
+        finally:
+            self._kept = None
+
+    def _asks(self, route) -> None:
+        if self._kept is None:
+            route.continue_()
+        else:
+            self._kept.append(route)
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         """The screen position of a pixel of the scan."""

@@ -145,7 +145,8 @@ def test_no_decision_is_made_while_another_sample_is_opened(operator, asked):
         let_go()
     wait_result(operator, shown)
     assert operator.count("accept") == accepted
-    # there it is, and can be decided on
+    # there it is, and can be decided on when the settings that made it are there too
+    operator.wait_ready()
     operator.decide("s", "Skipped")
     page.click("[data-tab=accept]")
 
@@ -253,15 +254,16 @@ def test_the_undecided_come_up_one_after_the_other(operator, site):
     page.click("[data-tab=pending]")
     page.locator("[data-record]").nth(1).click()
     page.wait_for_function("document.querySelector('#xs-seed input').value === '12'")
-    wait_result(operator)
     # those made earlier come next, then what was left out
     for key, seed in (("a", "11"), ("r", "13")):
-        before = page.get_attribute(".xs", "data-result")
+        operator.wait_ready()
         page.keyboard.press(key)
-        wait_result(operator, before)
-        assert page.input_value(SEED) == seed
+        page.wait_for_function(
+            "s => document.querySelector('#xs-seed input').value === s", arg=seed
+        )
         assert page.locator("[data-record][aria-current]").count() == 1
     operator.wait_count("pending", 1)
+    operator.wait_ready()
     page.keyboard.press("a")
     page.wait_for_selector("[data-el=note]:has-text('Nothing is undecided any more')")
     assert page.inner_text("[data-el=records]") == "Nothing is undecided."
