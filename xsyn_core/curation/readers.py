@@ -1,12 +1,9 @@
 """Datasets in: COCO (PIDray too), OPIXray, HiXray, YOLO and VOC, all as scans with annotations."""
 
-import os
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image
@@ -17,11 +14,17 @@ from xsyn_core.categories import CATALOGS, PIDRAY, Catalog, plain
 from xsyn_core.curation import formats, masks
 from xsyn_core.curation.coco import PROVENANCE, counted
 from xsyn_core.curation.formats import Labelled, Listed, Problems
+from xsyn_core.curation.image_files import (
+    IMAGE_SUFFIXES,
+    ImageIndex,
+    composed,
+    files_below,
+    name_parts,
+)
 from xsyn_core.errors import XsynError
 from xsyn_core.files import expanded
 from xsyn_core.scan import Annotation, Scan, read_scan
 
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
 # Of files that may hold labels, in a known format or another.
 LABEL_SUFFIXES = {".json", ".jsonl", ".xml", ".txt", ".csv", ".yaml", ".yml"}
 
@@ -130,7 +133,7 @@ def read_dataset(
     if path.is_file():
         inner = path.parent.name.lower() == "annotations"
         root = path.parent.parent if inner else path.parent
-        entries = _coco([path], _ImageIndex(root, _files(root)), problems)
+        entries = _coco([path], ImageIndex(root, files_below(root)), problems)
     elif path.is_dir():
         root = path
         entries = _read_folder(path, problems, unlabelled)
@@ -205,7 +208,7 @@ def _names(folders: Iterable[Path], needed_by: Path) -> list[str]:
 def _listed_of_scan(images: list[Listed], scan_name: str, file: Path) -> Listed:
     if len(images) == 1 and file.suffix.lower() != ".json":
         return images[0]
-    scan_name = _composed(scan_name)
+    scan_name = composed(scan_name)
     same = [image for image in images if _file(image) == scan_name]
     stem = Path(scan_name).stem
     same = same or [image for image in images if Path(_file(image)).stem == stem]
@@ -221,7 +224,7 @@ def _listed_of_scan(images: list[Listed], scan_name: str, file: Path) -> Listed:
 
 
 def _file(image: Listed) -> str:
-    return _parts(image.file_name)[-1]
+    return name_parts(image.file_name)[-1]
 
 
 def _spelling(catalog: Catalog, names: Iterable[str]) -> dict[str, str]:
@@ -286,8 +289,8 @@ def _mask(found: Labelled, size: tuple[int, int]) -> np.ndarray | None:
 
 
 def _read_folder(root: Path, problems: Problems, unlabelled: bool) -> list[Entry]:
-    files = _without_exports(root, _files(root), problems)
-    images = _ImageIndex(root, files)
+    files = _without_exports(root, files_below(root), problems)
+    images = ImageIndex(root, files)
     suffixes = {f.suffix.lower() for f in files}
     if unlabelled and images.images and suffixes.isdisjoint(LABEL_SUFFIXES):
         return _unlabelled(images, problems)
@@ -318,23 +321,6 @@ def _without_exports(root: Path, files: Sequence[Path], problems: Problems) -> l
     return rest
 
 
-def _files(root: Path) -> list[Path]:
-    """All files, sorted; hidden ones and macOS's `._*` companions left out.
-
-    Links to folders are followed, for large datasets often lie elsewhere, but none twice.
-    """
-    found, visited = [], set()
-    for folder, inner, names in os.walk(root, followlinks=True):
-        place = os.path.realpath(folder)
-        if place in visited:
-            inner.clear()
-            continue
-        visited.add(place)
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
-        found += [Path(folder, name) for name in names if not name.startswith(".")]
-    return sorted(found)
-
-
 def _looks_like_coco(file: Path) -> bool:
     with open(file, encoding="utf-8", errors="replace") as stream:
         head = stream.read(1 << 16)
@@ -342,77 +328,13 @@ def _looks_like_coco(file: Path) -> bool:
     return any(f'"{part}"' in head for part in ("images", "annotations", "categories"))
 
 
-class _ImageIndex:
-    """Finds image files below a folder by the names that label files use."""
-
-    def __init__(self, root: Path, files: Sequence[Path]) -> None:
-        self.root = root
-        self.images = [f for f in files if f.suffix.lower() in IMAGE_SUFFIXES]
-        self._known = {_composed(str(file)): file for file in self.images}
-        self._by_name: dict[str, list[Path]] = {}
-        self._by_stem: dict[str, list[Path]] = {}
-        for file in self.images:
-            self._by_name.setdefault(_composed(file.name), []).append(file)
-            self._by_stem.setdefault(_composed(file.stem), []).append(file)
-
-    def find(self, name: str, label_file: Path) -> Path | None:
-        """The image of a name: by its relative path, else its name, else its stem.
-
-        Names that lie in several folders are told apart by the folders of the listed name, from
-        the last one on, then by the label file: `xray_test_hard.json` and
-        `test/test_annotation/a.txt` mean the images in `hard/` and in `test/`.
-        """
-        parts = _parts(name)
-        for base in (self.root, self.root / "images", label_file.parent):
-            path = self._known.get(_composed(str(base.joinpath(*parts))))
-            if path is not None:
-                return path
-        for found in (self._by_name.get(parts[-1]), self._by_stem.get(Path(parts[-1]).stem)):
-            if found and len(found) == 1:
-                return found[0]
-            if found:
-                return self._nearest(found, parts, label_file)
-        return None
-
-    def _nearest(self, found: list[Path], parts: Sequence[str], label_file: Path) -> Path | None:
-        alike = [_alike(file.relative_to(self.root), parts) for file in found]
-        found = [file for file, count in zip(found, alike, strict=True) if count == max(alike)]
-        hints = set(label_file.stem.lower().split("_")) | {
-            part.lower() for part in label_file.relative_to(self.root).parent.parts
-        }
-        score = [
-            len(hints & {part.lower() for part in file.relative_to(self.root).parent.parts})
-            for file in found
-        ]
-        best = max(score)
-        return found[score.index(best)] if score.count(best) == 1 else None
-
-
-def _composed(name: str) -> str:
-    """A name as it compares: macOS writes an accent as a character of its own."""
-    return unicodedata.normalize("NFC", name)
-
-
-def _alike(file: Path, parts: Sequence[str]) -> int:
-    """How many folders, from the last one on, a file has in common with a listed name."""
-    pairs = zip(reversed(file.parent.parts), reversed(parts[:-1]), strict=False)
-    return len(list(takewhile(lambda pair: _composed(pair[0]) == pair[1], pairs)))
-
-
-def _parts(name: str) -> tuple[str, ...]:
-    """The parts of a file name as label files write it, without drive, root and `..`."""
-    name = _composed(name)
-    parts = PurePosixPath(name.replace("\\", "/")).parts
-    return tuple(p for p in parts if p not in ("/", "..") and not p.endswith(":")) or (name,)
-
-
-def _coco(files: Sequence[Path], images: _ImageIndex, problems: Problems) -> list[Entry]:
+def _coco(files: Sequence[Path], images: ImageIndex, problems: Problems) -> list[Entry]:
     listed = [(image, file) for file in files for image in formats.read_coco(file, problems)]
     return _beside(listed, images, problems)
 
 
 def _beside(
-    listed: Sequence[tuple[Listed, Path]], images: _ImageIndex, problems: Problems
+    listed: Sequence[tuple[Listed, Path]], images: ImageIndex, problems: Problems
 ) -> list[Entry]:
     """Entries of those listed images whose files exist, each file once."""
     entries: dict[Path, Entry] = {}
@@ -432,7 +354,7 @@ def _beside(
     return list(entries.values())
 
 
-def _yolo(root: Path, images: _ImageIndex, problems: Problems) -> list[Entry]:
+def _yolo(root: Path, images: ImageIndex, problems: Problems) -> list[Entry]:
     labels = {path: _yolo_label(path, root) for path in images.images}
     if not any(label.is_file() for label in labels.values()):
         raise XsynError(
@@ -451,7 +373,7 @@ def _yolo(root: Path, images: _ImageIndex, problems: Problems) -> list[Entry]:
     return entries
 
 
-def _unlabelled(images: _ImageIndex, problems: Problems) -> list[Entry]:
+def _unlabelled(images: ImageIndex, problems: Problems) -> list[Entry]:
     entries = []
     for path in images.images:
         size = _size(path, problems)
