@@ -136,7 +136,7 @@ def _controls() -> dict[str, gr.components.Component]:
         with gr.Row():
             c["undo"] = gr.Button("Undo", elem_id="xs-undo", size="sm")
             c["next"] = gr.Button("Next seed", elem_id="xs-next", size="sm")
-        c["then"] = _choice("Then next", THEN, "stay")
+        c["then"] = _choice("Then next", THEN, "stay", "then")
     return c
 
 
@@ -158,12 +158,14 @@ def _slider(label: str, low: float, high: float, value: float, step: float) -> g
     )
 
 
-def _choice(label: str, choices: list[tuple[str, str]], value: str) -> gr.Radio:
+def _choice(
+    label: str, choices: list[tuple[str, str]], value: str, name: str | None = None
+) -> gr.Radio:
     return gr.Radio(
         choices,
         value=value,
         label=label,
-        elem_id=f"xs-{label.lower().split()[0]}",
+        elem_id=f"xs-{name or label.lower()}",
         elem_classes="xs-seg xs-line",
     )
 

@@ -27,7 +27,7 @@ def stoppable(promise: str) -> Iterator[Callable[[], bool]]:
         restore()
         # processes forked meanwhile hear of it as well
         if os.getpid() == owner:
-            print(f"\nStopping: {promise} Ctrl-C again drops it.", file=sys.stderr, flush=True)
+            print(f"\nStopping: {promise} Ctrl-C again stops at once.", file=sys.stderr, flush=True)
 
     def restore() -> None:
         for number, handler in previous.items():

@@ -33,6 +33,7 @@ function reasons() {
   const open = scene().scan ? "" : "Open a scan first";
   const idle = open || (painting() ? "Wait for the painting, or stop it" : "");
   const made = idle || (result() ? "" : "Paint something first");
+  const opening = awaited.has("scan") || awaited.has("sample") ? "Wait for what is being opened" : "";
   const fixed = result() && !scene().adjustable ? "Generate this sample again to change it" : "";
   const { counts } = records();
   const why = {
@@ -42,7 +43,7 @@ function reasons() {
   for (const id of ["xs-generate", "xs-next", "xs-propose", "xs-labels"]) why[id] = idle;
   for (const id of ["xs-points", "xs-divisions", "xs-occlude", "xs-alpha", "xs-occlusion"]) why[id] = fixed;
   for (const [name, text] of Object.entries(DECIDED)) {
-    why["xs-" + name] = made || (scene().decided === name ? `${text} already` : "");
+    why["xs-" + name] = made || opening || (scene().decided === name ? `${text} already` : "");
   }
   return why;
 }

@@ -36,6 +36,10 @@ document.addEventListener("xs-arrived", (e) => arrived(e.detail));
 document.addEventListener("xs-failed", (e) => {
   if (e.detail === "scan") awaited.delete("answer");
   arrived(e.detail, false);
+  if (e.detail !== "sample" || !S.following) return;
+  // one that cannot be read would hold up all others
+  unreadable.add(S.following);
+  nextUndecided();
 });
 
 // ---- opening ----
@@ -278,16 +282,18 @@ function nameThen() {
   for (const name of ["title", "aria-label"]) byId("xs-then").setAttribute(name, "What follows Accept, Reject and Skip");
 }
 const THEN = { stay: () => {}, seed: () => press("xs-next"), scan: () => stepShelf(1, due), undecided: nextUndecided };
+const unreadable = new Set();
 function nextUndecided() {
-  const waiting = records().items.filter((r) => r.decision === "pending");
+  const waiting = records().items.filter((r) => r.decision === "pending" && !unreadable.has(r.id));
   const next = waiting.find((r) => r.id < scene().record) || waiting[0];
+  if (!next) return note("There is nothing more to decide on.");
   S.tab = "pending";
   listRecords();
-  if (next) inspect(next.id);
-  else note("Nothing is undecided any more.");
+  inspect(next.id);
+  S.following = next.id;
 }
 document.addEventListener("xs-decided", (e) => {
-  if (!awaited.has("scan")) THEN[e.detail]();
+  if (!awaited.has("scan") && !awaited.has("sample")) THEN[e.detail]();
   arrived("decision");
 });
 window.addEventListener("beforeunload", (e) => {
@@ -297,7 +303,7 @@ window.addEventListener("beforeunload", (e) => {
 // ---- records ----
 const TABS = [["accept", "Accepted"], ["skip", "Skipped"], ["reject", "Rejected"], ["pending", "Undecided"]];
 S.tab = "accept";
-const records = () => props.records || { counts: {}, items: [], accepted: {} };
+const records = () => props.records;
 function listRecords() {
   const { counts, items } = records();
   // What was taken back or left, or made without the page, is undecided: not everyone has that tab.
@@ -315,9 +321,10 @@ function markRecord() {
   for (const item of $("records").querySelectorAll("[data-record]")) {
     if (Number(item.dataset.record) === scene().record) {
       item.setAttribute("aria-current", "true");
-      item.scrollIntoView({ block: "nearest", inline: "nearest" });
+      if (S.marked !== scene().record) item.scrollIntoView({ block: "nearest", inline: "nearest" });
     } else item.removeAttribute("aria-current");
   }
+  S.marked = scene().record;
 }
 $("tabs").addEventListener("click", (e) => {
   const tab = e.target.closest("[data-tab]");
@@ -328,6 +335,7 @@ $("records").addEventListener("click", (e) => {
   if (item) inspect(Number(item.dataset.record));
 });
 function inspect(id) {
+  S.following = null;
   wait("sample");
   trigger("inspect", { id });
 }
@@ -388,7 +396,7 @@ document.addEventListener("click", (e) => {
   if (e.target.closest && e.target.closest("#xs-dice")) dice();
   if (e.target.closest && e.target.closest("#xs-labels")) $("labels").click();
   if (e.target.closest && e.target.closest("#xs-propose")) wait("box");
-  if (e.target.closest && e.target.closest("#xs-undo")) wait("sample");
+  if (e.target.closest && e.target.closest("#xs-undo")) { S.following = null; wait("sample"); }
   if (e.target.closest && e.target.closest("#xs-accept, #xs-reject, #xs-skip")) wait("decision");
 });
 function dice() {

@@ -129,6 +129,8 @@ class Operator:
         try:
             yield let_go
         finally:
+            for route in self._kept or ():
+                route.continue_()
             self._kept = None
 
     def _asks(self, route) -> None:

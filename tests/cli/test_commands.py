@@ -21,6 +21,7 @@ from xsyn_core.categories import CATALOGS, PIDRAY
 from xsyn_core.cli import commands
 from xsyn_core.cli.commands import app
 from xsyn_core.cli.terminal import bar
+from xsyn_core.curation.coco import counted
 from xsyn_core.curation.readers import read_dataset
 from xsyn_core.curation.workspace import Workspace
 from xsyn_core.sample import Grounding, Request
@@ -678,7 +679,8 @@ def test_a_sample_of_other_labels_or_weights_is_another_one(made, monkeypatch, t
 def test_a_stopped_run_into_a_workspace_goes_on(made, tmp_path):
     scan, work = put_scan(tmp_path / "bag.png"), tmp_path / "work"
     done = interrupted(scan, work, 2, into="--workspace")
-    assert done.stdout == f"{work}\n" and "2 samples" in done.stderr
+    assert done.stdout == f"{work}\n"
+    assert "Stored without a decision: 2 samples." in done.stderr
     assert seeds(work) == [0, 1]
     result = passes("synthesize", scan, "--count", 5, "--steps", 2, "--workspace", work)
     assert "Stored without a decision: 3 samples." in result.stderr
@@ -691,10 +693,22 @@ def test_what_cannot_be_made_is_told_and_the_rest_stored(made, tmp_path):
     work = tmp_path / "work"
     common = ("synthesize", file, "--steps", 1, "--workspace", work)
     result = passes(*common, "--count", 2)
-    assert "could not be made" in result.stderr and "1 sample." in result.stderr
+    assert "could not be made" in result.stderr
+    assert "Stored without a decision: 1 sample." in result.stderr
     (tmp_path / "set" / "images" / "2.png").write_bytes(b"no image")
     fails("Not one sample could be made", *common, "--count", 2)
     assert len(seeds(work)) == 1
+
+
+def test_a_workspace_among_the_scans_is_none_of_them(made, tmp_path):
+    put_scan(tmp_path / "bag.png")
+    work = tmp_path / "my work"
+    for there in (0, 1):
+        result = passes("synthesize", tmp_path, "--steps", 1, "--workspace", work)
+        assert f"Stored without a decision: {counted(1 - there, 'sample')}." in result.stderr
+        assert f"--workspace '{work}'" in result.stderr
+        assert ("workspaces inside, left out: 1 (the first: my work)" in result.stderr) == there
+    assert seeds(work) == [0]
 
 
 def test_samples_go_to_one_place(no_models, tmp_path):

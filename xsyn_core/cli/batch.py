@@ -10,6 +10,7 @@ from xsyn_core import grounding
 from xsyn_core.boxes import Box
 from xsyn_core.checks import checked_request
 from xsyn_core.cli import plan
+from xsyn_core.curation import store
 from xsyn_core.curation.formats import Problems
 from xsyn_core.curation.workspace import Workspace
 from xsyn_core.errors import XsynError
@@ -62,7 +63,7 @@ class Batch:
             there: the `signs` of samples that are not to be made again.
 
         Raises:
-            XsynError: not one could be made.
+            XsynError: none could be made, and none was there.
         """
         steps = self.settings.steps
         failed = 0
@@ -120,17 +121,19 @@ class Batch:
 
 
 def signs(workspace: Workspace) -> set[Hashable]:
-    """What tells the samples of a workspace apart: of the same sign they are the same."""
+    """What tells the samples of a workspace apart: scan, weights, all settings, and the annotations
+    that were kept, but for their masks."""
     found: set[Hashable] = set()
     for record in workspace.records():
         try:
-            sample = workspace.load(record.id, pictures=False)
+            sample = store.unpack(record.folder, pictures=False)
         except XsynError:
-            # a damaged one may be made again
+            # one that cannot be read is made again
             continue
         found.add(_sign(sample.scan.sha256, sample.request, sample.kept, sample.weights))
     return found
 
 
 def _sign(sha256: str, request: Request, kept: Sequence[Annotation], weights: str) -> Hashable:
-    return sha256, request, tuple((known.category, *known.box) for known in kept), weights
+    told = tuple((known.category, known.iscrowd, *known.box) for known in kept)
+    return sha256, request, told, weights

@@ -1,5 +1,6 @@
 """`synthesize`: scans in, samples out, as a COCO dataset or into a workspace."""
 
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,8 +39,9 @@ def synthesize(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of the dataset: new, empty, or an earlier one of ours, which is replaced "
-            "as a whole; if stopped early, the new part goes into a folder beside it."
+            help="Folder of the dataset, unless --workspace is given: new, empty, or an earlier "
+            "one of ours, which is replaced as a whole; if stopped early, the new part goes into a "
+            "folder beside it."
         ),
     ] = None,
     workspace: Annotated[
@@ -159,7 +161,7 @@ def synthesize(
     ] = _DEFAULTS.placement,
     val: Annotated[
         float,
-        typer.Option(help="Share of the source scans for instances_val.json, 0 for no split."),
+        typer.Option(help="Share of the source scans for the dataset's instances_val.json."),
     ] = 0.0,
     diffusion: Annotated[
         str,
@@ -282,14 +284,16 @@ def _into_workspace(batch: Batch, load: "_Load", folder: Path) -> bool:
         Workspace(folder) as workspace,
         _working(batch, "what is finished is in the workspace.") as (progress, stopped),
     ):
+        synthesizer, there = load(), signs(workspace)
         try:
-            for sample in batch.samples(load(), progress, stopped, signs(workspace)):
+            for sample in batch.samples(synthesizer, progress, stopped, there):
                 workspace.add(sample)
                 added += 1
         finally:
             progress.close()
             remark([*batch.notes, f"Stored without a decision: {counted(added, 'sample')}."])
-    remark([f"To decide on what is stored: python app.py --workspace {workspace.path}"])
+    place = shlex.quote(str(workspace.path))
+    remark([f"To decide on what is stored: python app.py --workspace {place}"])
     typer.echo(workspace.path)
     return stopped()
 

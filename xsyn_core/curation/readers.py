@@ -21,6 +21,7 @@ from xsyn_core.curation.image_files import (
     files_below,
     name_parts,
 )
+from xsyn_core.curation.workspace import DATABASE
 from xsyn_core.errors import XsynError
 from xsyn_core.files import expanded
 from xsyn_core.scan import Annotation, Scan, read_scan
@@ -289,7 +290,7 @@ def _mask(found: Labelled, size: tuple[int, int]) -> np.ndarray | None:
 
 
 def _read_folder(root: Path, problems: Problems, unlabelled: bool) -> list[Entry]:
-    files = _without_exports(root, files_below(root), problems)
+    files = _without_ours(root, files_below(root), problems)
     images = ImageIndex(root, files)
     suffixes = {f.suffix.lower() for f in files}
     if unlabelled and images.images and suffixes.isdisjoint(LABEL_SUFFIXES):
@@ -309,15 +310,16 @@ def _read_folder(root: Path, problems: Problems, unlabelled: bool) -> list[Entry
     return _yolo(root, images, problems)
 
 
-def _without_exports(root: Path, files: Sequence[Path], problems: Problems) -> list[Path]:
-    """The files but for those of earlier exports that lie in a dataset's own folder: painted scans
-    would be painted once more. Where there are only exports, all."""
-    exports = {f.parent for f in files if f.name == PROVENANCE and f.parent != root}
-    rest = [f for f in files if exports.isdisjoint(f.parents)]
+def _without_ours(root: Path, files: Sequence[Path], problems: Problems) -> list[Path]:
+    """The files but for those of exports and workspaces that lie in a dataset's own folder: painted
+    scans would be painted once more. Where there is nothing else, all."""
+    ours = {f.parent for f in files if f.name in (PROVENANCE, DATABASE) and f.parent != root}
+    rest = [f for f in files if ours.isdisjoint(f.parents)]
     if not any(f.suffix.lower() in IMAGE_SUFFIXES for f in rest):
         return list(files)
-    for folder in sorted(exports):
-        problems.add("Folders of exported datasets inside, left out", str(folder.relative_to(root)))
+    for folder in sorted(ours):
+        what = "Folders of exported datasets and workspaces inside, left out"
+        problems.add(what, str(folder.relative_to(root)))
     return rest
 
 

@@ -29,7 +29,7 @@ State = Literal["accept", "reject", "skip", "pending"]
 
 DECISIONS: tuple[str, ...] = get_args(Decision)
 STATES: tuple[State, ...] = get_args(State)
-_DATABASE = "workspace.sqlite"
+DATABASE = "workspace.sqlite"
 # "Xsyn" in ASCII: tells our databases from those of other programs.
 _APPLICATION = 0x5873796E
 _VERSION = 1
@@ -117,8 +117,8 @@ class Workspace:
         self.path = expanded(path).resolve()
         self._samples = self.path / "samples"
         self._lock = threading.RLock()
-        if not create and not (self.path / _DATABASE).is_file():
-            raise XsynError(f"{self.path} is no workspace: it has no {_DATABASE}. Check the path.")
+        if not create and not (self.path / DATABASE).is_file():
+            raise XsynError(f"{self.path} is no workspace: it has no {DATABASE}. Check the path.")
         if self.path.exists() and not self.path.is_dir():
             raise XsynError(f"{self.path} is a file. Give a folder for the workspace.")
         with writable(self.path, "the workspace"):
@@ -282,7 +282,7 @@ class Workspace:
             raise XsynError(f"The workspace {self.path} has no sample {sample}.")
 
     def _open(self) -> sqlite3.Connection:
-        file = self.path / _DATABASE
+        file = self.path / DATABASE
         with self._explained():
             # One connection under one lock; transactions are begun by hand.
             database = sqlite3.connect(
@@ -390,7 +390,7 @@ class Workspace:
             raise XsynError(self._explanation(error)) from error
 
     def _explanation(self, error: sqlite3.Error) -> str:
-        file = self.path / _DATABASE
+        file = self.path / DATABASE
         code = getattr(error, "sqlite_errorcode", None)
         primary = None if code is None else code & 0xFF
         if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
