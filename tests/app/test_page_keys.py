@@ -142,6 +142,8 @@ def test_no_decision_is_made_while_another_sample_is_opened(operator, asked):
             page.keyboard.press("u")
         page.keyboard.press("a")
         page.wait_for_selector("[data-el=note]:has-text('Still opening')")
+        assert page.get_attribute("#xs-accept", "title") == "Wait for what is being opened"
+        page.click("#xs-accept", force=True)
         let_go()
     wait_result(operator, shown)
     assert operator.count("accept") == accepted
