@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +22,21 @@ FLAGS = (
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
 PATIENCE = 120_000
+# In the page itself: a route of the browser's that is switched on while requests fly misses some.
+HOLDING = """
+  const ask = window.fetch;
+  let gate = null;
+  window.held = 0;
+  window.hold = () => { window.held = 0; gate = Promise.withResolvers(); };
+  window.letGo = () => { gate?.resolve(); gate = null; };
+  window.fetch = async (...given) => {
+    if (gate && String(given[0].url || given[0]).includes("/queue/join")) {
+      window.held += 1;
+      await gate.promise;
+    }
+    return ask(...given);
+  };
+"""
 
 
 def draw_scan(path: Path, seed: int = 0, size: tuple[int, int] = (420, 320)) -> Path:
@@ -68,9 +82,7 @@ class Operator:
         page.set_default_timeout(PATIENCE)
         page.on("request", lambda request: self._note(request.url, address))
         page.on("pageerror", lambda error: self.problems.append(str(error)))
-        # From the start: what is asked for just when a route is made or taken back may miss it.
-        self._kept: list | None = None
-        page.route("**/queue/join*", self._asks)
+        page.add_init_script(HOLDING)
         page.goto(address)
         page.wait_for_selector("[data-place]")
         page.wait_for_selector("#xs-boxes p")
@@ -115,29 +127,16 @@ class Operator:
     @contextmanager
     def held(self) -> Iterator[Callable[[], None]]:
         """Keep what the page asks for from the server, until the function is called."""
-        self._kept = []
+        self.page.evaluate("hold()")
 
         def let_go():
-            late = time.monotonic() + PATIENCE / 1000
-            while not self._kept:
-                assert time.monotonic() < late, "the page asks for nothing"
-                self.page.wait_for_timeout(20)
-            kept, self._kept = self._kept, None
-            for route in kept:
-                route.continue_()
+            self.page.wait_for_function("held > 0")
+            self.page.evaluate("letGo()")
 
         try:
             yield let_go
         finally:
-            for route in self._kept or ():
-                route.continue_()
-            self._kept = None
-
-    def _asks(self, route) -> None:
-        if self._kept is None:
-            route.continue_()
-        else:
-            self._kept.append(route)
+            self.page.evaluate("letGo()")
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         """The screen position of a pixel of the scan."""
