@@ -1,5 +1,6 @@
 """Several processes that train together, as `accelerate launch` starts them."""
 
+import atexit
 import os
 from collections.abc import Sequence
 from datetime import timedelta
@@ -41,7 +42,10 @@ def branch() -> tuple[int, ...]:
 
 @lru_cache(maxsize=1)
 def _state() -> PartialState:
-    return PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
+    state = PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
+    # The threads of a group that is still there when the process ends can abort it.
+    atexit.register(state.destroy_process_group)
+    return state
 
 
 def wait() -> None:
