@@ -59,8 +59,10 @@ DIVERGING = """
         told = str(error)
     numbers = found.table["numbers"].tolist()
     finite = all(bool(p.isfinite().all()) for p in net.parameters())
-    group = torch.distributed.distributed_c10d._get_default_group()
-    patience = group._get_backend(torch.device("cpu")).options._timeout.total_seconds()
+    # no name is kept of the group, which would outlive its end
+    patience = torch.distributed.distributed_c10d._get_default_group()._get_backend(
+        torch.device("cpu")
+    ).options._timeout.total_seconds()
     found = own, numbers, told, finite, patience
     torch.save(found, f"{folder}/of{processes.number()}.pt")
 """
