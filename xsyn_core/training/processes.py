@@ -43,7 +43,8 @@ def branch() -> tuple[int, ...]:
 @lru_cache(maxsize=1)
 def _state() -> PartialState:
     state = PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
-    # The threads of a group that is still there when the process ends can abort it.
+    # The threads of a group that is still there when the process ends can abort it
+    # (pytorch issue 190489). Whoever keeps a name of the group keeps its threads.
     atexit.register(state.destroy_process_group)
     return state
 
