@@ -13,7 +13,7 @@ from app.painting import SETTINGS, Painter
 from app.scene import annotation, result, scene
 from app.session import Session, Stored
 from app.studio import Studio
-from xsyn_core.curation.workspace import Decision
+from xsyn_core.curation.workspace import Decision, State
 from xsyn_core.errors import XsynError
 
 REPLACED = (
@@ -69,7 +69,7 @@ class Deciding:
         """A sample of the strip was clicked: it returns to the canvas, to be decided anew."""
         session = self.studio.sessions.get(key)
         number = incoming.whole(event.id, 1, 2**53, "The sample")
-        state = {r.id: r.decision for r in self.studio.records.workspace.records()}.get(number)
+        state = self.studio.records.workspace.state(number)
         return self._recall(session, number, state, value)
 
     def _stored(self, session: Session, record: int) -> Stored:
@@ -80,7 +80,7 @@ class Deciding:
         sample = self.studio.records.workspace.load(record)
         return Stored(record, sample.scan, None, sample)
 
-    def _recall(self, session: Session, record: int, decision: str | None, value: Any) -> list[Any]:
+    def _recall(self, session: Session, record: int, state: State, value: Any) -> list[Any]:
         """A stored sample on the canvas, with the settings that made it: (canvas, *settings)."""
         with session.lock:
             session.run += 1
@@ -91,7 +91,7 @@ class Deciding:
                 session.open(last.scan, png(last.scan.pixels))
             session.clear()
             session.painting, session.record = last.painting, last.record
-            session.decision = None if decision == "pending" else decision
+            session.decision = None if state == "pending" else state
             session.sample, session.result = last.sample, result(session, last.sample)
             session.catalog = asked.catalog
             session.occluder, session.placement = asked.occluder, asked.placement

@@ -1,7 +1,7 @@
 """The strip of decided samples, and what one operator may take back."""
 
 import logging
-from collections import Counter, defaultdict
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -47,15 +47,14 @@ class Records:
     def listing(self) -> dict[str, Any]:
         """Counts, the newest samples of each state, newest first, and how many samples of each scan
         are accepted, by the scan's sha256."""
-        found = {state: self.workspace.records(state) for state in STATES}
         return {
-            "counts": {state: len(records) for state, records in found.items()},
+            "counts": self.workspace.counts(),
             "items": [
                 self._item(record)
-                for records in found.values()
-                for record in reversed(records[-SHOWN:])
+                for state in STATES
+                for record in reversed(self.workspace.records(state, newest=SHOWN))
             ],
-            "accepted": Counter(record.sha256 for record in found["accept"]),
+            "accepted": self.workspace.accepted(),
         }
 
     def catalogs(self) -> tuple[Catalog, ...]:

@@ -312,10 +312,21 @@ function listRecords() {
     `<button role="tab" data-tab="${key}" aria-selected="${key === S.tab}">${title}<b data-count="${key}">${counts[key] || 0}</b></button>`).join("");
   const listed = items.filter((r) => r.decision === S.tab);
   const empty = { accept: "Accepted samples gather here, ready for export.", skip: "Skipped samples wait here for a second look.", reject: "Rejected samples are kept here and never exported.", pending: "Nothing is undecided." }[S.tab];
-  $("records").innerHTML = listed.length
-    ? listed.map((r) => `<button data-record="${escape(r.id)}" title="${escape(r.title)}"><img alt="" loading="lazy" src="${r.thumb}"><span>${escape(r.label)}</span></button>`).join("")
-    : `<p>${empty}</p>`;
+  const strip = $("records"), there = new Map();
+  for (const item of strip.querySelectorAll("[data-record]")) there.set(Number(item.dataset.record), item);
+  if (!listed.length) strip.innerHTML = `<p>${empty}</p>`;
+  else {
+    // Samples never change: who has hundreds does not wait for them to be drawn anew.
+    const items = listed.map((r) => there.get(r.id) || pictured(r)), wanted = new Set(items);
+    for (const item of [...strip.children]) if (!wanted.has(item)) item.remove();
+    items.forEach((item, k) => { if (strip.children[k] !== item) strip.insertBefore(item, strip.children[k] || null); });
+  }
   markRecord();
+}
+function pictured(r) {
+  const template = document.createElement("template");
+  template.innerHTML = `<button data-record="${escape(r.id)}" title="${escape(r.title)}"><img alt="" loading="lazy" src="${r.thumb}"><span>${escape(r.label)}</span></button>`;
+  return template.content.firstChild;
 }
 function markRecord() {
   for (const item of $("records").querySelectorAll("[data-record]")) {

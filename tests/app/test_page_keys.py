@@ -258,6 +258,19 @@ def test_the_undecided_come_up_one_after_the_other(operator, site):
     page.click("[data-tab=pending]")
     page.locator("[data-record]").nth(1).click()
     page.wait_for_function("document.querySelector('#xs-seed input').value === '12'")
+    # one leaves the strip, and comes back to its place
+    strip = "[...document.querySelectorAll('[data-record]')].map((n) => Number(n.dataset.record))"
+    newest_first = sorted(page.evaluate(strip), reverse=True)
+    for key, seed, there in (
+        ("a", "11", [newest_first[0], *newest_first[2:]]),
+        ("u", "12", newest_first),
+    ):
+        operator.wait_ready()
+        page.keyboard.press(key)
+        page.wait_for_function(
+            "s => document.querySelector('#xs-seed input').value === s", arg=seed
+        )
+        page.wait_for_function(f"there => String({strip}) === String(there)", arg=there)
     # those made earlier come next, then what was left out, but for what cannot be read
     for key, seed in (("a", "11"), ("r", "13")):
         operator.wait_ready()
@@ -266,7 +279,8 @@ def test_the_undecided_come_up_one_after_the_other(operator, site):
             "s => document.querySelector('#xs-seed input').value === s", arg=seed
         )
         assert page.locator("[data-record][aria-current]").count() == 1
-    assert f"samples/{damaged.id:06d} is incomplete or damaged" in operator.toast()
+    told = f"samples/{damaged.id:06d} is incomplete or damaged"
+    page.wait_for_selector(f"[data-testid=toast-text]:has-text('{told}')")
     operator.wait_count("pending", 2)
     operator.wait_ready()
     page.keyboard.press("a")

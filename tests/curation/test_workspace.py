@@ -222,6 +222,14 @@ def test_any_sequence_of_decisions_agrees_with_a_stack(actions):
                 key: [state(n) for n in numbers].count(key)
                 for key in ("accept", "reject", "skip", "pending")
             }
+            assert [workspace.state(n) for n in numbers] == list(map(state, numbers))
+            for key in ("accept", "reject", "skip", "pending"):
+                alike = [n for n in numbers if state(n) == key]
+                for newest in range(4):
+                    found = workspace.records(key, newest=newest)
+                    assert [record.id for record in found] == alike[max(0, len(alike) - newest) :]
+            accepted = [state(n) for n in numbers].count("accept")
+            assert workspace.accepted() == ({sample.scan.sha256: accepted} if accepted else {})
 
 
 def test_threads_share_a_workspace(workspace):
@@ -327,6 +335,8 @@ def test_unknown_samples_and_decisions_are_refused(workspace):
         workspace.decide(5, "accept")
     with pytest.raises(XsynError, match="no sample 5"):
         workspace.load(5)
+    with pytest.raises(XsynError, match="no sample 5"):
+        workspace.state(5)
     number = workspace.add(made_sample())
     with pytest.raises(XsynError, match="accept, reject or skip"):
         workspace.decide(number, "undo")

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 from xsyn_core.categories import CATALOGS, Catalog
 from xsyn_core.curation import store
@@ -215,21 +215,19 @@ class Workspace:
                 "INSERT INTO decisions (sample, action, undone, at) VALUES (?, 'undo', ?, ?)",
                 (sample, number, _now()),
             )
-            (state,) = database.execute(
-                "SELECT state FROM states WHERE sample = ?", (sample,)
-            ).fetchone()
-        return Undone(sample, action, state)
+            return Undone(sample, action, self._state(database, sample))
 
-    def records(self, decision: State | None = None) -> list[Record]:
-        """The samples in the order of adding: all, or those in one state."""
+    def records(self, decision: State | None = None, newest: int | None = None) -> list[Record]:
+        """The samples in the order of adding: all, or those in one state, or so many of these at
+        most, the newest."""
         if decision is not None and decision not in STATES:
             raise XsynError(f"{decision!r} is no state of a sample. Choose: {', '.join(STATES)}.")
         with self._reading() as database:
             rows = database.execute(
                 "SELECT samples.id, samples.name, sha256, catalog, categories, state FROM samples "
                 "JOIN scans ON scans.id = scan JOIN states ON states.sample = samples.id "
-                "WHERE ?1 IS NULL OR state = ?1 ORDER BY samples.id",
-                (decision,),
+                "WHERE ?1 IS NULL OR state = ?1 ORDER BY samples.id DESC LIMIT ?2",
+                (decision, -1 if newest is None else newest),
             ).fetchall()
         return [
             Record(
@@ -241,7 +239,7 @@ class Workspace:
                 state,
                 self._folder(number),
             )
-            for number, name, sha256, catalog, names, state in rows
+            for number, name, sha256, catalog, names, state in reversed(rows)
         ]
 
     def catalogs(self) -> tuple[Catalog, ...]:
@@ -264,6 +262,25 @@ class Workspace:
             rows = database.execute("SELECT state, count(*) FROM states GROUP BY state").fetchall()
         return {**dict.fromkeys(STATES, 0), **dict(rows)}
 
+    def accepted(self) -> dict[str, int]:
+        """How many samples are accepted of each scan that has any, by its sha256."""
+        with self._reading() as database:
+            rows = database.execute(
+                "SELECT sha256, count(*) FROM samples JOIN scans ON scans.id = scan "
+                "JOIN states ON states.sample = samples.id WHERE state = 'accept' GROUP BY sha256"
+            ).fetchall()
+        return dict(rows)
+
+    def state(self, sample: int) -> State:
+        """The state of one sample.
+
+        Raises:
+            XsynError: no such sample.
+        """
+        with self._reading() as database:
+            self._require(database, sample)
+            return self._state(database, sample)
+
     def load(self, sample: int, pictures: bool = True) -> Sample:
         """All that was stored of a sample; without `pictures` see `store.unpack`.
 
@@ -280,6 +297,10 @@ class Workspace:
     def _require(self, database: sqlite3.Connection, sample: int) -> None:
         if database.execute("SELECT 1 FROM samples WHERE id = ?", (sample,)).fetchone() is None:
             raise XsynError(f"The workspace {self.path} has no sample {sample}.")
+
+    def _state(self, database: sqlite3.Connection, sample: int) -> State:
+        row = database.execute("SELECT state FROM states WHERE sample = ?", (sample,)).fetchone()
+        return cast(State, row[0])
 
     def _open(self) -> sqlite3.Connection:
         file = self.path / DATABASE
