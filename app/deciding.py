@@ -7,7 +7,6 @@ import gradio as gr
 
 from app import incoming
 from app.drawing import png
-from app.exporting import BUSY
 from app.guard import IDLE, canvas, guarded, placed
 from app.painting import SETTINGS, Painter
 from app.scene import annotation, result, scene
@@ -110,10 +109,9 @@ class Deciding:
     def export(self, key: str) -> Iterator[Any]:
         """Write the accepted samples as a dataset and report on it."""
         session = self.studio.sessions.get(key)
-        yield canvas(dialog=BUSY)
         try:
-            dialog = self.studio.exports.run(session)
+            for dialog in self.studio.exports.run(session):
+                yield canvas(dialog=dialog)
         except Exception:
             yield canvas(dialog=IDLE)
             raise
-        yield canvas(dialog=dialog)

@@ -378,9 +378,12 @@ function help() {
   openSheet(`<header><h2>Keyboard</h2><button class="xs-x" data-do="close" aria-label="Close">&times;</button></header><div class="keys">${columns}</div>`);
 }
 function showDialog() {
-  const dialog = props.dialog;
-  if (dialog && dialog.html) openSheet(dialog.html);
-  else closeSheet();
+  const html = props.dialog && props.dialog.html, sheet = $("sheet");
+  // who closed it while it told how far it is wants to hear of the end alone
+  const left = !$("modal").open && sheet.querySelector(".busy");
+  if (!html) { sheet.innerHTML = ""; closeSheet(); }
+  else if (left && html.includes('class="busy"')) sheet.innerHTML = html;
+  else openSheet(html);
 }
 
 function exchange() {

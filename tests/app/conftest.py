@@ -1,8 +1,12 @@
 """A browser, scans for its shelf, and a page over a painter that is none."""
 
+import numpy as np
 import pytest
 from browsing import CHROMIUM, FLAGS, Operator, draw_scan, serving
 from fakes import FakeSynthesizer
+
+from xsyn_core.sample import Grounding, Request
+from xsyn_core.scan import make_scan
 
 
 @pytest.fixture(scope="module")
@@ -48,3 +52,13 @@ def operator(opened):
     opened.calm()
     assert opened.foreign == []
     assert opened.problems == []
+
+
+@pytest.fixture
+def sample():
+    """A painted sample, labelled and occluded."""
+    scan = make_scan(np.full((120, 160, 3), 240, np.uint8), "bag.png")
+    request = Request((Grounding("Knife", (30, 30, 100, 90)),), steps=1)
+    synthesizer = FakeSynthesizer(0)
+    *_, last = synthesizer.paint(scan, request)
+    return synthesizer.occlude(synthesizer.refine(last.result))

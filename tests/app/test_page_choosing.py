@@ -1,14 +1,17 @@
-"""The page's dialog of models."""
+"""The page's dialogs: of models, of the export."""
 
 import json
+import threading
 
 import pytest
 from browsing import CHROMIUM, Operator, serving
 from fakes import FakeSynthesizer
 from pycocotools.coco import COCO
 
+from app import exporting
 from xsyn_core.catalogs import own_catalog
 from xsyn_core.categories import CATALOGS
+from xsyn_core.curation.workspace import Workspace
 from xsyn_core.errors import XsynError
 
 pytest.importorskip("playwright.sync_api")
@@ -152,5 +155,47 @@ def test_the_page_opens_with_the_categories_of_its_models(browser, examples, tmp
         assert set(page.locator("#xs-boxes option").all_inner_texts()) == {
             name.replace("_", " ") for name in tuned.catalog.names
         }
+        assert operator.problems == []
+        page.close()
+
+
+def test_an_export_whose_dialog_was_closed_comes_back_at_its_end(
+    browser, examples, tmp_path, sample, monkeypatch
+):
+    with Workspace(tmp_path) as kept:
+        for _ in range(3):
+            kept.decide(kept.add(sample), "accept")
+    turns = {2: threading.Event(), 3: threading.Event()}
+
+    def slow(self, number, pictures=True, load=Workspace.load):
+        assert number not in turns or turns[number].wait(30)
+        return load(self, number, pictures)
+
+    monkeypatch.setattr(exporting, "PAUSE", 0.05)
+    monkeypatch.setattr(Workspace, "load", slow)
+    with serving(FakeSynthesizer(0.01), tmp_path, examples) as address:
+        page = browser.new_page(viewport={"width": 1366, "height": 768})
+        operator = Operator(page, address)
+        page.click("[data-do=export]")
+        page.wait_for_selector(".xs-sheet .busy:has-text('1 of 3')")
+        page.keyboard.press("Escape")
+        page.wait_for_selector(".xs-modal", state="hidden")
+        turns[2].set()
+        page.wait_for_selector(".xs-sheet .busy:has-text('2 of 3')", state="attached")
+        assert not page.is_visible(".xs-modal")
+        turns[3].set()
+        page.wait_for_selector(".xs-sheet a[download]")
+        assert page.inner_text(".tiles div >> nth=0").split() == ["3", "images"]
+        # and the next one opens its dialog again
+        page.click("[data-do=close]")
+        page.wait_for_selector(".xs-modal", state="hidden")
+        for turn in turns.values():
+            turn.clear()
+        page.click("[data-do=export]")
+        page.wait_for_selector(".xs-sheet .busy:has-text('1 of 3')")
+        for turn in turns.values():
+            turn.set()
+        page.wait_for_selector(".xs-sheet a[download]")
+        operator.calm()
         assert operator.problems == []
         page.close()

@@ -1,3 +1,4 @@
+import errno
 import io
 import threading
 import time
@@ -6,13 +7,13 @@ import zipfile
 from pathlib import Path
 
 import gradio as gr
-import numpy as np
 import pytest
 from browsing import serving
 from fakes import FakeSynthesizer
 from gradio import networking
 from PIL import Image
 
+from app import exporting
 from app.engine import Choice, Engine
 from app.exporting import Exports
 from app.layout import build
@@ -24,17 +25,6 @@ from xsyn_core import catalogs, weights
 from xsyn_core.curation import store
 from xsyn_core.curation.workspace import Workspace
 from xsyn_core.errors import XsynError
-from xsyn_core.sample import Grounding, Request
-from xsyn_core.scan import make_scan
-
-
-@pytest.fixture
-def sample():
-    scan = make_scan(np.full((120, 160, 3), 240, np.uint8), "bag.png")
-    request = Request((Grounding("Knife", (30, 30, 100, 90)),), steps=1)
-    synthesizer = FakeSynthesizer(0)
-    *_, last = synthesizer.paint(scan, request)
-    return synthesizer.occlude(synthesizer.refine(last.result))
 
 
 def test_nobody_takes_back_the_decision_of_another(tmp_path, sample):
@@ -109,10 +99,50 @@ def test_only_the_latest_zip_is_kept(tmp_path, sample):
         sessions = Sessions()
         session = sessions.get(sessions.new())
         for _ in range(2):
-            told = Exports(workspace).run(session)["html"]
+            told = list(Exports(workspace).run(session))[-1]["html"]
         assert "<b>1</b>image<" in told and "<b>1</b>annotation<" in told
         (packed,) = session.folder.glob("*.zip")
         assert zipfile.is_zipfile(packed)
+
+
+def test_an_export_tells_how_far_it_is(tmp_path, sample, monkeypatch):
+    seen = threading.Event()
+
+    def slow(self, number, pictures=True, load=Workspace.load):
+        if number == 3:
+            assert seen.wait(20), "nothing was told"
+        return load(self, number, pictures)
+
+    monkeypatch.setattr(exporting, "PAUSE", 0.01)
+    with Workspace(tmp_path) as workspace:
+        for _ in range(3):
+            Records(workspace).decide(sample, None, "accept", "ann")
+        monkeypatch.setattr(Workspace, "load", slow)
+        sessions = Sessions()
+        told = []
+        for dialog in Exports(workspace).run(sessions.get(sessions.new())):
+            told.append(dialog["html"])
+            if "2 of 3" in told[-1]:
+                seen.set()
+    assert told[0] == '<div class="busy">Writing the dataset …</div>'
+    assert '<div class="busy">Writing the dataset: 2 of 3 …</div>' in told
+    assert "Packing" in told[-2] and "<b>3</b>images<" in told[-1]
+
+
+def test_an_export_that_cannot_be_packed_is_written_all_the_same(tmp_path, sample, monkeypatch):
+    def full(folder, out):
+        out.write_bytes(b"half of it")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(exporting, "pack", full)
+    with Workspace(tmp_path) as workspace:
+        Records(workspace).decide(sample, None, "accept", "ann")
+        sessions = Sessions()
+        session = sessions.get(sessions.new())
+        told = list(Exports(workspace).run(session))[-1]["html"]
+    assert "no zip to download (No space left on device)" in told and "download=" not in told
+    assert "<b>1</b>image<" in told and not list(session.folder.glob("*.zip"))
+    assert (tmp_path / "exports" / "pidray" / "annotations" / "instances.json").is_file()
 
 
 def test_the_picture_of_the_open_scan_alone_is_kept(sample):
