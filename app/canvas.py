@@ -36,7 +36,7 @@ def make_canvas() -> gr.HTML:
         placed={},
         live={},
         shelf=[],
-        records={"counts": {}, "items": [], "accepted": {}},
+        records={"counts": {}, "items": [], "accepted": {}, "elsewhere": []},
         models={"state": "loading", "text": "Loading models"},
         dialog={},
     )

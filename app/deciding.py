@@ -45,7 +45,7 @@ class Deciding:
                     return gr.skip()
                 record = self.studio.records.decide(sample, session.record, decision, key)
                 session.remember(record, decision)
-            return canvas(scene=scene(session), records=self.studio.records.listing())
+            return canvas(scene=scene(session), records=self.studio.listing(session))
 
         return handle
 
@@ -57,7 +57,7 @@ class Deciding:
             undone = self.studio.records.undo(key)
         except XsynError:
             # It may be one of another server, whose sample this page has not seen yet.
-            listing = self.studio.records.listing()
+            listing = self.studio.listing(session)
             yield [canvas(records=listing), *[gr.skip()] * len(SETTINGS)]
             raise
         gr.Info(f"Took back: {undone.decision}.", title="", duration=3)
@@ -99,7 +99,7 @@ class Deciding:
             scene=scene(session),
             placed=placed(session, items, instead=value),
             live=IDLE,
-            records=self.studio.records.listing(),
+            records=self.studio.listing(session),
         )
         settings = {name: getattr(asked, name) for name in SETTINGS}
         settings["catalog"] = self.studio.offer(session)

@@ -43,7 +43,7 @@ class Placing:
         shown = canvas(
             scene=scene(session),
             shelf=self.shelf(session),
-            records=self.studio.records.listing(),
+            records=self.studio.listing(session),
             models=self.studio.engine.report(),
         )
         return key, shown, self.studio.offer(session)

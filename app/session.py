@@ -208,6 +208,12 @@ class Sessions:
             self._all.move_to_end(session.id)
         return session
 
+    def reviewed(self, besides: Session) -> list[int]:
+        """The stored samples that are on the canvases of other sessions."""
+        with self._lock:
+            others = [session.record for session in self._all.values() if session is not besides]
+        return [record for record in others if record is not None]
+
     def drop(self, key: str | None) -> None:
         """End a session and delete its files."""
         with self._lock:

@@ -40,6 +40,10 @@ class Studio:
         choices = [(own.title, key) for key, own in session.offered.items()]
         return gr.Dropdown(choices, value=session.catalog.key)
 
+    def listing(self, session: Session) -> dict[str, Any]:
+        """The workspace's samples, and which of them others have before them."""
+        return {**self.records.listing(), "elsewhere": self.sessions.reviewed(besides=session)}
+
     def keep_undecided(self, session: Session) -> dict[str, Any]:
         """Store the sample under review, if no decision did, before another scan or sample takes
         its place, and say so; what the canvas has to know of it."""
@@ -48,7 +52,7 @@ class Studio:
                 return {}
             session.remember(self.records.workspace.add(session.sample), None)
         gr.Info("The sample without a decision is kept under Undecided.", title="", duration=4)
-        return {"records": self.records.listing()}
+        return {"records": self.listing(session)}
 
 
 def make_studio(engine: Engine, workspace: Workspace, examples: Path) -> Studio:

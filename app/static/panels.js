@@ -284,7 +284,10 @@ function nameThen() {
 const THEN = { stay: () => {}, seed: () => press("xs-next"), scan: () => stepShelf(1, due), undecided: nextUndecided };
 const unreadable = new Set();
 function nextUndecided() {
-  const waiting = records().items.filter((r) => r.decision === "pending" && !unreadable.has(r.id));
+  const { items, elsewhere } = records();
+  const all = items.filter((r) => r.decision === "pending" && !unreadable.has(r.id));
+  // what others have before them comes last: a page that was left alone would keep it for ever
+  const free = all.filter((r) => !elsewhere.includes(r.id)), waiting = free.length ? free : all;
   const next = waiting.find((r) => r.id < scene().record) || waiting[0];
   if (!next) return note("There is nothing more to decide on.");
   S.tab = "pending";

@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 import pytest
-from browsing import CHROMIUM
+from browsing import CHROMIUM, Operator, serving
+from fakes import FakeSynthesizer
 
 from xsyn_core.curation.workspace import Workspace
 from xsyn_core.errors import XsynError
@@ -288,3 +289,25 @@ def test_the_undecided_come_up_one_after_the_other(operator, site):
     assert page.locator("[data-record]").count() == operator.count("pending") == 1
     page.click("#xs-then label:has-text('None')")
     page.click("[data-tab=accept]")
+
+
+def test_two_who_decide_have_different_samples_before_them(browser, examples, tmp_path, sample):
+    with Workspace(tmp_path) as kept:
+        for _ in range(4):
+            kept.add(sample)
+    shown = "[data-record='{}'][aria-current=true]"
+    with serving(FakeSynthesizer(0.01), tmp_path, examples) as address:
+        ann, bob = (Operator(browser.new_page(), address) for _ in range(2))
+        for one, number in ((bob, 3), (ann, 4)):
+            one.page.click("#xs-then label:has-text('Undecided')")
+            one.page.click("[data-tab=pending]")
+            one.page.click(f"[data-record='{number}']")
+            one.page.wait_for_selector(shown.format(number))
+        # bob has 3 before him until nothing else is left
+        for number in (2, 1, 3):
+            ann.wait_ready()
+            ann.page.keyboard.press("a")
+            ann.page.wait_for_selector(shown.format(number))
+        for one in (ann, bob):
+            assert one.problems == []
+            one.page.close()
