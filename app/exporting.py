@@ -35,7 +35,7 @@ class Exports:
         """
         out = self.workspace.path / "exports" / session.catalog.key
         text = "Writing the dataset …"
-        yield busy(text)
+        yield busy(text, more=False)
 
         def written(done: int, total: int) -> None:
             nonlocal text
@@ -97,6 +97,6 @@ def sheet(report: ExportReport, session: Session, packed: Path, name: str) -> di
     return {"html": text}
 
 
-def busy(text: str) -> dict[str, Any]:
-    """The dialog while one waits."""
-    return {"html": f'<div class="busy">{text}</div>'}
+def busy(text: str, more: bool = True) -> dict[str, Any]:
+    """The dialog while one waits, or `more` of it, which opens none that was closed meanwhile."""
+    return {"html": f'<div class="busy"{" data-more" if more else ""}>{text}</div>'}

@@ -382,11 +382,10 @@ function help() {
 }
 function showDialog() {
   const html = props.dialog && props.dialog.html, sheet = $("sheet");
-  // who closed it while it told how far it is wants to hear of the end alone
-  const left = !$("modal").open && sheet.querySelector(".busy");
-  if (!html) { sheet.innerHTML = ""; closeSheet(); }
-  else if (left && html.includes('class="busy"')) sheet.innerHTML = html;
-  else openSheet(html);
+  if (!html) closeSheet();
+  else if (!html.includes("data-more")) openSheet(html);
+  // who closed it while it told how far it is, or opened another one, hears of the end alone
+  else if (sheet.querySelector(".busy")) sheet.innerHTML = html;
 }
 
 function exchange() {

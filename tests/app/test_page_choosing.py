@@ -193,8 +193,15 @@ def test_an_export_whose_dialog_was_closed_comes_back_at_its_end(
             turn.clear()
         page.click("[data-do=export]")
         page.wait_for_selector(".xs-sheet .busy:has-text('1 of 3')")
-        for turn in turns.values():
-            turn.set()
+        # help that is asked for meanwhile stays until the end
+        page.keyboard.press("Escape")
+        page.wait_for_selector(".xs-modal", state="hidden")
+        page.keyboard.press("?")
+        turns[2].set()
+        page.wait_for_selector(".xs-sheet h2:has-text('Keyboard')")
+        page.wait_for_timeout(500)
+        assert page.inner_text(".xs-sheet h2") == "Keyboard"
+        turns[3].set()
         page.wait_for_selector(".xs-sheet a[download]")
         operator.calm()
         assert operator.problems == []

@@ -125,7 +125,7 @@ def test_an_export_tells_how_far_it_is(tmp_path, sample, monkeypatch):
             if "2 of 3" in told[-1]:
                 seen.set()
     assert told[0] == '<div class="busy">Writing the dataset …</div>'
-    assert '<div class="busy">Writing the dataset: 2 of 3 …</div>' in told
+    assert '<div class="busy" data-more>Writing the dataset: 2 of 3 …</div>' in told
     assert "Packing" in told[-2] and "<b>3</b>images<" in told[-1]
 
 
