@@ -37,8 +37,9 @@ HANGS_ON, METAL = 0.15, 0.75
 DARKEST = 0.6
 # What crosses an item darkens it the less, and in its own colour the less, the darker the item is,
 # by this power of the light that it takes: scanners show the darkest matter in few shades, and
-# colour a pixel by what is heaviest there.
-MUTED = 1.5
+# colour a pixel by what is heaviest there. That is so up to about the density (natural) of `DENSE`:
+# what lies in denser matter still takes its share of the little light.
+MUTED, DENSE = 1.5, 1.2
 # Scan and guessed background whose logarithms differ by less than the first are one background, on
 # which the item keeps the colour that it was painted in: guesses are off by about as much. From the
 # second on something else crosses the item.
@@ -250,7 +251,8 @@ def _through(painted: np.ndarray, source: np.ndarray, behind: np.ndarray) -> np.
     trust = 1 - deep * (1 - other * other * (3 - 2 * other))
     dark = np.clip(1 - light(painted) / light(behind), 0, 1) ** MUTED
     shown = crossing + dark * (np.log(light(source) / light(behind)) - crossing)
-    seen = painted * np.exp(trust * (1 - dark) * shown)
+    muted = dark * DENSE * np.tanh(shown / DENSE)
+    seen = painted * np.exp(trust * (shown - muted))
     # whatever is added to matter takes red and green, but on orange metal is bluer than orange
     seen[..., :2] = np.minimum(seen, source)[..., :2]
     return seen * np.minimum(light(source) / np.maximum(light(seen), 1), 1)

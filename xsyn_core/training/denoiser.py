@@ -35,6 +35,7 @@ MUDDLED = {
     "Scissors": _SCISSORS,
     "Scissor": _SCISSORS,
     "HandCuffs": ("00",),
+    "Knife": ("4",),
     "Sprayer": ("2",),
 }
 # Weight of `attention_loss`.
