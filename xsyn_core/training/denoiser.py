@@ -27,15 +27,15 @@ from xsyn_core.weights import load_autoencoder, load_diffusion
 # How many attitudes of each category the model is written with.
 LISTED = 240
 # Kinds, by their first digits, that are learnt but not asked for, since they come out badly: the
-# attitude does not say how their parts lie, or too many thin ones meet. So a painter draws several
-# on each other.
+# attitude does not say how their parts lie, or too many thin ones meet, so that a painter draws
+# several on each other; or a broad blade comes out without corners.
 _SCISSORS = ("021", "031", "101", "111", "121", "131", "211", "22", "23", "5")
 MUDDLED = {
     "Bullet": ("1", "5"),
     "Scissors": _SCISSORS,
     "Scissor": _SCISSORS,
     "HandCuffs": ("00",),
-    "Knife": ("4",),
+    "Knife": ("17", "4"),
     "Sprayer": ("2",),
 }
 # Weight of `attention_loss`.
