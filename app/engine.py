@@ -23,7 +23,7 @@ T = TypeVar("T")
 State = Literal["loading", "ready", "failed"]
 
 
-EMBEDDED = "embedded"  # as in `weights`, without importing torch
+EMBEDDED = "embedded"  # as in `weight_sources`, without importing torch
 
 FIXED = (
     "Other machines can reach this page, so its models are chosen where it is started: "

@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-from xsyn_core import weights
+from xsyn_core import weight_sources, weights
 from xsyn_core.categories import PIDRAY
 from xsyn_core.checks import checked_request
 from xsyn_core.cli.commands import app
@@ -290,7 +290,7 @@ def test_an_unreadable_file_of_the_models_is_named(model, bag, tiny_files, monke
             raise PermissionError(13, "Permission denied", path)
         return open(path, *given)
 
-    monkeypatch.setattr(weights, "open", opened, raising=False)
+    monkeypatch.setattr(weight_sources, "open", opened, raising=False)
     models = ("--diffusion", model, "--sam", tiny_files[1])
     message = command("synthesize", bag, *KNIFE, *MIDDLE, *models, "--out", bag.parent / "out")
     assert f"{notes} cannot be read (Permission denied)" in message

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from xsyn_core.weights import ASSETS
+from xsyn_core.weight_sources import ASSETS
 
 ROOT = Path(__file__).parents[1]
 # Runs in a process of its own, before anything of the project is imported. The audit hook sees

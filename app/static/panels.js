@@ -320,9 +320,9 @@ function listRecords() {
   if (!listed.length) strip.innerHTML = `<p>${empty}</p>`;
   else {
     // Samples never change: who has hundreds does not wait for them to be drawn anew.
-    const items = listed.map((r) => there.get(r.id) || pictured(r)), wanted = new Set(items);
+    const shown = listed.map((r) => there.get(r.id) || pictured(r)), wanted = new Set(shown);
     for (const item of [...strip.children]) if (!wanted.has(item)) item.remove();
-    items.forEach((item, k) => { if (strip.children[k] !== item) strip.insertBefore(item, strip.children[k] || null); });
+    shown.forEach((item, k) => { if (strip.children[k] !== item) strip.insertBefore(item, strip.children[k] || null); });
   }
   markRecord();
 }

@@ -8,19 +8,19 @@ from browsing import CHROMIUM, FLAGS, Operator, serving
 from PIL import Image
 from pycocotools.coco import COCO
 
-from xsyn_core import weights
+from xsyn_core import weight_sources, weights
 from xsyn_core.synthesis import Synthesizer
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 ROOT = Path(__file__).parents[2]
 SCANS = ROOT.parent / "shared" / "scans"
-EMBEDDED = weights.ASSETS / "segmenter" / "sam.safetensors"
+EMBEDDED = weight_sources.ASSETS / "segmenter" / "sam.safetensors"
 
 
 @pytest.fixture(scope="module")
 def synthesizer(request):
-    if EMBEDDED.is_file() and (weights.ASSETS / "diffusion" / "unet").is_dir():
+    if EMBEDDED.is_file() and (weight_sources.ASSETS / "diffusion" / "unet").is_dir():
         return Synthesizer(weights.load_models(device="cpu"))
     return Synthesizer(request.getfixturevalue("tiny_models"))
 

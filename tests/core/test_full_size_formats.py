@@ -26,7 +26,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel
 
-from xsyn_core import weights
+from xsyn_core import weight_sources, weights
 from xsyn_core.diffusion import Condition
 from xsyn_core.errors import XsynError
 from xsyn_core.gligen_checkpoint import (
@@ -397,23 +397,23 @@ def test_generation_models_are_widened_and_that_is_said_once(parts, home, kind, 
 
 def test_a_folder_or_repository_with_the_original_file_alone(parts, original, home, monkeypatch):
     original.rename(home / "diffusion_pytorch_model.bin")
-    monkeypatch.setattr(weights, "_download", lambda name: home)
+    monkeypatch.setattr(weight_sources, "_download", lambda name: home)
     for name in (str(home), "gligen/gligen-inpainting-text-box"):
-        assert weights.diffusion_source(name) == home / "diffusion_pytorch_model.bin"
+        assert weight_sources.diffusion_source(name) == home / "diffusion_pytorch_model.bin"
     (home / "unet").mkdir()
-    assert weights.diffusion_source(str(home)) == home
+    assert weight_sources.diffusion_source(str(home)) == home
 
 
 def test_the_fingerprint_of_a_file_follows_weights_and_tokenizer(original, home, tiny_files):
     sam = tiny_files[1]
-    first = weights.fingerprint(original, sam)
+    first = weight_sources.fingerprint(original, sam)
     elsewhere = home / "elsewhere"
     shutil.copytree(home / "tokenizer", elsewhere / "tokenizer")
     moved = original.rename(elsewhere / "other.bin")
-    assert weights.fingerprint(moved, sam) == first
+    assert weight_sources.fingerprint(moved, sam) == first
     file = elsewhere / "tokenizer" / "tokenizer.json"
     file.write_text(file.read_text() + " ")
-    assert weights.fingerprint(moved, sam) != first
+    assert weight_sources.fingerprint(moved, sam) != first
 
 
 def test_the_tokenizer_beside_or_cached_or_none(original, home, monkeypatch, folder):

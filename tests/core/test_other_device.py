@@ -32,7 +32,8 @@ with Other():
     from xsyn_core.sample import Grounding, Request
     from xsyn_core.scan import Annotation, read_scan
     from xsyn_core.synthesis import Synthesizer
-    from xsyn_core.weights import ASSETS, load_models
+    from xsyn_core.weight_sources import ASSETS
+    from xsyn_core.weights import load_models
 
     known = Annotation("Knife", (90, 60, 180, 140))
     scan = read_scan(ASSETS / "examples" / "soft_bag.png", annotations=(known,))

@@ -12,8 +12,10 @@ from safetensors.torch import load_file, save_file
 
 from xsyn_core.categories import CATALOGS
 from xsyn_core.errors import XsynError
+from xsyn_core.gligen_checkpoint import NEEDED
 from xsyn_core.training.architectures import LATENT_CHANNELS
-from xsyn_core.weights import NEEDED, fingerprint, load_models
+from xsyn_core.weight_sources import fingerprint
+from xsyn_core.weights import load_models
 
 
 @pytest.fixture

@@ -22,7 +22,8 @@ from xsyn_core.inpainting import Step
 from xsyn_core.training import architectures, denoiser, denoiser_batches, denoiser_data, objective
 from xsyn_core.training.architectures import FINISHING
 from xsyn_core.training.data import NAMES, SIDE, Shard
-from xsyn_core.weights import ASSETS, load_models
+from xsyn_core.weight_sources import ASSETS
+from xsyn_core.weights import load_models
 
 
 def train(rendered, folder, steps, **options):

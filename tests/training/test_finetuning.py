@@ -15,7 +15,7 @@ from pycocotools.coco import COCO
 from transformers import CLIPTextModel
 from typer.testing import CliRunner
 
-from xsyn_core import catalogs, weights
+from xsyn_core import catalogs, weight_sources
 from xsyn_core.attitudes import Attitudes
 from xsyn_core.categories import PIDRAY
 from xsyn_core.cli.commands import app
@@ -262,7 +262,7 @@ def test_a_mount_point_is_no_folder_for_a_model(base, dataset, tmp_path, monkeyp
 
 
 def test_the_embedded_base_is_not_overwritten(base, dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr(weights, "ASSETS", tmp_path)
+    monkeypatch.setattr(weight_sources, "ASSETS", tmp_path)
     folder = shutil.copytree(base, tmp_path / "diffusion")
     with pytest.raises(XsynError, match="base itself"):
         tune(dataset, "embedded", tmp_path / "run", inpainting_steps=1, out=folder)

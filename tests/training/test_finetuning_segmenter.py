@@ -11,7 +11,7 @@ from original_mobile_sam import tiny_mobile_sam
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from xsyn_core import weights
+from xsyn_core import weight_sources
 from xsyn_core.boxes import of_mask
 from xsyn_core.cli.commands import app
 from xsyn_core.curation.readers import read_dataset
@@ -152,7 +152,7 @@ def test_a_model_that_zooms_learns_from_windows_too(dataset, tiny_models, tmp_pa
 
 
 def test_the_embedded_base_is_not_overwritten(dataset, tiny_files, tmp_path, monkeypatch):
-    monkeypatch.setattr(weights, "ASSETS", tmp_path)
+    monkeypatch.setattr(weight_sources, "ASSETS", tmp_path)
     (tmp_path / "segmenter").mkdir()
     file = shutil.copy(tiny_files[1], tmp_path / "segmenter" / "sam.safetensors")
     before = file.read_bytes()

@@ -47,7 +47,8 @@ from xsyn_core.training.finetuning_recipe import (
 from xsyn_core.training.loop import Plan, pick_device, steps_done, train
 from xsyn_core.training.objective import Denoiser
 from xsyn_core.training.scalars import Scalars
-from xsyn_core.weights import EMBEDDED, PARTS, diffusion_source, load_models
+from xsyn_core.weight_sources import EMBEDDED, PARTS, diffusion_source
+from xsyn_core.weights import load_models
 
 # So many held-out frames are judged; enough for a steady mean.
 JUDGED = 256

@@ -34,7 +34,8 @@ from xsyn_core.training.loop import Plan, autocast, pick_device, steps_done, tra
 from xsyn_core.training.parts import Part, Parts, encode
 from xsyn_core.training.prompting import KINDS, SHARES, decode, mask_losses, prompt
 from xsyn_core.training.scalars import Scalars
-from xsyn_core.weights import EMBEDDED, load_segmenter, sam_file
+from xsyn_core.weight_sources import EMBEDDED, sam_file
+from xsyn_core.weights import load_segmenter
 
 # Masks are judged on a grid so many times as fine as the image tokens: twice SAM's logits.
 FINER = 8
