@@ -1,23 +1,25 @@
-"""How an item lies in its box, in words: what a box and a category leave open.
+"""How an item lies in its box: what a box and a category leave open.
 
 A small painter that is asked for scissors in a box draws those of several attitudes on each other.
 Told the attitude, it has one picture to draw. So the embedded model is trained on phrases such as
 "scissors 210 nne mirrored": its make and how far it is open (`simulation.parts.Item.kind`), where
-it points, and its handedness; and sees the last two as a `hint` in its input. When painting, an
-attitude that fits the box's proportions is drawn from those that training saw, which a file beside
-the model's tokenizer lists. Models without that file are asked for the bare category.
+it points, and its handedness; and sees the item's silhouette as a `hint` in its input. When
+painting, an attitude whose silhouette fits the box's proportions is drawn from those that training
+saw, which a file beside the model's tokenizer holds. Models without that file are asked for the
+bare category.
 """
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from xsyn_core.boxes import Box
 from xsyn_core.errors import XsynError
 
-FILE = "attitudes.json"
+FILE = "attitudes.npz"
 # Clockwise from the right, as angles of a picture go.
 COMPASS = (
     *("e", "ebs", "ese", "sebe", "se", "sebs", "sse", "sbe"),
@@ -27,7 +29,30 @@ COMPASS = (
 )
 MIRRORED = "mirrored"
 # From how many attitudes of the nearest proportions one is drawn.
-NEAREST = 12
+NEAREST = 16
+# The share of a box that its silhouette leaves free at each side: the boxes of training are loose.
+MARGIN = 0.06
+# A hint tells each cell in so many parts a side where the item lies, or in fewer if the latents
+# have not as many channels.
+PARTS = 4
+# Silhouettes are laid this much finer than that.
+FINER = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Attitude:
+    """How one item lies.
+
+    Attributes:
+        words: see `words`; "" tells nothing.
+        silhouette: bool (h, w), tight around the item; None tells nothing.
+    """
+
+    words: str = ""
+    silhouette: np.ndarray | None = None
+
+
+UNTOLD = Attitude()
 
 
 def words(kind: str, angle: float, mirrored: bool) -> str:
@@ -42,101 +67,139 @@ def words(kind: str, angle: float, mirrored: bool) -> str:
     return " ".join([kind, point] + [MIRRORED] * mirrored).strip()
 
 
-def hint(told: Sequence[str], boxes: Sequence[Box], shape: tuple[int, int, int]) -> np.ndarray:
-    """Attitudes as a picture of the frame: where each cell lies in its item's own drawing.
+def tight(covered: np.ndarray) -> np.ndarray | None:
+    """The part of a bool (h, w) that holds all that is covered; None if nothing is."""
+    rows, columns = np.flatnonzero(covered.any(1)), np.flatnonzero(covered.any(0))
+    if not len(rows):
+        return None
+    return covered[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
-    Words alone leave a painter to learn what "nne" means for each place of a box. Laid where the
-    masked image shows nothing, this says it cell by cell: low Fourier features of the cell's place
-    along and across the item, 0 in the middle of the box, 1 half the box's longer side away.
+
+def hint(covered: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """Silhouettes as latents that a UNet sees where the masked image shows nothing.
 
     Args:
-        told: attitudes (see `words`), one a box; of those that name no direction nothing is laid.
-        boxes: as shares of the frame, 0 to 1. Where they meet, the later one counts.
+        covered: float (n h, n w), 0 to 1, the share that items cover of each of n x n parts of a
+            cell; n a multiple of `PARTS`.
         shape: (c, h, w), of the latents.
 
     Returns:
-        float32 (c, h, w), 0 outside the cells that the boxes touch, and from the 17th channel on.
+        float32 (c, h, w): -1 where an item covers nothing to 1 where it covers all of a part of the
+        cell, one part a channel, row by row; 0 in channels beyond the parts.
     """
     count, height, width = shape
+    parts = next(n for n in (PARTS, 2, 1) if n * n <= count)
+    shares = covered.reshape(height, parts, -1, width, parts, covered.shape[1] // (width * parts))
+    shares = shares.mean((2, 5))
     result = np.zeros(shape, np.float32)
-    for spoken, (x1, y1, x2, y2) in zip(map(str.split, told), boxes, strict=True):
-        points = [COMPASS.index(word) for word in spoken if word in COMPASS]
-        if not points:
-            continue
-        left, right = int(np.floor(x1 * width)), int(np.ceil(x2 * width))
-        top, bottom = int(np.floor(y1 * height)), int(np.ceil(y2 * height))
-        x, y = np.meshgrid(
-            (np.arange(left, right) + 0.5) / width - (x1 + x2) / 2,
-            (np.arange(top, bottom) + 0.5) / height - (y1 + y2) / 2,
-        )
-        turn, half = 2 * np.pi * points[0] / len(COMPASS), max(x2 - x1, y2 - y1) / 2
-        along = (x * np.cos(turn) + y * np.sin(turn)) / half
-        across = (y * np.cos(turn) - x * np.sin(turn)) / half
-        places = along, -across if MIRRORED in spoken else across
-        waves = [
-            wave(np.pi * frequency * place)
-            for frequency in (0.5, 1, 2, 4)
-            for place in places
-            for wave in (np.sin, np.cos)
-        ]
-        result[: len(waves), top:bottom, left:right] = waves[:count]
+    result[: parts * parts] = 2 * shares.transpose(1, 3, 0, 2).reshape(-1, height, width) - 1
     return result
+
+
+def laid(
+    attitudes: Sequence[Attitude], boxes: Sequence[Box], shape: tuple[int, int, int]
+) -> np.ndarray:
+    """The `hint` of items that are to lie in boxes.
+
+    Each silhouette is laid in the middle of its box, as large as `MARGIN` leaves room for.
+
+    Args:
+        attitudes: one a box.
+        boxes: as shares of the frame, 0 to 1.
+        shape: (c, h, w), of the latents.
+
+    Returns:
+        float32 (c, h, w), 0 outside the cells that boxes of known silhouettes touch.
+    """
+    _, height, width = shape
+    covered = np.zeros((height * PARTS * FINER, width * PARTS * FINER), bool)
+    told = np.zeros((height, width), bool)
+    for attitude, (x1, y1, x2, y2) in zip(attitudes, boxes, strict=True):
+        if attitude.silhouette is None:
+            continue
+        told[
+            int(np.floor(y1 * height)) : int(np.ceil(y2 * height)),
+            int(np.floor(x1 * width)) : int(np.ceil(x2 * width)),
+        ] = True
+        h, w = attitude.silhouette.shape
+        room_y, room_x = (y2 - y1) * covered.shape[0], (x2 - x1) * covered.shape[1]
+        scale = (1 - 2 * MARGIN) * min(room_y / h, room_x / w)
+        h, w = max(1, round(scale * h)), max(1, round(scale * w))
+        top = max(0, round((y1 + y2) / 2 * covered.shape[0] - h / 2))
+        left = max(0, round((x1 + x2) / 2 * covered.shape[1] - w / 2))
+        drawn = cv2.resize(np.float32(attitude.silhouette), (w, h), interpolation=cv2.INTER_LINEAR)
+        there = covered[top : top + h, left : left + w]
+        there |= drawn[: there.shape[0], : there.shape[1]] > 0.5
+    return hint(covered, shape) * told
 
 
 class Attitudes:
     """The attitudes that a model knows.
 
     Args:
-        known: by category, (words, width of the box over its height).
+        known: by category, with silhouettes.
     """
 
-    def __init__(self, known: dict[str, list[tuple[str, float]]]):
+    def __init__(self, known: Mapping[str, Sequence[Attitude]]):
         self.known = known
+        self._ratios = {
+            name: np.log([one.silhouette.shape[1] / one.silhouette.shape[0] for one in some])  # type: ignore[union-attr]
+            for name, some in known.items()
+        }
 
     @classmethod
     def open(cls, folder: Path) -> "Attitudes":
-        """Those beside a tokenizer; none where the folder lists none.
+        """Those beside a tokenizer; none where the folder holds none.
 
         Raises:
-            XsynError: the list cannot be read.
+            XsynError: the file cannot be read.
         """
         file = Path(folder) / FILE
         if not file.is_file():
             return cls({})
         try:
-            listed = json.loads(file.read_text(encoding="utf-8"))
-            known = {
-                str(name): [(str(told), float(ratio)) for told, ratio in some]
-                for name, some in listed.items()
-            }
-            if not all(ratio > 0 for some in known.values() for _, ratio in some):
-                raise ValueError("a box has no width")
-        except (OSError, ValueError, RecursionError, TypeError, AttributeError) as error:
+            with np.load(file, allow_pickle=False) as columns:
+                names, told, sizes, bits = (columns[n] for n in ("names", "words", "sizes", "bits"))
+            ends = np.cumsum(sizes.prod(1))
+            if (sizes < 1).any() or len(bits) != -(-ends[-1] // 8):
+                raise ValueError("its columns do not fit")
+            covered = np.unpackbits(bits, count=int(ends[-1])).astype(bool)
+            known: dict[str, list[Attitude]] = {}
+            for name, said, size, part in zip(
+                names.tolist(), told.tolist(), sizes, np.split(covered, ends[:-1]), strict=True
+            ):
+                known.setdefault(str(name), []).append(Attitude(str(said), part.reshape(size)))
+        except Exception as error:  # whatever a damaged archive makes of its readers
             raise XsynError(
                 f"{file} cannot be read ({error}). Restore it, or remove it to paint without."
             ) from None
         return cls(known)
 
     def save(self, folder: Path) -> None:
-        """Write the list beside a tokenizer, where there is any."""
-        if self.known:
-            lines = [f"{json.dumps(n)}: {json.dumps(some)}" for n, some in self.known.items()]
-            text = "{\n" + ",\n".join(lines) + "\n}\n"
-            (Path(folder) / FILE).write_text(text, encoding="utf-8")
+        """Write them beside a tokenizer, where there are any."""
+        rows = [(name, one) for name, some in self.known.items() for one in some]
+        if rows:
+            silhouettes = [one.silhouette for _, one in rows]
+            np.savez_compressed(
+                Path(folder) / FILE,
+                names=np.array([name for name, _ in rows]),
+                words=np.array([one.words for _, one in rows]),
+                sizes=np.array([s.shape for s in silhouettes], np.int32),  # type: ignore[union-attr]
+                bits=np.packbits(np.concatenate([s.ravel() for s in silhouettes])),  # type: ignore[union-attr]
+            )
 
-    def choose(self, category: str, box: Box, rng: np.random.Generator) -> str:
-        """An attitude for a category in a box, "" where none is known.
+    def choose(self, category: str, box: Box, rng: np.random.Generator) -> Attitude:
+        """An attitude for a category in a box, `UNTOLD` where none is known.
 
         Args:
             box: x1, y1, x2, y2 in any unit that is the same along both axes.
         """
         known = self.known.get(category)
         if not known:
-            return ""
+            return UNTOLD
         ratio = (box[2] - box[0]) / (box[3] - box[1])
-        apart = np.abs(np.log([r for _, r in known]) - np.log(ratio))
-        near = np.argsort(apart, kind="stable")[:NEAREST]
-        return known[int(rng.choice(near))][0]
+        near = np.argsort(np.abs(self._ratios[category] - np.log(ratio)), kind="stable")[:NEAREST]
+        return known[int(rng.choice(near))]
 
 
 NONE = Attitudes({})

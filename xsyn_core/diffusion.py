@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch.nn import functional
@@ -23,7 +24,7 @@ from xsyn_core.memory import Residence
 # a UNet trained with another one says so in its configuration, as "grounding_slots".
 SLOTS = 30
 # Entries of a UNet's configuration that are this module's own.
-ENTRIES = ("grounding_slots", "guidance_rescale", "finishing", "greyed")
+ENTRIES = ("grounding_slots", "guidance_rescale", "shaped", "finishing", "greyed")
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,14 @@ class Condition:
         prompt: Y.
         phrases: e_i, the words of each object (`grounding.phrases`).
         boxes: l_i as shares of the frame, 0 to 1.
-        attitudes: what the model is told of how each object lies, `attitudes.words`; may be none.
+        hint: float32 (c, h, w), what the UNet sees where it repaints, of how the objects lie
+            (`attitudes.laid`); None for nothing.
     """
 
     prompt: str
     phrases: tuple[str, ...]
     boxes: tuple[Box, ...]
-    attitudes: tuple[str, ...] = ()
+    hint: np.ndarray | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,6 +170,13 @@ class Diffusion:
         """How far guided outputs get the spread of conditional ones, 0 to 1: models with zero
         terminal SNR need it (Lin et al., WACV 2024)."""
         return self.unet.config.get("guidance_rescale", 0.0)
+
+    @property
+    def shaped(self) -> int:
+        """The timestep below which the model asks for little guidance (see `inpainting.LITTLE`); 0
+        for none: small models overdo what is in a shape that they were told (Kynkaanniemi et al.,
+        "Applying Guidance in a Limited Interval", NeurIPS 2024)."""
+        return self.unet.config.get("shaped", 0)
 
     @property
     def finishing(self) -> int:

@@ -17,12 +17,10 @@ from xsyn_core.compositing import harmonise
 from xsyn_core.concealment import to_pixels, to_tensor
 from xsyn_core.diffusion import Condition, Diffusion
 from xsyn_core.frames import Frame, pixels_of, repainted_cells, resample
-from xsyn_core.inpainting import denoise, make_scheduler
+from xsyn_core.inpainting import LITTLE, denoise, make_scheduler
 from xsyn_core.painting import Window
 from xsyn_core.sample import Request
 
-# At most so much guidance: with none details come out softer, with more thin edges get nicks.
-GUIDANCE = 2.0
 # A longer run is finished with the steps of one of so many: more hardly add anything, and each
 # costs several steps of painting.
 STEPS = 25
@@ -52,7 +50,7 @@ def finish(
     """Go through the `finishing_steps` of painted windows; yields each one's number, from 1, and
     with the last all windows, the large ones with twice as many model pixels a side.
 
-    Attention is not measured, and guidance is no more than `GUIDANCE`: the items are there already.
+    Attention is not measured, and guidance is no more than `LITTLE`: the items are there already.
 
     Args:
         scan: uint8 (H, W, 3), what the windows were cut from.
@@ -77,7 +75,7 @@ def finish(
         torch.stack(masks),
         [conditions[row] for row in rows],
         steps=_steps(request),
-        guidance=min(request.guidance, GUIDANCE),
+        guidance=min(request.guidance, LITTLE),
         sampler=request.sampler,
         generator=torch.Generator().manual_seed(request.seed),
         skip=_steps(request) - count,

@@ -19,7 +19,7 @@ def phrases(categories: Sequence[str], attitudes: Sequence[str] = ()) -> tuple[s
     """e_i: how each object is described, its category's own phrase first.
 
     Args:
-        attitudes: one a category (see `attitudes.Attitudes.choose`), or none at all.
+        attitudes: one a category (see `attitudes.words`), or none at all.
     """
     told = attitudes or [""] * len(categories)
     return tuple(f"{phrase(n)} {t}".strip() for n, t in zip(categories, told, strict=True))

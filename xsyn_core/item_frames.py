@@ -7,6 +7,7 @@ import torch
 
 from xsyn_core import grounding
 from xsyn_core.attention import AttentionMaps
+from xsyn_core.attitudes import UNTOLD, laid
 from xsyn_core.boxes import Box
 from xsyn_core.compositing import put_back
 from xsyn_core.concealment import to_pixels, to_tensor
@@ -44,9 +45,11 @@ class ItemFrames:
         self.conditions, columns = [], []
         for mask, name, box in zip(self.masks, categories, boxes, strict=True):
             mask[0, repainted_cells(self.frame, [box], model.factor)] = 0
-            told = [model.attitudes.choose(name, box, rng)] if rng else []
+            attitude = model.attitudes.choose(name, box, rng) if rng else UNTOLD
+            told, unit = [attitude.words], self.frame.unit(box)
             text = grounding.prompt([name], told)
-            self.conditions.append(Condition(text, (text,), (self.frame.unit(box),), tuple(told)))
+            hint = laid([attitude], [unit], (model.channels, *cells))
+            self.conditions.append(Condition(text, (text,), (unit,), hint))
             columns.append(model.columns(text, grounding.spans([name], told)))
         self.maps = AttentionMaps(columns, cells)
 

@@ -9,6 +9,7 @@ import torch
 
 from xsyn_core import boxes, grounding
 from xsyn_core.attention import AttentionMaps
+from xsyn_core.attitudes import laid
 from xsyn_core.checks import checked_request, warnings
 from xsyn_core.compositing import put_back
 from xsyn_core.concealment import (
@@ -56,12 +57,16 @@ def paint(
     rng = np.random.default_rng(request.seed)
     names = [g.category for g in request.groundings]
     attitudes = [model.attitudes.choose(g.category, g.box, rng) for g in request.groundings]
+    told = [attitude.words for attitude in attitudes]
     conditions, columns = [], []
     for window in painted:
-        here = tuple(tuple(of[i] for i in window.grounded) for of in (names, attitudes))
+        here = tuple(tuple(of[i] for i in window.grounded) for of in (names, told))
         text = grounding.prompt(*here)
         units = tuple(window.frame.unit(box) for box in _places(request, window))
-        conditions.append(Condition(text, grounding.phrases(*here), units, here[1]))
+        height, width = window.frame.size
+        shape = model.channels, height // model.factor, width // model.factor
+        hint = laid([attitudes[i] for i in window.grounded], units, shape)
+        conditions.append(Condition(text, grounding.phrases(*here), units, hint))
         columns.append(model.columns(text, grounding.spans(*here)))
     cells = np.stack([_cells(model, request, window) for window in painted])
     maps = AttentionMaps(columns, cells.shape[1:])
@@ -69,7 +74,7 @@ def paint(
     draft = Painting(
         scan=scan,
         request=request,
-        prompt=grounding.prompt(names, attitudes),
+        prompt=grounding.prompt(names, told),
         weights=models.fingerprint,
         windows=every,
         behind=behind,

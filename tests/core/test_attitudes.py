@@ -1,18 +1,37 @@
 """Attitudes: words from which the simulator lays an item down again as it lay."""
 
-import json
+import re
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xsyn_core.attitudes import COMPASS, FILE, MIRRORED, NEAREST, Attitudes, hint, words
+from xsyn_core import painter
+from xsyn_core.attitudes import (
+    COMPASS,
+    FILE,
+    MARGIN,
+    MIRRORED,
+    NEAREST,
+    PARTS,
+    UNTOLD,
+    Attitude,
+    Attitudes,
+    hint,
+    laid,
+    tight,
+    words,
+)
 from xsyn_core.errors import XsynError
+from xsyn_core.inpainting import denoise
+from xsyn_core.sample import Grounding, Request
 from xsyn_core.simulation.items import ITEMS
 from xsyn_core.simulation.parts import Placement
 from xsyn_core.simulation.rendering import attitude, bounds, silhouette
+from xsyn_core.synthesis import Synthesizer
 from xsyn_core.training.denoiser_data import turned_pose
 
 SIZE = (128, 128)
@@ -54,58 +73,105 @@ def test_an_item_can_be_laid_down_from_its_attitude(angle, mirror, turns, flip, 
     assert all(fit(turn, not mirrored) < right for turn in (0, 90, 180, 270))
 
 
-BOXES = st.tuples(*[st.floats(0, 0.6)] * 2, *[st.floats(0.1, 0.4)] * 2).map(
+BOXES = st.tuples(*[st.floats(0, 0.5)] * 2, *[st.floats(0.2, 0.5)] * 2).map(
     lambda b: (b[0], b[1], b[0] + b[2], b[1] + b[3])
 )
+CELLS = 12
 
 
-@given(BOXES, st.sampled_from(COMPASS), st.booleans())
-def test_a_hint_tells_each_cell_its_place_in_the_item(box, point, mirrored):
-    cells = 12
-    found = hint([" ".join(["21", point] + [MIRRORED] * mirrored)], [box], (8, cells, cells))
-    angle = np.deg2rad(360 / len(COMPASS) * COMPASS.index(point))
-    x1, y1, x2, y2 = box
-    half = max(x2 - x1, y2 - y1) / 2
-    for row in range(cells):
-        for column in range(cells):
-            lies_in = x1 * cells < column + 1 and column < x2 * cells
-            if not (lies_in and y1 * cells < row + 1 and row < y2 * cells):
-                assert not found[:, row, column].any()
-                continue
-            away = complex((column + 0.5) / cells - (x1 + x2) / 2, (row + 0.5) / cells)
-            away = (away - 1j * (y1 + y2) / 2) / half * np.exp(-1j * angle)
-            u, v = np.pi * away.real, np.pi * (-away.imag if mirrored else away.imag)
-            wanted = [np.sin(u / 2), np.cos(u / 2), np.sin(v / 2), np.cos(v / 2)]
-            wanted += [np.sin(u), np.cos(u), np.sin(v), np.cos(v)]
-            assert np.allclose(found[:, row, column], wanted, atol=1e-4)
-
-
-@given(BOXES, st.floats(0, 360), st.booleans(), st.integers(0, 3), st.booleans())
-def test_the_hint_of_a_turned_picture_is_the_turned_hint(box, angle, mirrored, turns, flip):
-    # halves between two points of the compass may round either way
-    angle = round(angle / 360 * 32) * 360 / 32
-    x1, y1, x2, y2 = (round(v * 16) / 16 for v in box)
-    turned = np.rot90(
-        hint([words("0", angle, mirrored)], [(x1, y1, x2, y2)], (8, 16, 16)), turns, (1, 2)
+def parts_of(hinted):
+    """The share covered of each part of each cell, (h PARTS, w PARTS), out of a hint."""
+    return np.block(
+        [
+            [
+                hinted[: PARTS**2, row, column].reshape(PARTS, PARTS) / 2 + 0.5
+                for column in range(hinted.shape[2])
+            ]
+            for row in range(hinted.shape[1])
+        ]
     )
-    turned = turned[:, :, ::-1] if flip else turned
-    for _ in range(turns):
-        x1, y1, x2, y2 = y1, 1 - x2, y2, 1 - x1
-    if flip:
-        x1, x2 = 1 - x2, 1 - x1
-    told = words("0", *turned_pose(angle, mirrored, turns, flip))
-    assert np.allclose(hint([told], [(x1, y1, x2, y2)], (8, 16, 16)), turned, atol=1e-5)
 
 
-def test_without_a_direction_there_is_no_hint():
-    assert not hint(["", "3"], [(0, 0, 1, 1)] * 2, (8, 4, 4)).any()
-    assert hint([], [], (4, 4, 4)).shape == (4, 4, 4)
+@pytest.mark.parametrize(("channels", "parts"), [(1, 1), (3, 1), (4, 2), (9, 2), (16, 4), (20, 4)])
+def test_a_hint_tells_each_cell_how_much_of_its_parts_is_covered(channels, parts):
+    covered = np.random.default_rng(channels).random((3 * 8, 2 * 8))
+    found = hint(covered, (channels, 3, 2))
+    assert found.shape == (channels, 3, 2) and found.dtype == np.float32
+    side = 8 // parts
+    for row in range(3):
+        for column in range(2):
+            for k in range(parts**2):
+                top, left = 8 * row + k // parts * side, 8 * column + k % parts * side
+                share = covered[top : top + side, left : left + side].mean()
+                assert found[k, row, column] == pytest.approx(2 * share - 1, abs=1e-6)
+    assert not found[parts**2 :].any()
 
 
-def test_channels_beyond_the_features_stay_empty():
-    found = hint(["3 nne"], [(0, 0, 1, 1)], (20, 4, 4))
-    assert found[:16].any((1, 2)).all() and not found[16:].any()
-    assert (found[:8] == hint(["3 nne"], [(0, 0, 1, 1)], (8, 4, 4))).all()
+@given(BOXES, st.integers(10, 60), st.integers(10, 60))
+def test_a_silhouette_lies_in_the_middle_of_its_box_as_large_as_it_fits(box, height, width):
+    solid = Attitude("3 nne", np.ones((height, width), bool))
+    found = laid([solid], [box], (PARTS**2, CELLS, CELLS))
+    x1, y1, x2, y2 = box
+    cells = np.arange(CELLS)
+    rows = (cells + 1 > y1 * CELLS) & (cells < y2 * CELLS)
+    columns = (cells + 1 > x1 * CELLS) & (cells < x2 * CELLS)
+    touched = rows[:, None] & columns
+    assert not found[:, ~touched].any() and (np.abs(found[:, touched]) <= 1).all()
+    ys, xs = np.nonzero(parts_of(np.where(touched, found, -1)) > 0.25)
+    side = PARTS * CELLS
+    scale = (1 - 2 * MARGIN) * min((y2 - y1) / height, (x2 - x1) / width) * side
+    for there, low, high, extent in ((ys, y1, y2, height), (xs, x1, x2, width)):
+        middle = (low + high) / 2 * side
+        assert there.min() == pytest.approx(middle - scale * extent / 2, abs=1)
+        assert there.max() + 1 == pytest.approx(middle + scale * extent / 2, abs=1)
+
+
+def test_a_silhouette_is_laid_as_it_is():
+    gun = drawn(Placement(ITEMS["Gun"](np.random.default_rng(1)), angle=25.0))
+    silhouette = tight(gun)
+    h, w = silhouette.shape
+    box = (0.1, 0.1, 0.1 + 0.8 * min(1, w / h), 0.1 + 0.8 * min(1, h / w))
+    found = parts_of(laid([Attitude("", silhouette)], [box], (PARTS**2, CELLS, CELLS))) > 0.5
+    got = tight(found)
+    alike = cv2.resize(got.astype(np.uint8), (w, h), interpolation=cv2.INTER_NEAREST) > 0
+    ious = [
+        (alike & other).sum() / (alike | other).sum()
+        for other in (silhouette, silhouette[::-1], silhouette[:, ::-1], silhouette[::-1, ::-1])
+    ]
+    assert ious[0] > 0.8 > 0.7 > max(ious[1:])
+
+
+def test_what_is_told_of_nothing_leaves_no_hint():
+    shape = (PARTS**2, CELLS, CELLS)
+    boxes = [(0.0, 0.0, 0.5, 0.5), (0.25, 0.25, 1.0, 1.0)]
+    solid = Attitude("", np.ones((4, 4), bool))
+    assert not laid([UNTOLD, UNTOLD], boxes, shape).any()
+    assert laid([], [], shape).shape == shape
+    assert np.array_equal(laid([UNTOLD, solid], boxes, shape), laid([solid], boxes[1:], shape))
+    # where boxes meet, what either of them covers counts
+    first, second, both = (
+        laid(some, where, shape)
+        for some, where in (
+            ([solid], boxes[:1]),
+            ([solid], boxes[1:]),
+            ([solid, solid], boxes),
+        )
+    )
+    inside = (first != 0).any(0) & (second != 0).any(0)
+    assert inside.any()
+    assert np.array_equal(both[:, inside], np.maximum(first, second)[:, inside])
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_tight_leaves_nothing_but_air_outside(seed):
+    rng = np.random.default_rng(seed)
+    covered = rng.random(rng.integers(1, 9, 2)) < rng.random() / 2
+    found = tight(covered)
+    if found is None:
+        assert not covered.any()
+        return
+    assert found.sum() == covered.sum()
+    assert all(edge.any() for edge in (found[0], found[-1], found[:, 0], found[:, -1]))
 
 
 def test_a_tilted_item_still_points_where_its_axis_does():
@@ -122,54 +188,99 @@ def test_every_category_has_few_kinds_told_in_digits():
         assert all(kind.isdigit() and len(kind) <= 5 for kind in kinds), name
 
 
-KNOWN = Attitudes({"Gun": [(f"{k % 10} e", 2 ** (k / 10)) for k in range(-40, 40)]})
+def solid(told, ratio):
+    """An attitude of so many times the width that it has height."""
+    return Attitude(told, np.ones((round(20 / ratio**0.5), round(20 * ratio**0.5)), bool))
+
+
+KNOWN = Attitudes({"Gun": [solid(f"{k % 10} e", 2 ** (k / 10)) for k in range(-40, 40)]})
 
 
 @given(st.floats(0.1, 10), st.integers(0, 5))
 def test_an_attitude_of_the_nearest_proportions_is_chosen(ratio, seed):
     told = KNOWN.choose("Gun", (5.0, 5.0, 5.0 + 20 * ratio, 25.0), np.random.default_rng(seed))
-    ranked = sorted(KNOWN.known["Gun"], key=lambda one: abs(np.log(one[1]) - np.log(ratio)))
-    assert told in [name for name, _ in ranked[:NEAREST]]
+
+    def apart(one):
+        return abs(np.log(one.silhouette.shape[1] / one.silhouette.shape[0]) - np.log(ratio))
+
+    assert apart(told) <= sorted(map(apart, KNOWN.known["Gun"]))[NEAREST - 1]
 
 
 def test_chance_alone_decides_among_the_nearest_and_repeats_itself():
     def some(first):
         box = (0.0, 0.0, 10.0, 10.0)
-        return [KNOWN.choose("Gun", box, np.random.default_rng(first + k)) for k in range(60)]
+        chosen = [KNOWN.choose("Gun", box, np.random.default_rng(first + k)) for k in range(60)]
+        return [id(one) for one in chosen]
 
     assert some(0) == some(0) != some(60)
     assert len(set(some(0))) > 5
-    assert KNOWN.choose("Knife", (0.0, 0.0, 1.0, 1.0), np.random.default_rng(0)) == ""
+    assert KNOWN.choose("Knife", (0.0, 0.0, 1.0, 1.0), np.random.default_rng(0)) is UNTOLD
 
 
-def test_the_list_goes_with_the_tokenizer(tmp_path):
+def test_the_attitudes_go_with_the_tokenizer(tmp_path):
     assert Attitudes.open(tmp_path).known == {}
     Attitudes({}).save(tmp_path)
     assert not (tmp_path / FILE).exists()
+    rng = np.random.default_rng(0)
+    known = {
+        name: [Attitude(f"{k} n", rng.random(rng.integers(1, 30, 2)) < 0.5) for k in range(7)]
+        for name in ("Gun", "Knife")
+    }
+    Attitudes(known).save(tmp_path)
+    written = (tmp_path / FILE).read_bytes()
+    found = Attitudes.open(tmp_path).known
+    assert list(found) == list(known)
+    for name, some in known.items():
+        for one, again in zip(some, found[name], strict=True):
+            assert one.words == again.words
+            assert again.silhouette.dtype == bool
+            assert np.array_equal(one.silhouette, again.silhouette)
+    Attitudes(found).save(tmp_path)
+    assert (tmp_path / FILE).read_bytes() == written
+
+
+DAMAGE = {
+    "not an archive": lambda columns: None,
+    "a column missing": lambda columns: columns.pop("sizes"),
+    "too few bits": lambda columns: columns.update(bits=columns["bits"][:-2]),
+    "a name missing": lambda columns: columns.update(names=columns["names"][:-1]),
+    "no height": lambda columns: columns.update(sizes=columns["sizes"] * (0, 1)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_file_is_named(tmp_path, damage):
     KNOWN.save(tmp_path)
-    assert Attitudes.open(tmp_path).known == KNOWN.known
-
-
-@pytest.mark.parametrize(
-    "broken",
-    [
-        *("{", "[]", json.dumps({"Gun": [["0 e", 0]]}), '{"Gun": [1]}'),
-        pytest.param(200_000 * "[", id="deep"),
-    ],
-)
-def test_a_damaged_list_is_told(tmp_path, broken):
-    (tmp_path / FILE).write_text(broken)
-    with pytest.raises(XsynError, match=r"attitudes\.json"):
+    file = tmp_path / FILE
+    columns = dict(np.load(file))
+    DAMAGE[damage](columns)
+    if damage == "not an archive":
+        file.write_text("{")
+    else:
+        np.savez_compressed(file, **columns)
+    with pytest.raises(XsynError, match=re.escape(f"{file} cannot be read")):
         Attitudes.open(tmp_path)
 
 
-def test_a_request_tells_its_attitudes(drawn_models, drawn_scan):
+def test_a_request_tells_its_attitudes(drawn_models, drawn_scan, monkeypatch):
     """The page's way: the painter is told one for every object, and the sample says which."""
-    from xsyn_core.sample import Grounding, Request
-    from xsyn_core.synthesis import Synthesizer
-
-    model = replace(drawn_models.diffusion, attitudes=Attitudes({"Gun": [("1 nne", 1.0)]}))
+    known = {"Gun": [solid("1 nne", 1.0)], "Knife": [solid("2 s", 1.0)]}
+    model = replace(drawn_models.diffusion, attitudes=Attitudes(known))
     synthesizer = Synthesizer(replace(drawn_models, diffusion=model))
-    request = Request((Grounding("Gun", (10.0, 10.0, 60.0, 60.0)),), steps=1)
+    boxes = {"Gun": (10.0, 10.0, 60.0, 60.0), "Knife": (80.0, 20.0, 120.0, 60.0)}
+    asked = []
+
+    def seen(model, images, masks, conditions, **options):
+        asked.extend(conditions)
+        return denoise(model, images, masks, conditions, **options)
+
+    monkeypatch.setattr(painter, "denoise", seen)
+    request = Request(tuple(Grounding(*some) for some in boxes.items()), steps=1)
     *_, last = synthesizer.paint(drawn_scan, request)
-    assert last.result.prompt == "gun 1 nne"
+    assert last.result.prompt == "gun 1 nne, knife 2 s"
+    painted = [w for w in last.result.windows if w.grounded]
+    assert len(painted) == len(asked) == 2
+    for window, condition, (name, box) in zip(painted, asked, boxes.items(), strict=True):
+        shape = (model.channels, *(side // model.factor for side in window.frame.size))
+        assert np.array_equal(condition.hint, laid(known[name], [window.frame.unit(box)], shape))
+        assert condition.hint.any()

@@ -7,8 +7,9 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 
+from xsyn_core import inpainting
 from xsyn_core.attention import AttentionMaps
-from xsyn_core.attitudes import hint
+from xsyn_core.attitudes import Attitude, laid
 from xsyn_core.diffusion import Condition
 from xsyn_core.errors import XsynError
 from xsyn_core.inpainting import denoise, make_scheduler, masked_images
@@ -50,9 +51,9 @@ def recorded(model, monkeypatch, case, **options):
     return calls, run(model, case, **options)
 
 
-def guided_by_hand(without, conditional, inside):
-    """Outputs (c, h, w) at a guidance of 7.5 with the embedded models' own rescaling."""
-    result = without + 7.5 * (conditional - without)
+def guided_by_hand(without, conditional, inside, timestep):
+    """Outputs (c, h, w) at a guidance of 7.5 with what the embedded models ask for."""
+    result = without + (7.5 if timestep >= 600 else 2) * (conditional - without)
     ratio = conditional[:, inside].std(correction=0) / result[:, inside].std(correction=0)
     return 0.7 * ratio * result + 0.3 * result
 
@@ -75,7 +76,7 @@ def test_eq_2_and_ddim_by_hand(model, case, monkeypatch):
             torch.testing.assert_close(row[:CHANNELS], expected[0], atol=1e-5, rtol=1e-5)
             assert torch.equal(row[CHANNELS : 2 * CHANNELS], z_masked[0])
             assert torch.equal(row[2 * CHANNELS :], mask[0])
-        guided = guided_by_hand(*output, mask[0, 0] == 0)[None]
+        guided = guided_by_hand(*output, mask[0, 0] == 0, timestep)[None]
         clean = a.sqrt() * expected - (1 - a).sqrt() * guided
         epsilon = a.sqrt() * guided + (1 - a).sqrt() * expected
         later = timestep - 1000 // 3
@@ -210,6 +211,27 @@ def test_a_model_that_asks_for_no_more_gets_classifier_free_guidance_alone(
     torch.testing.assert_close(steps[0].latents * inside, want * inside, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("sampler", ["ddim", "dpm++"])
+@pytest.mark.parametrize(
+    ("shaped", "asked", "later"), [(600, 7.5, 2), (600, 1.5, 1.5), (0, 7.5, 7.5)]
+)
+def test_where_a_model_asks_for_it_guidance_is_little_once_the_shape_is_decided(
+    model, case, monkeypatch, shaped, asked, later, sampler
+):
+    monkeypatch.setitem(model.unet.config, "shaped", shaped)
+    used, own = [], inpainting.guided
+
+    def spy(without, conditional, guidance, *others):
+        used.append(guidance)
+        return own(without, conditional, guidance, *others)
+
+    monkeypatch.setattr(inpainting, "guided", spy)
+    calls, _ = recorded(model, monkeypatch, case, steps=5, guidance=asked, sampler=sampler)
+    at = [timestep for _, timestep, *_ in calls]
+    assert at == [999, 799, 599, 399, 199]
+    assert used == [asked, asked, later, later, later]
+
+
 def test_without_guidance_the_unconditional_half_is_left_out(model, case, monkeypatch):
     calls, _ = recorded(model, monkeypatch, case, guidance=1.0)
     assert all(sample.shape[0] == 1 for sample, *_ in calls)
@@ -220,10 +242,12 @@ def test_attitudes_are_seen_where_the_phrase_is_told_and_only_in_the_box(
     model, case, monkeypatch, guidance
 ):
     image, mask, condition = case
-    told = replace(condition, attitudes=("3 nne mirrored",))
+    attitude = Attitude("3 nne", np.eye(5, dtype=bool))
+    hint = laid([attitude], condition.boxes, (CHANNELS, 16, 16))
+    told = replace(condition, hint=hint)
     calls, _ = recorded(model, monkeypatch, (image, mask, told), guidance=guidance)
     plain = model.encode(masked_images(image, mask)) * mask
-    seen = torch.from_numpy(hint(told.attitudes, told.boxes, (CHANNELS, 16, 16)))[None]
+    seen = torch.from_numpy(hint)[None]
     assert (seen * (1 - mask)).abs().sum() > 1
     wanted = [seen] if guidance == 1 else [torch.zeros_like(seen), seen]
     for sample, *_ in calls:

@@ -14,13 +14,13 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from xsyn_core import grounding
-from xsyn_core.attitudes import COMPASS, FILE, MIRRORED, Attitudes
+from xsyn_core.attitudes import COMPASS, FILE, MIRRORED, Attitude, Attitudes, hint, tight
 from xsyn_core.categories import phrase
 from xsyn_core.concealment import to_pixels, to_tensor
 from xsyn_core.errors import XsynError
 from xsyn_core.inpainting import Step
 from xsyn_core.training import architectures, denoiser, denoiser_batches, denoiser_data, objective
-from xsyn_core.training.architectures import FINISHING
+from xsyn_core.training.architectures import FINISHING, SHAPED
 from xsyn_core.training.data import NAMES, SIDE, Shard
 from xsyn_core.weight_sources import ASSETS
 from xsyn_core.weights import load_models
@@ -68,18 +68,21 @@ def test_two_runs_of_one_step_make_two_steps(trained):
 
 
 def windows_to_finish(rendered):
-    """Three rows of `denoiser_data.window`: themselves, their pictures, boxes and descriptions."""
+    """Three rows of `denoiser_data.window`: themselves, their pictures and boxes, and how they are
+    described: in words and by silhouettes."""
     shard = Shard.open(rendered / "seed5" / "00000", 0)
     rows = [
         denoiser_data.window(shard, int(k), np.random.default_rng(k), SIDE)
         for k in np.flatnonzero(~shard.whole)[:3]
     ]
-    images, boxes = (np.stack([row[name] for row in rows]) for name in ("clean", "boxes"))
+    images, boxes, silhouettes = (
+        np.stack([row[name] for row in rows]) for name in ("clean", "boxes", "silhouettes")
+    )
     described = [
         ([NAMES[k] for k in row["categories"] if k >= 0], [a for a in row["attitudes"] if a])
         for row in rows
     ]
-    return rows, images, boxes, described
+    return rows, images, boxes, (described, silhouettes)
 
 
 def test_windows_to_finish_show_in_their_boxes_what_a_painter_of_half_the_side_leaves(
@@ -93,7 +96,7 @@ def test_windows_to_finish_show_in_their_boxes_what_a_painter_of_half_the_side_l
     def coarsened(errors):
         monkeypatch.setattr(denoiser_data, "ERRS", errors)
         rng = np.random.default_rng(0)
-        return denoiser_data.coarsened(model.vae, images, boxes, described, rng, device)
+        return denoiser_data.coarsened(model.vae, images, boxes, *described, rng, device)
 
     exact, wrong = coarsened(0.0), coarsened(5.0)
     for image, some, found, other in zip(images, boxes, exact, wrong, strict=True):
@@ -124,24 +127,27 @@ def test_what_a_painter_leaves_is_its_own_drawing_of_the_items(rendered, tiny_mo
         yield Step(options["steps"], painter.encode(pictures))
 
     monkeypatch.setattr(denoiser_data, "denoise", denoised)
-    arguments = described, np.random.default_rng(0), torch.device("cpu")
+    arguments = *described, np.random.default_rng(0), torch.device("cpu")
     exact = denoiser_data.coarsened(model.vae, images, boxes, *arguments)
     skips = set()
     for seed in range(40):
-        arguments = described, np.random.default_rng(seed), torch.device("cpu")
+        arguments = *described, np.random.default_rng(seed), torch.device("cpu")
         drawn = denoiser_data.coarsened(model.vae, images, boxes, *arguments, model)
         # rounding of the cache apart
         assert np.abs(drawn.astype(int) - exact).max() <= 2
         skips.add(asked["skip"])
     assert skips == {4, 5, 6, 7, 8, 9} and asked["steps"] == 10
     for (names, told), row, mask, condition in zip(
-        described, rows, asked["masks"], asked["conditions"], strict=True
+        described[0], rows, asked["masks"], asked["conditions"], strict=True
     ):
         assert condition.phrases == grounding.phrases(names, told)
         assert condition.prompt == grounding.prompt(names, told)
-        assert condition.attitudes == tuple(told)
         assert np.allclose(condition.boxes, row["boxes"][: len(names)])
-        assert np.array_equal(mask.numpy()[0] == 1, denoiser_data.keep_mask(row["boxes"], 16))
+        keep = denoiser_data.keep_mask(row["boxes"], 16)
+        assert np.array_equal(mask.numpy()[0] == 1, keep)
+        drawn = hint(row["silhouettes"] / 255, (model.channels, 16, 16))
+        assert np.allclose(condition.hint[:, ~keep], drawn[:, ~keep])
+        assert (drawn[:, ~keep] > 0).any() and not condition.hint[:, keep].any()
 
 
 def test_the_noise_that_leads_from_coarse_latents_to_clean_ones():
@@ -158,6 +164,7 @@ def train_from(files, rendered, folder, steps=1, **options):
     train(rendered, folder, steps, **{"vae": files / "vae", "base": files, **options})
     config = json.loads((folder / "out" / "unet" / "config.json").read_text())
     assert config["finishing"] == FINISHING and config["greyed"] is True
+    assert config["shaped"] == SHAPED
     return weights(folder / "out")
 
 
@@ -223,40 +230,60 @@ def test_a_category_of_a_quarter_of_the_windows_is_drawn_half_as_often():
     assert of[0] / of[1] == pytest.approx(2) and of[1] / of[2] == pytest.approx(2**0.5)
 
 
+def seen_alone(latents, row):
+    """The silhouette of a window's only item, if there is one that lies wholly in the window."""
+    covered = latents.silhouettes[row] > 127
+    inside = not covered[0].any() and not covered[-1].any()
+    inside &= not covered[:, 0].any() and not covered[:, -1].any()
+    alone = (latents.categories[row] >= 0).sum() == 1
+    return tight(covered) if alone and inside else None
+
+
 def test_the_model_is_written_with_the_attitudes_that_it_saw(trained, tiny_files, latents):
     model = load_models(trained / "out", tiny_files[1], "cpu").diffusion
     seen: dict[str, set] = {}
-    for row, box in enumerate(latents.boxes[:, 0]):
-        ratio = round(float((box[2] - box[0]) / (box[3] - box[1])), 2)
+    for row in range(len(latents.boxes)):
         name, told = NAMES[latents.categories[row, 0]], str(latents.attitudes[row, 0])
-        if name != "Bullet" or told[0] not in ("1", "5"):
-            seen.setdefault(name, set()).add((told, ratio))
-    assert {name: set(some) for name, some in model.attitudes.known.items()} == seen
+        drawn = seen_alone(latents, row)
+        if drawn is not None and not told.startswith(denoiser.MUDDLED.get(name, ())):
+            seen.setdefault(name, set()).add((told, drawn.shape, drawn.tobytes()))
+    assert sum(map(len, seen.values())) > len(latents.boxes) / 2
+    assert seen == {
+        name: {(one.words, one.silhouette.shape, one.silhouette.tobytes()) for one in some}
+        for name, some in model.attitudes.known.items()
+    }
 
 
 def test_kinds_that_come_out_badly_are_not_asked_for():
     told = {
-        "Bullet": ["01 e", "13 nne", "22 s mirrored", "53 w", "45 e", "12 sw", "51 n"],
-        "Scissors": ["020 e", "021 e", "210 s", "220 s", "231 w", "300 n", "521 n"],
-        "Wrench": ["1 e", "5 n"],
+        "Knife": ["01 e", "17 nne", "17 s mirrored", "71 w", "1 e", "4 sw", "450 n"],
+        "Sprayer": ["0 e", "12 e", "2 s", "2 w mirrored", "21 w", "10 n"],
+        "Wrench": ["1 e", "5 n", "6 n", "7 n"],
     }
     pairs = [(name, some) for name, all_of_it in told.items() for some in all_of_it]
+    silhouettes = np.zeros((len(pairs), 64, 64), np.uint8)
+    silhouettes[:, 20:30, 5:60] = 200
+    # one hangs out of its window, one lies beside another item
+    silhouettes[-2, 20:30] = 200
+    categories = np.array([[NAMES.index(name), -1] for name, _ in pairs])
+    categories[-1, 1] = 0
     cached = SimpleNamespace(
-        boxes=np.tile(np.float32([0.2, 0.3, 0.6, 0.5]), (len(pairs), 1, 1)),
-        categories=np.array([[NAMES.index(name)] for name, _ in pairs]),
+        silhouettes=silhouettes,
+        categories=categories,
         attitudes=np.array([[some] for _, some in pairs]),
     )
     known = denoiser.listed(cached, 0).known
-    assert set(known["Bullet"]) == {("01 e", 2.0), ("22 s mirrored", 2.0), ("45 e", 2.0)}
-    assert {t for t, _ in known["Scissors"]} == {"020 e", "210 s", "300 n"}
-    assert set(known["Wrench"]) == {("1 e", 2.0), ("5 n", 2.0)}
+    assert {one.words for one in known["Knife"]} == {"01 e", "71 w", "1 e", "4 sw", "450 n"}
+    assert {one.words for one in known["Sprayer"]} == {"0 e", "12 e", "10 n"}
+    assert {one.words for one in known["Wrench"]} == {"1 e", "5 n"}
+    assert all(one.silhouette.shape == (10, 55) for some in known.values() for one in some)
 
 
 def test_the_embedded_model_is_asked_for_every_category_and_for_no_bad_kind():
     known = Attitudes.open(ASSETS / "diffusion" / "tokenizer").known
     assert set(known) == set(NAMES) and min(map(len, known.values())) >= 100
     for name, kinds in denoiser.MUDDLED.items():
-        assert not [told for told, _ in known[name] if told.startswith(kinds)]
+        assert not [one for one in known[name] if one.words.startswith(kinds)]
 
 
 def test_the_tokenizer_is_written_as_it_was_built(trained, tiny_files):
@@ -265,6 +292,20 @@ def test_the_tokenizer_is_written_as_it_was_built(trained, tiny_files):
         for folder in (trained / "out", tiny_files[0])
     )
     assert written == built
+
+
+def test_windows_show_their_items_silhouettes_where_attitudes_are_told(latents):
+    cells = latents.clean.shape[-1]
+    items = latents.items(np.arange(len(latents.boxes)))
+    for row, covered in enumerate(latents.silhouettes):
+        keep = denoiser_data.keep_mask(latents.boxes[row], cells)
+        assert not latents.hints(row, told=False).any()
+        found = latents.hints(row, told=True)
+        assert not found[:, keep].any()
+        wanted = hint(covered / 255, latents.clean.shape[1:])
+        assert np.allclose(found[:, ~keep], wanted[:, ~keep], atol=1e-6)
+        shares = covered.reshape(cells, 4, cells, 4).mean((1, 3)) / 255
+        assert np.allclose(items[row], shares, atol=1e-6)
 
 
 def test_windows_are_described_with_their_items_attitudes(rendered, latents):
@@ -290,7 +331,7 @@ def test_what_paints_as_its_base_learns_nothing_from_being_held(
     shutil.copytree(tiny_files[0], other)
     file = other / "unet" / "diffusion_pytorch_model.safetensors"
     save_file({name: values * 1.1 for name, values in load_file(file).items()}, file)
-    Attitudes({"Gun": [("pistol north", 1.0)]}).save(other / "tokenizer")
+    Attitudes({"Gun": [Attitude("pistol north", np.eye(3, dtype=bool))]}).save(other / "tokenizer")
     free, held, elsewhere = (
         train_from(tiny_files[0], rendered, tmp_path / name, hold=hold)
         for name, hold in (("free", None), ("held", tiny_files[0]), ("elsewhere", other))
@@ -302,7 +343,7 @@ def test_what_paints_as_its_base_learns_nothing_from_being_held(
     assert (tmp_path / "free/out/tokenizer" / FILE).exists()
     assert not (tmp_path / "held/out/tokenizer" / FILE).exists()
     known = Attitudes.open(tmp_path / "elsewhere/out/tokenizer").known
-    assert known == {"Gun": [("pistol north", 1.0)]}
+    assert [one.words for one in known["Gun"]] == ["pistol north"] and len(known) == 1
 
 
 def test_what_is_written_lies_between_the_base_and_what_was_learnt(

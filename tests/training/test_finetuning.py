@@ -16,7 +16,7 @@ from transformers import CLIPTextModel
 from typer.testing import CliRunner
 
 from xsyn_core import catalogs, weight_sources
-from xsyn_core.attitudes import Attitudes
+from xsyn_core.attitudes import Attitude, Attitudes
 from xsyn_core.categories import PIDRAY
 from xsyn_core.cli.commands import app
 from xsyn_core.curation.coco import write_dataset
@@ -143,10 +143,11 @@ def test_the_saved_model_loads_and_paints(base, dataset, tmp_path):
 def test_learnt_categories_are_asked_for_as_they_were_learnt(base, dataset, tmp_path):
     """Bare: the embedded model is told how items lie, which real scans do not say."""
     knowing = shutil.copytree(base, tmp_path / "base")
-    Attitudes({"Gun": [("1 n", 1.0)], "Bat": [("2 n", 1.0)]}).save(knowing / "tokenizer")
+    lies = Attitude("1 n", np.eye(4, dtype=bool))
+    Attitudes({"Gun": [lies], "Bat": [lies]}).save(knowing / "tokenizer")
     folder = tune(dataset, knowing, tmp_path / "run", inpainting_steps=1)
     models = load_models(folder, device="cpu")
-    assert models.diffusion.attitudes.known == {"Bat": [("2 n", 1.0)]}
+    assert set(models.diffusion.attitudes.known) == {"Bat"}
     scan = make_scan(np.full((*SIZE, 3), 240, np.uint8), "bag.png")
     request = Request((Grounding("Gun", (30, 30, 60, 50)),), steps=1, occlude=False)
     assert Synthesizer(models).synthesize(scan, request).prompt == "gun"

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xsyn_core.attitudes import PARTS
 from xsyn_core.boxes import of_mask
 from xsyn_core.simulation.scene import random_scene
 from xsyn_core.training import data, segmenter_data
@@ -88,7 +89,7 @@ def test_a_row_is_cut_painted_and_masked_alike(shard):
         used = row["categories"] >= 0
         assert used[0] and np.array_equal(used, (row["boxes"] != 0).any(1))
         # the item lies in what is repainted
-        cells = row["items"].repeat(CELL, 0).repeat(CELL, 1)
+        cells = row["silhouettes"].repeat(CELL // PARTS, 0).repeat(CELL // PARTS, 1)
         assert cells[~keep].sum() > 0.97 * cells.sum()
         # and takes light there
         assert row["clean"][cells > 200].mean() < row["clean"][~keep & (cells == 0)].mean()

@@ -32,6 +32,8 @@ GROUNDING_SLOTS = 8
 # How far guided outputs get the spread of conditional ones (see `inpainting.guided`): measured by
 # `evaluate models --only categories,realism`.
 GUIDANCE_RESCALE = 0.7
+# Below this timestep there is little guidance (see `inpainting.LITTLE`): measured in the same way.
+SHAPED = 600
 # Large windows are finished from this timestep on (see `xsyn_core.finishing`).
 FINISHING = 400
 
@@ -132,6 +134,7 @@ def build_unet(sample_size: int = 16) -> UNet2DConditionModel:
     unet.register_to_config(
         grounding_slots=GROUNDING_SLOTS,
         guidance_rescale=GUIDANCE_RESCALE,
+        shaped=SHAPED,
         finishing=FINISHING,
         greyed=True,
     )

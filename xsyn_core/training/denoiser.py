@@ -10,12 +10,12 @@ from diffusers import AutoencoderKL
 from diffusers.models.attention_processor import AttnProcessor
 from transformers import CLIPTokenizer
 
-from xsyn_core.attitudes import Attitudes
+from xsyn_core.attitudes import Attitude, Attitudes, tight
 from xsyn_core.categories import phrase
 from xsyn_core.diffusion import Diffusion
 from xsyn_core.errors import XsynError
 from xsyn_core.training import architectures, objective, options
-from xsyn_core.training.architectures import CELL, FINISHING
+from xsyn_core.training.architectures import CELL, FINISHING, SHAPED
 from xsyn_core.training.attending import Attending, attention_loss
 from xsyn_core.training.data import NAMES, SIDE, WINDOW
 from xsyn_core.training.denoiser_batches import Batches, finishes
@@ -26,18 +26,9 @@ from xsyn_core.weights import load_autoencoder, load_diffusion
 
 # How many attitudes of each category the model is written with.
 LISTED = 240
-# Kinds, by their first digits, that are learnt but not asked for, since they come out badly: the
-# attitude does not say how their parts lie, or too many thin ones meet, so that a painter draws
-# several on each other; or a broad blade comes out without corners.
-_SCISSORS = ("021", "031", "101", "111", "121", "131", "211", "22", "23", "5")
-MUDDLED = {
-    "Bullet": ("1", "5"),
-    "Scissors": _SCISSORS,
-    "Scissor": _SCISSORS,
-    "HandCuffs": ("00",),
-    "Knife": ("17", "4"),
-    "Sprayer": ("2",),
-}
+# Kinds, by their first digits, that are learnt but not asked for, since they come out badly:
+# cleavers without corners, and sprayers with a hose as two things.
+MUDDLED = {"Knife": ("17",), "Sprayer": ("2",)}
 # Weight of `attention_loss`.
 ATTENDED = 0.5
 # Share of BASE's weights in what is written.
@@ -45,18 +36,22 @@ KEPT = 0.4
 
 
 def listed(cached: Latents, seed: int) -> Attitudes:
-    """`LISTED` attitudes of each category by chance, with the boxes around them, none of
-    `MUDDLED` kinds."""
+    """`LISTED` attitudes of each category by chance, none of `MUDDLED` kinds, from windows with a
+    single item that lies wholly in them."""
     rng = np.random.default_rng(seed)
-    known: dict[str, list[tuple[str, float]]] = {}
-    for row in rng.permutation(len(cached.boxes)):
-        x1, y1, x2, y2 = cached.boxes[row, 0]
-        name, told = NAMES[cached.categories[row, 0]], str(cached.attitudes[row, 0])
-        if told.startswith(MUDDLED.get(name, ())):
+    known: dict[str, list[Attitude]] = {}
+    for row in rng.permutation(len(cached.categories)):
+        if (cached.categories[row, 1:] >= 0).any():
             continue
+        name, told = NAMES[cached.categories[row, 0]], str(cached.attitudes[row, 0])
         some = known.setdefault(name, [])
-        if len(some) < LISTED:
-            some.append((told, round(float((x2 - x1) / (y2 - y1)), 2)))
+        if len(some) >= LISTED or told.startswith(MUDDLED.get(name, ())):
+            continue
+        covered = cached.silhouettes[row] > 127
+        cut_off = np.r_[covered[[0, -1]].ravel(), covered[:, [0, -1]].ravel()].any()
+        silhouette = tight(covered)
+        if silhouette is not None and not cut_off:
+            some.append(Attitude(told, silhouette))
     return Attitudes({name: known[name] for name in NAMES if name in known})
 
 
@@ -228,7 +223,7 @@ def main(
     scheduler = architectures.build_scheduler()
     model = (_speaker(painter) if painter else _fresh(tokenizer)).to(where).requires_grad_(True)
     # `window` greys the boxes of its pictures
-    model.unet.register_to_config(finishing=FINISHING, greyed=True)
+    model.unet.register_to_config(shaped=SHAPED, finishing=FINISHING, greyed=True)
     # as in Li and Hoiem, "Learning without Forgetting", ECCV 2016
     held = _speaker(kept) if kept else None
     # the backward of fused attention is slow on a CPU

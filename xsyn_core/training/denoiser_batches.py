@@ -111,7 +111,7 @@ class Batches:
             "keep": keep[:, None].astype(np.float32),
             "hints": hints,
             "known": np.full((count, 1, 1, 1), SKETCHED if finishing else 0, np.float32),
-            "items": latents.items[rows][:, None].astype(np.float32) / 255,
+            "items": latents.items(rows)[:, None],
             "boxes": boxes,
             "categories": latents.categories[rows].astype(np.int64),
             "dropped": dropped,

@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL
 from tqdm import tqdm
 
 from xsyn_core import grounding
-from xsyn_core.attitudes import hint, words
+from xsyn_core.attitudes import PARTS, hint, words
 from xsyn_core.concealment import to_tensor
 from xsyn_core.diffusion import Condition, Diffusion
 from xsyn_core.frames import resample
@@ -46,7 +46,8 @@ class Latents:
         boxes: float32 (N, SLOTS, 4), grounding boxes in 0..1, zeros where unused.
         categories: int16 (N, SLOTS), index into `data.NAMES`, -1 where unused.
         attitudes: str (N, SLOTS), see `attitudes.words`, "" where unused.
-        items: uint8 (N, g, g), share of each cell covered by the items (0 to 255).
+        silhouettes: uint8 (N, PARTS g, PARTS g), share of each part of a cell covered by the items
+            (0 to 255).
         coarse: float16 (N, c, g, g), as `clean`, with what a painter of windows of WINDOW pixels
             leaves in the boxes; of windows of that side `clean` itself, in no memory of its own.
     """
@@ -56,14 +57,22 @@ class Latents:
     boxes: np.ndarray
     categories: np.ndarray
     attitudes: np.ndarray
-    items: np.ndarray
-
+    silhouettes: np.ndarray
     coarse: np.ndarray
 
     def hints(self, row: int, told: bool) -> np.ndarray:
         """The `attitudes.hint` of a window's objects, with their attitudes or without."""
-        said = self.attitudes[row].tolist() if told else [""] * SLOTS
-        return hint(said, self.boxes[row].tolist(), self.clean.shape[1:])
+        shape = self.clean.shape[1:]
+        if not told:
+            return np.zeros(shape, np.float32)
+        keep = keep_mask(self.boxes[row], shape[-1])
+        return hint(self.silhouettes[row] / np.float32(255), shape) * ~keep
+
+    def items(self, rows: np.ndarray) -> np.ndarray:
+        """The share of each cell of some windows that the items cover, float32 (n, g, g), 0..1."""
+        n, g = len(rows), self.clean.shape[-1]
+        parts = self.silhouettes[rows].reshape(n, g, -1, g, self.silhouettes.shape[-1] // g)
+        return parts.mean((2, 4), dtype=np.float32) / 255
 
     def phrases(self, row: int, told: bool) -> tuple[str, ...]:
         """How the objects of a window are described, with their attitudes or without."""
@@ -107,6 +116,7 @@ def coarsened(
     images: np.ndarray,
     boxes: np.ndarray,
     described: Sequence[tuple[list[str], list[str]]],
+    silhouettes: np.ndarray,
     rng: np.random.Generator,
     where: torch.device,
     painter: Diffusion | None = None,
@@ -115,7 +125,7 @@ def coarsened(
     as coarse as that, as the autoencoder shows it, and with its errors.
 
     Args:
-        boxes: float (N, SLOTS, 4), see `Latents`.
+        boxes, silhouettes: see `Latents`.
         described: categories and attitudes of the items of each.
         painter: repaints them from less and more noise; None for errors by chance.
     """
@@ -126,7 +136,7 @@ def coarsened(
         errors *= rng.uniform(0, ERRS, (len(latents), 1, 1, 1)).astype(np.float32)
         latents += torch.from_numpy(errors)
     else:
-        latents = _repainted(painter, halves, boxes, described, rng)
+        latents = _repainted(painter, halves, boxes, described, silhouettes, rng)
     latents = latents.to(where) / vae.config.scaling_factor
     with torch.no_grad(), autocast(where):
         decoded = F.pixel_shuffle(vae.decode(latents).sample, architectures.PATCH)
@@ -144,20 +154,25 @@ def _repainted(
     images: np.ndarray,
     boxes: np.ndarray,
     described: Sequence[tuple[list[str], list[str]]],
+    silhouettes: np.ndarray,
     rng: np.random.Generator,
 ) -> torch.Tensor:
     """Scaled latents (N, c, g, g) of windows uint8 (N, WINDOW, WINDOW, 3) whose items a painter
     drew once more over themselves; other arguments as in `coarsened`."""
+    grid = WINDOW // CELL
+    keep = np.stack([keep_mask(some, grid) for some in boxes])[:, None]
+    shape = painter.channels, grid, grid
     conditions = [
         Condition(
             grounding.prompt(names, told),
             grounding.phrases(names, told),
             tuple(map(tuple, some[: len(names)].tolist())),
-            tuple(told),
+            hint(covered / np.float32(255), shape) * ~kept,
         )
-        for some, (names, told) in zip(boxes, described, strict=True)
+        for some, (names, told), covered, kept in zip(
+            boxes, described, silhouettes, keep, strict=True
+        )
     ]
-    keep = np.stack([keep_mask(some, WINDOW // CELL) for some in boxes])[:, None]
     *_, last = denoise(
         painter,
         torch.stack([to_tensor(image) for image in images]),
@@ -211,7 +226,8 @@ def window(
     picture = turned(sized(shard.images[index]))
     inside_box = turned(sized(shard.plain[index])) if plain else picture
     item = turned(np.any(shard.silhouettes(index)[chosen], axis=0))
-    cells = item.reshape(grid, -1, grid, item.shape[1] // grid).mean((1, 3))
+    parts = PARTS * grid
+    covered = item.reshape(parts, -1, parts, item.shape[1] // parts).mean((1, 3))
     return {
         "clean": np.where(keep, picture, inside_box),
         # grey is 0 in [-1, 1]
@@ -219,7 +235,7 @@ def window(
         "boxes": boxes,
         "categories": categories,
         "attitudes": attitudes,
-        "items": (cells * 255).astype(np.uint8),
+        "silhouettes": (covered * 255).astype(np.uint8),
     }
 
 
@@ -255,7 +271,10 @@ def cache_latents(
         pictures = ["clean", "masked"]
         if side != WINDOW:
             x, boxes, said = columns["clean"], columns["boxes"], [_described(r) for r in rows]
-            left = [coarsened(vae, x[k], boxes[k], said[k], rng, where, painter) for k in some]
+            drawn = columns["silhouettes"]
+            left = [
+                coarsened(vae, x[k], boxes[k], said[k], drawn[k], rng, where, painter) for k in some
+            ]
             columns["coarse"] = np.concatenate(left)
             pictures.append("coarse")
         for name in pictures:
