@@ -60,6 +60,6 @@ def paint(
     made = frames.painted(latents, seen)
     return [
         # an outline is smoothed, and so reaches past what was painted
-        (image, silhouette(image, before) & (image != before).any(-1), one)
+        (image, silhouette(image, before) & (image.sum(-1, int) < before.sum(-1, int)), one)
         for image, before, one in zip(made, images, seen, strict=True)
     ]
