@@ -104,3 +104,46 @@ def test_a_knife_is_a_straight_folding_utility_or_multi_tool_one():
     assert proportion.min() < 0.15 and proportion.max() > 0.5
     holes = [max(len(p.holes) for p in build("Knife", seed).parts) for seed in range(60)]
     assert max(holes) >= 4 and min(holes) == 0
+
+
+@pytest.mark.parametrize(
+    ("category", "make", "digit", "materials"),
+    [
+        ("Laptop", "", -2, ("plastic", "aluminium")),
+        ("Portable_Charger_1", "", -1, ("plastic", "aluminium")),
+        ("Portable_Charger_2", "", -1, ("plastic", "aluminium")),
+        ("Folding_Knife", "", -1, (None, "aluminium", "steel")),
+        ("Utility_Knife", "0", 2, ("plastic", "aluminium")),
+        ("Utility_Knife", "1", 1, ("zinc", "aluminium", "plastic")),
+    ],
+)
+def test_the_kind_tells_what_the_body_is_of(category, make, digit, materials):
+    items = [build(category, seed) for seed in SEEDS]
+    told = {int(one.kind[digit]): set() for one in items if one.kind.startswith(make)}
+    for one in items:
+        if one.kind.startswith(make):
+            # a body is drawn first
+            told[int(one.kind[digit])].add(one.parts[0].material)
+    assert set(told) == set(range(len(materials)))
+    for number, material in enumerate(materials):
+        if material is None:
+            assert not told[number] & set(materials)
+        else:
+            assert told[number] == {material}
+
+
+def test_the_kind_tells_of_a_knife_whether_its_handle_is_all_metal():
+    for seed in SEEDS:
+        item = build("Straight_Knife", seed)
+        metal = all(part.material in ("steel", "brass") for part in item.parts)
+        assert metal == (item.kind[-2] == "0")
+
+
+def test_the_kind_tells_what_is_in_a_pistol():
+    pistols = [one for one in (build("Gun", seed) for seed in SEEDS) if one.kind[0] == "0"]
+    for item in pistols:
+        assert any(p.material == "plastic" and p.thickness >= 20 for p in item.parts) == (
+            item.kind[1] == "1"
+        )
+        assert any(p.material == "brass" for p in item.parts) == (item.kind[2] == "2")
+    assert {one.kind[2] for one in pistols} == {"0", "1", "2"}

@@ -65,8 +65,11 @@ def ground_blade(outline: Outline, thickness: float, height: float) -> list[Part
     ]
 
 
-def fixed_handle(rng: np.random.Generator, length: float, height: float) -> list[Part]:
-    """A handle from x = -length to 0 with a full or hidden tang, rivets or a steel shell."""
+def fixed_handle(
+    rng: np.random.Generator, length: float, height: float
+) -> tuple[list[Part], tuple[int, int]]:
+    """A handle from x = -length to 0, and digits of its make: 0 a steel shell, 1 with a full tang,
+    2 with a hidden one; and whether it has rivets."""
     h = height / 2
     shape = pick(rng, "plain", "belly", "hooked")
     if shape == "plain":
@@ -96,11 +99,12 @@ def fixed_handle(rng: np.random.Generator, length: float, height: float) -> list
             ]
         )
     if rng.random() < 0.2:  # one piece of hollow steel
-        return [Part(grip, "steel", rng.uniform(1.2, 2.2), "shell", edge=1.2)]
+        return [Part(grip, "steel", rng.uniform(1.2, 2.2), "shell", edge=1.2)], (0, 0)
     material = pick(rng, *HANDLE_MATERIALS)
     parts = [Part(grip, material, rng.uniform(14, 22), "round")]
     steel = rng.uniform(1.5, 3)
-    if rng.random() < 0.55:  # full tang
+    full = rng.random() < 0.55
+    if full:
         tang = (grip + (length / 2, 0)) * (0.97, 0.88) - (length / 2, 0)
         parts.append(Part(tang, "steel", steel))
     else:
@@ -111,7 +115,7 @@ def fixed_handle(rng: np.random.Generator, length: float, height: float) -> list
     metal = pick(rng, "brass", "steel")
     for x in np.linspace(-0.15, -0.85, rivets) * length if rivets else ():
         parts.append(Part(ellipse(size, size, x, points=14), metal, rng.uniform(8, 14)))
-    return parts
+    return parts, (1 if full else 2, int(rivets > 0))
 
 
 def straight_knife(rng: np.random.Generator) -> Item:
@@ -152,7 +156,7 @@ def straight_knife(rng: np.random.Generator) -> Item:
     grip_height = rng.uniform(22, 30) if height > 24 else rng.uniform(15, 21)
     drop = 0.0 if heavy else min(0.0, (grip_height - height) / 2)
     grip_length = rng.uniform(95, 130)
-    grip = fixed_handle(rng, grip_length, grip_height)
+    grip, handle = fixed_handle(rng, grip_length, grip_height)
     if kind == "dagger" or (heavy and rng.random() < 0.6):
         guard = rounded_rectangle(rng.uniform(5, 9), height * rng.uniform(1.5, 2.2), 3)
         grip.append(Part(guard, pick(rng, "brass", "steel"), rng.uniform(8, 14)))
@@ -164,7 +168,7 @@ def straight_knife(rng: np.random.Generator) -> Item:
         grip.append(Part(bolster, "steel", rng.uniform(6, 12)))
     for part in grip:
         part.outline[:, 1] += drop
-    return centred("Straight_Knife", parts + grip, number)
+    return centred("Straight_Knife", parts + grip, number, *handle)
 
 
 def cleaver(rng: np.random.Generator) -> Item:
@@ -189,8 +193,8 @@ def cleaver(rng: np.random.Generator) -> Item:
         blade = [
             Part(p.outline, p.material, p.thickness, p.profile, p.edge, (hole,)) for p in blade
         ]
-    grip = fixed_handle(rng, rng.uniform(100, 130), rng.uniform(24, 32))
+    grip, handle = fixed_handle(rng, rng.uniform(100, 130), rng.uniform(24, 32))
     neck = Part(tapered([(14, 16), (2, 13), (-14, 11)]), "steel", rng.uniform(4, 10))
     for part in [*grip, neck]:
         part.outline[:, 1] += top + 18
-    return centred("Straight_Knife", [*blade, *grip, neck], 7)
+    return centred("Straight_Knife", [*blade, *grip, neck], 7, *handle)

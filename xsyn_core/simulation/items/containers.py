@@ -41,7 +41,8 @@ def aerosol(rng: np.random.Generator) -> Item:
         parts += [Part(rectangle(3, d + 1.5, x), "steel", 1.6) for x in (2, straight)]
     parts.append(Part(arc(12, d * 0.96, -90, 90, 3), metal, wall * 2.5))
     level = rng.uniform(0.25, 0.95)
-    if rng.random() < 0.5:  # lying: the liquid is spread over the whole length
+    lying = rng.random() < 0.5
+    if lying:  # the liquid is spread over the whole length
         inner = (outline - (length / 2, 0)) * (0.96, 0.95) + (length / 2, 0)
         parts.append(Part(inner, pick(rng, "water", "butane", "alcohol"), d * level * 0.8, "round"))
     else:
@@ -65,7 +66,7 @@ def aerosol(rng: np.random.Generator) -> Item:
         width = d * rng.uniform(0.75, 0.98)
         cap = rounded_rectangle(tall, width, 5, straight + shoulder * 0.6 + tall / 2)
         parts.append(Part(cap, "plastic", 2.4, "shell", edge=1.6))
-    return centred("Sprayer", parts, capped)
+    return centred("Sprayer", parts, capped, steel, lying, reached(level, 0.5, 0.75))
 
 
 def pepper_spray(rng: np.random.Generator) -> Item:

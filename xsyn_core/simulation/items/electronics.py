@@ -91,7 +91,7 @@ def portable_charger_2(rng: np.random.Generator) -> Item:
         parts += [_port(width / 2 - 5, y, 8, 13) for y in (-height * 0.2, height * 0.05)]
     inductor = ellipse(9, 9, *parts[-3].outline.mean(0), points=16)  # type: ignore[misc]
     parts.append(Part(inductor, "steel", 4))
-    return centred("Portable_Charger_2", parts, cells, below)
+    return centred("Portable_Charger_2", parts, cells, below, metal)
 
 
 def portable_charger_1(rng: np.random.Generator) -> Item:
@@ -130,7 +130,7 @@ def portable_charger_1(rng: np.random.Generator) -> Item:
     if wireless:
         outer, inner = ellipse(44, 44, 0, y), ellipse(26, 26, 0, y)
         parts.append(Part(outer, "copper", 0.6, holes=(inner,)))
-    return centred("Portable_Charger_1", parts, split, wireless)
+    return centred("Portable_Charger_1", parts, split, wireless, metal)
 
 
 def mobile_phone(rng: np.random.Generator) -> Item:
@@ -269,13 +269,14 @@ def laptop(rng: np.random.Generator) -> Item:
         parts.append(
             Part(rectangle(30, 9, s * width * 0.36, -height / 2 + 4), "steel", rng.uniform(3, 6))
         )
-    if rng.random() < 0.4:
+    driven = rng.random() < 0.4
+    if driven:
         drive = rectangle(70, 100 if height > 225 else 80, -side * width * 0.3, height * 0.15)
         parts.append(Part(drive, "aluminium", 5))
         parts.append(Part(ellipse(60, 60, -side * width * 0.3, height * 0.12), "aluminium", 3))
     for y in np.linspace(-0.2, 0.1, 3) * height:
         parts.append(_port(-width / 2 + 7, float(y), 13, 14))
-    return centred("Laptop", parts, side > 0, len(fans), older)
+    return centred("Laptop", parts, side > 0, len(fans), older, metal, driven)
 
 
 def power_bank(rng: np.random.Generator) -> Item:

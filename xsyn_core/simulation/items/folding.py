@@ -44,6 +44,7 @@ def folding_knife(rng: np.random.Generator) -> Item:
         ]
     )
     material = pick(rng, "plastic", "wood", "aluminium", "aluminium", "steel", "rubber")
+    metal = {"aluminium": 1, "steel": 2}.get(material, 0)
     thickness = {"aluminium": 5, "steel": 3}.get(material, 9) * rng.uniform(0.8, 1.3)
     parts = [Part(scale, material, thickness, "round" if material == "wood" else "slab")]
     liner = (scale + (grip / 2, 0)) * (0.96, 0.86) - (grip / 2, 0)
@@ -75,7 +76,7 @@ def folding_knife(rng: np.random.Generator) -> Item:
     if rng.random() < 0.4:  # belt clip
         clip = rounded_rectangle(grip * 0.45, 6, 3, -grip * 0.7, back * 0.5)
         parts.append(Part(clip, "steel", rng.uniform(1, 2)))
-    return centred("Folding_Knife", parts, reached(opening, 20, 75, 110, 160))
+    return centred("Folding_Knife", parts, reached(opening, 20, 75, 110, 160), metal)
 
 
 def _tool(rng: np.random.Generator, kind: str, length: float) -> list[Part]:
@@ -150,7 +151,7 @@ def multi_tool_knife(rng: np.random.Generator) -> Item:
     return centred("Multi-tool_Knife", parts, len(tools), reached(tools[0][1], 10, 60, 100))
 
 
-def _snap_off(rng: np.random.Generator) -> list[Part]:
+def _snap_off(rng: np.random.Generator) -> Item:
     """A cutter with a segmented blade in a channel of sheet steel."""
     wide = pick(rng, 9.0, 18.0, 18.0, 25.0)
     length = rng.uniform(125, 150) if wide < 10 else rng.uniform(145, 175)
@@ -170,7 +171,8 @@ def _snap_off(rng: np.random.Generator) -> list[Part]:
     thick = rng.uniform(2, 3) if metal else rng.uniform(7, 12)
     parts = [Part(body, "aluminium" if metal else "plastic", thick, holes=(slot,))]
     channel = rectangle(length * 0.94, wide + 2)
-    if rng.random() < 0.75:
+    sheathed = rng.random() < 0.75
+    if sheathed:
         sheet = rng.uniform(0.4, 0.9)
         parts.append(Part(channel, "steel", sheet, "shell", edge=1.2, holes=(slot,)))
     out = rng.uniform(0, 0.5) * length if rng.random() < 0.8 else 0.0
@@ -197,10 +199,11 @@ def _snap_off(rng: np.random.Generator) -> list[Part]:
     parts.append(Part(rectangle(12, wide * 0.45, start), "steel", rng.uniform(1, 2.5)))
     cap = rounded_rectangle(16, height * 0.86, 4, -length / 2 + 6)
     parts.append(Part(cap, "plastic", rng.uniform(6, 10)))
-    return parts
+    made = reached(wide, 18, 25), metal, sheathed, reached(out / length, 0.05, 0.2, 0.35)
+    return centred("Utility_Knife", parts, 0, *made)
 
 
-def _trapezoid(rng: np.random.Generator) -> list[Part]:
+def _trapezoid(rng: np.random.Generator) -> Item:
     """A heavy utility knife: die-cast halves and a short trapezoid blade."""
     length, height = rng.uniform(135, 165), rng.uniform(26, 36)
     h = height / 2
@@ -216,7 +219,8 @@ def _trapezoid(rng: np.random.Generator) -> list[Part]:
             (length / 2, h * 0.4),
         ]
     )
-    metal = pick(rng, "zinc", "aluminium", "plastic")
+    bodies = ("zinc", "aluminium", "plastic")
+    metal = pick(rng, *bodies)
     thick = {"zinc": 3, "aluminium": 4, "plastic": 8}[metal] * rng.uniform(0.8, 1.2)
     parts = [Part(body, metal, thick, "shell", edge=2.0)]
     out = rng.uniform(4, 26)
@@ -228,16 +232,16 @@ def _trapezoid(rng: np.random.Generator) -> list[Part]:
     parts.append(Part(holder, "steel", rng.uniform(1.2, 2.2), holes=(rectangle(30, 5, tip - 62),)))
     parts.append(Part(rounded_rectangle(20, 9, 3, tip - 70, -h * 0.8), "plastic", 10))
     parts.append(Part(ellipse(8, 8, -length * 0.05, 0, 14), "steel", rng.uniform(8, 12)))
-    if rng.random() < 0.7:  # spare blades in the handle
+    spares = rng.random() < 0.7
+    if spares:  # in the handle
         spare = np.array(
             [(-length * 0.42, -6), (-length * 0.2, -6), (-length * 0.12, 8), (-length * 0.46, 8)]
         )
         parts.append(Part(spare, "steel", rng.uniform(1, 3)))
-    return parts
+    made = bodies.index(metal), spares, reached(out, 15)
+    return centred("Utility_Knife", parts, 1, *made)
 
 
 def utility_knife(rng: np.random.Generator) -> Item:
     """A box cutter: snap-off or trapezoid blade in a slim body."""
-    if rng.random() < 0.7:
-        return centred("Utility_Knife", _snap_off(rng), 0)
-    return centred("Utility_Knife", _trapezoid(rng), 1)
+    return _snap_off(rng) if rng.random() < 0.7 else _trapezoid(rng)

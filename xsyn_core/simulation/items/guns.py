@@ -43,8 +43,11 @@ def _trigger(x: float, y: float, reach: float, rake: float) -> list[Part]:
     ]
 
 
-def _magazine(rng: np.random.Generator, top: float, bottom: float, width: float) -> list[Part]:
-    """A box of sheet steel along y, with its spring and some cartridges; x = 0 is its axis."""
+def _magazine(
+    rng: np.random.Generator, top: float, bottom: float, width: float
+) -> tuple[list[Part], int]:
+    """A box of sheet steel along y, with its spring and some cartridges, and how many of these; x =
+    0 is its axis."""
     middle = (top + bottom) / 2
     parts = [
         Part(rectangle(width, bottom - top, 0, middle), "steel", 1.6, "shell", edge=1.0),
@@ -61,10 +64,10 @@ def _magazine(rng: np.random.Generator, top: float, bottom: float, width: float)
     if len(turns) > 3:
         zigzag = np.stack([np.where(np.arange(len(turns)) % 2, 0.4, -0.4) * width, turns], 1)
         parts.append(Part(stroke(zigzag, 1.6), "steel", 2.4))
-    return parts
+    return parts, count
 
 
-def _pistol(rng: np.random.Generator) -> list[Part]:
+def _pistol(rng: np.random.Generator) -> Item:
     compact = rng.random() < 0.35
     length = rng.uniform(125, 160) if compact else rng.uniform(170, 215)
     height = rng.uniform(22, 30)
@@ -152,8 +155,11 @@ def _pistol(rng: np.random.Generator) -> list[Part]:
             Part(well, pick(rng, "plastic", "wood", "rubber"), rng.uniform(8, 12)),
             Part(well, "steel", 2),
         ]
+    loaded = 0  # no magazine, an empty one, some cartridges
     if rng.random() < 0.85:
-        grips += _magazine(rng, 2, depth + 3, width * 0.62)
+        magazine, cartridges = _magazine(rng, 2, depth + 3, width * 0.62)
+        grips += magazine
+        loaded = 1 + (cartridges > 0)
     parts += moved(grips, rake, gx, 4)
     parts += _trigger(gx + width * 0.5, 12, rng.uniform(36, 46), rng.uniform(0.5, 0.75))
     if rng.random() < 0.6:  # hammer spur
@@ -175,7 +181,7 @@ def _pistol(rng: np.random.Generator) -> list[Part]:
     if rng.random() < 0.12:  # suppressor
         tube = rectangle(length * 0.8, 30, length * 1.4, axis)
         parts.append(Part(tube, "aluminium", 6, "shell", edge=3))
-    return parts
+    return centred("Gun", parts, 0, polymer, loaded)
 
 
 def _revolver(rng: np.random.Generator) -> list[Part]:
@@ -256,5 +262,5 @@ def _revolver(rng: np.random.Generator) -> list[Part]:
 def gun(rng: np.random.Generator) -> Item:
     """A semi-automatic pistol or a revolver."""
     if rng.random() < 0.68:
-        return centred("Gun", _pistol(rng), 0)
+        return _pistol(rng)
     return centred("Gun", _revolver(rng), 1)
