@@ -11,7 +11,7 @@ from test_painting import Judge, level
 from xsyn_core.boxes import iou
 from xsyn_core.evaluation.finishing import detail, finishing
 from xsyn_core.evaluation.held_out import Case
-from xsyn_core.extent import visible_box
+from xsyn_core.extent import silhouette, visible_box
 from xsyn_core.painting import Progress
 
 BOX = (40.0, 60.0, 200.0, 180.0)
@@ -100,5 +100,14 @@ def test_items_as_painted_and_as_finished_are_compared_with_simulated_ones():
     assert found["IoU of CAR's box, painted"] == pytest.approx(coarse)
     # guns fill the picture once they are finished
     assert found["IoU of CAR's box, finished"] == pytest.approx((0.5 + fine) / 2)
+    shown, still = (
+        silhouette(x, flat(250))
+        for x in (cv2.GaussianBlur(striped(100, 4), (0, 0), 2), striped(100, 4))
+    )
+    kept = (shown & still).sum() / shown.sum()
+    assert 0.3 < kept < 1
+    # nothing of the gun is lost
+    assert found["share left of what was painted"] == pytest.approx((1 + kept) / 2)
+    assert found["the least left of an item"] == pytest.approx(kept)
     assert sheet.shape == (256, 3 * 3 * 256, 3)
     assert finishing(Judge(), Painter(), cases[1:2], steps=2, guidance=1.0) == ({"items": 0}, None)

@@ -13,7 +13,7 @@ from xsyn_core.evaluation import classifier
 from xsyn_core.evaluation.held_out import Case
 from xsyn_core.evaluation.painting import read_right
 from xsyn_core.evaluation.tiles import captioned, grid
-from xsyn_core.extent import visible_box
+from xsyn_core.extent import silhouette, visible_box
 from xsyn_core.sample import Grounding, Request
 from xsyn_core.scan import make_scan
 from xsyn_core.synthesis import Synthesizer
@@ -53,11 +53,13 @@ def finishing(
 
     Returns:
         shares that the judge reads right, the mean IoU of CAR's box with that of what was painted,
-        and the mean `detail` over that of the simulator's own items; and a sheet, three items a
-        row, each simulated, painted, finished. None without any.
+        the mean `detail` over that of the simulator's own items, and the mean share of a painted
+        item's silhouette that is left when it is finished, with the least; and a sheet, three items
+        a row, each simulated, painted, finished. None without any.
     """
     pictures: list[tuple[Case, np.ndarray, np.ndarray]] = []
     labels: dict[str, list[float]] = {"painted": [], "finished": []}
+    left = []
     for number, one in enumerate(tqdm(cases, desc="finishing")):
         request = Request(
             groundings=(Grounding(one.category, one.grounding),),
@@ -75,6 +77,9 @@ def finishing(
         if before is None or done.result is None:
             continue
         pictures.append((one, before, done.result.clear))
+        shown, still = (silhouette(x, one.benign) for x in (before, done.result.clear))
+        if shown.any():
+            left.append(float(still[shown].mean()))
         for name, image in (("painted", before), ("finished", done.result.clear)):
             truth = visible_box(image, one.benign, one.grounding)
             if truth is not None:
@@ -95,6 +100,9 @@ def finishing(
         own_detail = own_detail or float(np.mean(fine))
         found[f"{name} right"] = float(read_right(judge, images, own).mean())
         found[f"detail, {name}, over the simulator's own"] = float(np.mean(fine)) / own_detail
+    if left:
+        found["share left of what was painted"] = float(np.mean(left))
+        found["the least left of an item"] = min(left)
     for name, values in labels.items():
         found[f"IoU of CAR's box, {name}"] = float(np.mean(values)) if values else 0.0
     rows = list(zip(*columns.values(), strict=True))
