@@ -322,6 +322,30 @@ def test_windows_are_described_with_their_items_attitudes(rendered, latents):
         assert (latents.attitudes[row, used:] == "").all()
 
 
+def test_where_to_attend_counts_more_where_no_silhouette_tells_it(trained, tiny_files, latents):
+    opened = load_models(trained / "out", tiny_files[1], "cpu").diffusion
+    tokenizer, signal = opened.tokenizer, architectures.build_scheduler().alphas_cumprod
+    batches = denoiser_batches.Batches(latents, latents, tokenizer, batch=4, held=False)
+    draws = (batches(0, np.random.default_rng(seed)) for seed in range(1000))
+    drawn = next(
+        some
+        for some in draws
+        if (some["categories"][:, 1:] < 0).all()
+        and not some["dropped"].any()
+        and 0 < some["told"].sum() < 4
+    )
+    assert torch.equal(drawn["told"], drawn["hints"].flatten(1).any(1))
+    losses = denoiser._Losses(denoiser._speaker(opened), None, signal, tokenizer)
+
+    def attention(rows):
+        return losses(0, {name: values[rows] for name, values in drawn.items()})["attention"].item()
+
+    shares = [1 if told else denoiser.SEARCHED for told in drawn["told"].tolist()]
+    alone = [attention([row]) for row in range(4)]
+    assert denoiser.SEARCHED > 1 and max(alone) > 1.01 * min(alone)
+    assert attention([0, 1, 2, 3]) == pytest.approx(np.average(alone, weights=shares), rel=1e-3)
+
+
 def test_what_paints_as_its_base_learns_nothing_from_being_held(
     rendered, tiny_files, tmp_path, monkeypatch
 ):

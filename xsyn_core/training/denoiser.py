@@ -31,6 +31,8 @@ LISTED = 240
 MUDDLED = {"Knife": ("17",), "Sprayer": ("2",)}
 # Weight of `attention_loss`.
 ATTENDED = 0.5
+# How much more it counts in windows whose attitudes are not told, as those that labels are made of.
+SEARCHED = 4
 # Share of BASE's weights in what is written.
 KEPT = 0.4
 
@@ -165,6 +167,8 @@ class _Losses:
         inside = ((1 - keep) * error).sum() / ((1 - keep).sum() * z0.shape[1])
         # what covers the silhouettes of several items is no item's own
         alone = (~drawn["dropped"] & (used.sum(1) == 1)).float()
+        # a silhouette that is told tells where to attend as well
+        alone = torch.where(drawn["told"], 1, SEARCHED) * alone
         attention = (alone * attention_loss(lit, items[:, 0])).sum() / alone.sum().clamp(min=1)
         return {
             "loss": 4 * share.mean() + ATTENDED * attention,

@@ -84,7 +84,8 @@ class Batches:
         keep: float32 (B, 1, g, g), the inpainting mask, 1 keeps.
         hints: float32 (B, c, g, g), what the UNet sees where it repaints: attitudes, or what is
             to be finished. known: float32 (B, 1, 1, 1), the mask that it sees there.
-        dropped: bool (B,), rows without text and grounding. timesteps: int64 (B,).
+        dropped: bool (B,), rows without text and grounding. told: bool (B,), those whose
+            attitudes are told. timesteps: int64 (B,).
         noise: float32 (B, c, g, g).
         text: int64 (B, 77), prompts. phrases: int64 (P, length), of all objects of all rows.
         """
@@ -115,6 +116,7 @@ class Batches:
             "boxes": boxes,
             "categories": latents.categories[rows].astype(np.int64),
             "dropped": dropped,
+            "told": told,
             "timesteps": (finishing_timesteps if finishing else timesteps)(count, rng),
             "noise": rng.standard_normal(clean.shape, np.float32),
         }
