@@ -113,7 +113,7 @@ def test_a_knife_is_a_straight_folding_utility_or_multi_tool_one():
         ("Portable_Charger_1", "", -1, ("plastic", "aluminium")),
         ("Portable_Charger_2", "", -1, ("plastic", "aluminium")),
         ("Folding_Knife", "", -1, (None, "aluminium", "steel")),
-        ("Utility_Knife", "0", 2, ("plastic", "aluminium")),
+        ("Utility_Knife", "0", 2, ("plastic", "plastic", "aluminium", "aluminium")),
         ("Utility_Knife", "1", 1, ("zinc", "aluminium", "plastic")),
     ],
 )

@@ -199,7 +199,7 @@ def _snap_off(rng: np.random.Generator) -> Item:
     parts.append(Part(rectangle(12, wide * 0.45, start), "steel", rng.uniform(1, 2.5)))
     cap = rounded_rectangle(16, height * 0.86, 4, -length / 2 + 6)
     parts.append(Part(cap, "plastic", rng.uniform(6, 10)))
-    made = reached(wide, 18, 25), metal, sheathed, reached(out / length, 0.05, 0.2, 0.35)
+    made = reached(wide, 18, 25), 2 * metal + sheathed, reached(out / length, 0.05, 0.2, 0.35)
     return centred("Utility_Knife", parts, 0, *made)
 
 
