@@ -27,7 +27,7 @@ from xsyn_core.weights import load_autoencoder, load_diffusion
 # How many attitudes of each category the model is written with.
 LISTED = 240
 # Kinds, by their first digits, that are learnt but not asked for, since they come out badly:
-# cleavers without corners, and sprayers with a hose as two things.
+# cleavers without corners, and pepper sprays as two things.
 MUDDLED = {"Knife": ("17",), "Sprayer": ("2",)}
 # Weight of `attention_loss`.
 ATTENDED = 0.5

@@ -65,8 +65,7 @@ class Latents:
         shape = self.clean.shape[1:]
         if not told:
             return np.zeros(shape, np.float32)
-        keep = keep_mask(self.boxes[row], shape[-1])
-        return hint(self.silhouettes[row] / np.float32(255), shape) * ~keep
+        return hinted(self.silhouettes[row], self.boxes[row], shape)
 
     def items(self, rows: np.ndarray) -> np.ndarray:
         """The share of each cell of some windows that the items cover, float32 (n, g, g), 0..1."""
@@ -95,6 +94,12 @@ def keep_mask(boxes: np.ndarray, grid: int) -> np.ndarray:
         if x2 > x1:
             mask[int(np.floor(y1)) : int(np.ceil(y2)), int(np.floor(x1)) : int(np.ceil(x2))] = 0
     return mask
+
+
+def hinted(covered: np.ndarray, boxes: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """The `attitudes.hint` of a window's silhouettes in its grounding boxes, see `Latents`: float32
+    `shape`."""
+    return hint(covered / np.float32(255), shape) * ~keep_mask(boxes, shape[-1])
 
 
 def turned_pose(angle: float, mirrored: bool, turns: int, flip: bool) -> tuple[float, bool]:
@@ -167,11 +172,9 @@ def _repainted(
             grounding.prompt(names, told),
             grounding.phrases(names, told),
             tuple(map(tuple, some[: len(names)].tolist())),
-            hint(covered / np.float32(255), shape) * ~kept,
+            hinted(covered, some, shape),
         )
-        for some, (names, told), covered, kept in zip(
-            boxes, described, silhouettes, keep, strict=True
-        )
+        for some, (names, told), covered in zip(boxes, described, silhouettes, strict=True)
     ]
     *_, last = denoise(
         painter,

@@ -45,9 +45,11 @@ def _trigger(x: float, y: float, reach: float, rake: float) -> list[Part]:
 
 def _magazine(
     rng: np.random.Generator, top: float, bottom: float, width: float
-) -> tuple[list[Part], int]:
-    """A box of sheet steel along y, with its spring and some cartridges, and how many of these; x =
-    0 is its axis."""
+) -> tuple[list[Part], bool]:
+    """A box of sheet steel along y with its spring, and whether there are cartridges in it.
+
+    Its axis is x = 0.
+    """
     middle = (top + bottom) / 2
     parts = [
         Part(rectangle(width, bottom - top, 0, middle), "steel", 1.6, "shell", edge=1.0),
@@ -64,7 +66,7 @@ def _magazine(
     if len(turns) > 3:
         zigzag = np.stack([np.where(np.arange(len(turns)) % 2, 0.4, -0.4) * width, turns], 1)
         parts.append(Part(stroke(zigzag, 1.6), "steel", 2.4))
-    return parts, count
+    return parts, count > 0
 
 
 def _pistol(rng: np.random.Generator) -> Item:
@@ -157,9 +159,9 @@ def _pistol(rng: np.random.Generator) -> Item:
         ]
     loaded = 0  # no magazine, an empty one, some cartridges
     if rng.random() < 0.85:
-        magazine, cartridges = _magazine(rng, 2, depth + 3, width * 0.62)
+        magazine, filled = _magazine(rng, 2, depth + 3, width * 0.62)
         grips += magazine
-        loaded = 1 + (cartridges > 0)
+        loaded = 1 + filled
     parts += moved(grips, rake, gx, 4)
     parts += _trigger(gx + width * 0.5, 12, rng.uniform(36, 46), rng.uniform(0.5, 0.75))
     if rng.random() < 0.6:  # hammer spur
