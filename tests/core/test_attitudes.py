@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from xsyn_core import painter
 from xsyn_core.attitudes import (
     COMPASS,
+    FAINTEST,
     FILE,
+    LEVELS,
     MARGIN,
     MIRRORED,
     NEAREST,
@@ -22,6 +24,8 @@ from xsyn_core.attitudes import (
     Attitudes,
     hint,
     laid,
+    levelled,
+    shade,
     tight,
     words,
 )
@@ -80,7 +84,7 @@ CELLS = 12
 
 
 def parts_of(hinted):
-    """The share covered of each part of each cell, (h PARTS, w PARTS), out of a hint."""
+    """The shade of each part of each cell, (h PARTS, w PARTS), out of a hint."""
     return np.block(
         [
             [
@@ -93,23 +97,23 @@ def parts_of(hinted):
 
 
 @pytest.mark.parametrize(("channels", "parts"), [(1, 1), (3, 1), (4, 2), (9, 2), (16, 4), (20, 4)])
-def test_a_hint_tells_each_cell_how_much_of_its_parts_is_covered(channels, parts):
-    covered = np.random.default_rng(channels).random((3 * 8, 2 * 8))
-    found = hint(covered, (channels, 3, 2))
+def test_a_hint_tells_each_cell_the_shades_of_its_parts(channels, parts):
+    shades = np.random.default_rng(channels).random((3 * 8, 2 * 8))
+    found = hint(shades, (channels, 3, 2))
     assert found.shape == (channels, 3, 2) and found.dtype == np.float32
     side = 8 // parts
     for row in range(3):
         for column in range(2):
             for k in range(parts**2):
                 top, left = 8 * row + k // parts * side, 8 * column + k % parts * side
-                share = covered[top : top + side, left : left + side].mean()
+                share = shades[top : top + side, left : left + side].mean()
                 assert found[k, row, column] == pytest.approx(2 * share - 1, abs=1e-6)
     assert not found[parts**2 :].any()
 
 
 @given(BOXES, st.integers(10, 60), st.integers(10, 60))
-def test_a_silhouette_lies_in_the_middle_of_its_box_as_large_as_it_fits(box, height, width):
-    solid = Attitude("3 nne", np.ones((height, width), bool))
+def test_an_item_lies_in_the_middle_of_its_box_as_large_as_it_fits(box, height, width):
+    solid = Attitude("3 nne", np.full((height, width), LEVELS, np.uint8))
     found = laid([solid], [box], (PARTS**2, CELLS, CELLS))
     x1, y1, x2, y2 = box
     cells = np.arange(CELLS)
@@ -126,25 +130,57 @@ def test_a_silhouette_lies_in_the_middle_of_its_box_as_large_as_it_fits(box, hei
         assert there.max() + 1 == pytest.approx(middle + scale * extent / 2, abs=1)
 
 
-def test_a_silhouette_is_laid_as_it_is():
+def test_a_density_map_is_laid_as_it_is():
     gun = drawn(Placement(ITEMS["Gun"](np.random.default_rng(1)), angle=25.0))
-    silhouette = tight(gun)
-    h, w = silhouette.shape
+    outline = tight(gun)
+    h, w = outline.shape
     box = (0.1, 0.1, 0.1 + 0.8 * min(1, w / h), 0.1 + 0.8 * min(1, h / w))
-    found = parts_of(laid([Attitude("", silhouette)], [box], (PARTS**2, CELLS, CELLS))) > 0.5
-    got = tight(found)
-    alike = cv2.resize(got.astype(np.uint8), (w, h), interpolation=cv2.INTER_NEAREST) > 0
+    # dense on the left, faint on the right
+    faint = shade(True, 1 / (LEVELS - 1))
+    dense = np.where(np.arange(w) < w / 2, LEVELS, 2)
+    density = (outline * dense).astype(np.uint8)
+    found = laid([Attitude("", density)], [box], (PARTS**2, CELLS, CELLS))
+    shades = parts_of(np.where(found.any(0), found, -1))
+    got = tight(np.where(shades > FAINTEST / 2, shades, 0))
+    alike = cv2.resize(got, (w, h), interpolation=cv2.INTER_NEAREST)
     ious = [
-        (alike & other).sum() / (alike | other).sum()
-        for other in (silhouette, silhouette[::-1], silhouette[:, ::-1], silhouette[::-1, ::-1])
+        ((alike > 0) & other).sum() / ((alike > 0) | other).sum()
+        for other in (outline, outline[::-1], outline[:, ::-1], outline[::-1, ::-1])
     ]
     assert ious[0] > 0.8 > 0.7 > max(ious[1:])
+    # some way off the outline
+    inner = cv2.erode(np.pad(outline, 5).astype(np.uint8), np.ones((9, 9)))[5:-5, 5:-5] > 0
+    columns = np.broadcast_to(np.arange(w), (h, w))
+    left, right = (inner & there for there in (columns < 0.45 * w, columns > 0.55 * w))
+    assert left.any() and right.any()
+    assert np.allclose(alike[left], 1, atol=0.05) and np.allclose(alike[right], faint, atol=0.05)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_a_density_map_keeps_outline_and_density(seed):
+    rng = np.random.default_rng(seed)
+    covered, dense = rng.random((2, *rng.integers(1, 9, 2)))
+    # whole parts have one density
+    found = levelled(covered, covered * shade(np.ones_like(dense), dense))
+    there = covered > 0.5
+    assert (found is None) == (not there.any())
+    if found is None:
+        return
+    expected = tight(np.where(there, 1 + dense * (LEVELS - 1), 0))
+    assert found.dtype == np.uint8 and np.array_equal(found > 0, expected > 0)
+    assert np.abs(found - expected).max() <= 0.5 + 1e-9
+
+
+def test_a_shade_parts_items_from_air_and_dense_ones_from_faint_ones():
+    shades = shade(np.array([False, True, True, True]), np.array([1.0, 0.0, 0.5, 1.0]))
+    assert shades.tolist() == [0, FAINTEST, (1 + FAINTEST) / 2, 1]
+    assert 0.2 < FAINTEST < 0.8
 
 
 def test_what_is_told_of_nothing_leaves_no_hint():
     shape = (PARTS**2, CELLS, CELLS)
     boxes = [(0.0, 0.0, 0.5, 0.5), (0.25, 0.25, 1.0, 1.0)]
-    solid = Attitude("", np.ones((4, 4), bool))
+    solid = Attitude("", np.full((4, 4), LEVELS, np.uint8))
     assert not laid([UNTOLD, UNTOLD], boxes, shape).any()
     assert laid([], [], shape).shape == shape
     assert np.array_equal(laid([UNTOLD, solid], boxes, shape), laid([solid], boxes[1:], shape))
@@ -190,7 +226,7 @@ def test_every_category_has_few_kinds_told_in_digits():
 
 def solid(told, ratio):
     """An attitude of so many times the width that it has height."""
-    return Attitude(told, np.ones((round(20 / ratio**0.5), round(20 * ratio**0.5)), bool))
+    return Attitude(told, np.ones((round(20 / ratio**0.5), round(20 * ratio**0.5)), np.uint8))
 
 
 KNOWN = Attitudes({"Gun": [solid(f"{k % 10} e", 2 ** (k / 10)) for k in range(-40, 40)]})
@@ -201,7 +237,7 @@ def test_an_attitude_of_the_nearest_proportions_is_chosen(ratio, seed):
     told = KNOWN.choose("Gun", (5.0, 5.0, 5.0 + 20 * ratio, 25.0), np.random.default_rng(seed))
 
     def apart(one):
-        return abs(np.log(one.silhouette.shape[1] / one.silhouette.shape[0]) - np.log(ratio))
+        return abs(np.log(one.density.shape[1] / one.density.shape[0]) - np.log(ratio))
 
     assert apart(told) <= sorted(map(apart, KNOWN.known["Gun"]))[NEAREST - 1]
 
@@ -223,7 +259,10 @@ def test_the_attitudes_go_with_the_tokenizer(tmp_path):
     assert not (tmp_path / FILE).exists()
     rng = np.random.default_rng(0)
     known = {
-        name: [Attitude(f"{k} n", rng.random(rng.integers(1, 30, 2)) < 0.5) for k in range(7)]
+        name: [
+            Attitude(f"{k} n", rng.integers(0, LEVELS + 1, rng.integers(1, 30, 2), np.uint8))
+            for k in range(7)
+        ]
         for name in ("Gun", "Knife")
     }
     Attitudes(known).save(tmp_path)
@@ -233,8 +272,8 @@ def test_the_attitudes_go_with_the_tokenizer(tmp_path):
     for name, some in known.items():
         for one, again in zip(some, found[name], strict=True):
             assert one.words == again.words
-            assert again.silhouette.dtype == bool
-            assert np.array_equal(one.silhouette, again.silhouette)
+            assert again.density.dtype == np.uint8
+            assert np.array_equal(one.density, again.density)
     Attitudes(found).save(tmp_path)
     assert (tmp_path / FILE).read_bytes() == written
 
@@ -242,7 +281,8 @@ def test_the_attitudes_go_with_the_tokenizer(tmp_path):
 DAMAGE = {
     "not an archive": lambda columns: None,
     "a column missing": lambda columns: columns.pop("sizes"),
-    "too few bits": lambda columns: columns.update(bits=columns["bits"][:-2]),
+    "too few levels": lambda columns: columns.update(levels=columns["levels"][:-2]),
+    "no such level": lambda columns: columns.update(levels=columns["levels"] + np.uint8(LEVELS)),
     "a name missing": lambda columns: columns.update(names=columns["names"][:-1]),
     "no height": lambda columns: columns.update(sizes=columns["sizes"] * (0, 1)),
 }

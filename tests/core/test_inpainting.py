@@ -242,7 +242,7 @@ def test_attitudes_are_seen_where_the_phrase_is_told_and_only_in_the_box(
     model, case, monkeypatch, guidance
 ):
     image, mask, condition = case
-    attitude = Attitude("3 nne", np.eye(5, dtype=bool))
+    attitude = Attitude("3 nne", np.eye(5, dtype=np.uint8))
     hint = laid([attitude], condition.boxes, (CHANNELS, 16, 16))
     told = replace(condition, hint=hint)
     calls, _ = recorded(model, monkeypatch, (image, mask, told), guidance=guidance)

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from xsyn_core import grounding
-from xsyn_core.attitudes import COMPASS, FILE, MIRRORED, Attitude, Attitudes, hint, tight
+from xsyn_core.attitudes import COMPASS, FILE, LEVELS, MIRRORED, Attitude, Attitudes, hint, tight
 from xsyn_core.categories import phrase
 from xsyn_core.concealment import to_pixels, to_tensor
 from xsyn_core.errors import XsynError
@@ -69,20 +69,20 @@ def test_two_runs_of_one_step_make_two_steps(trained):
 
 def windows_to_finish(rendered):
     """Three rows of `denoiser_data.window`: themselves, their pictures and boxes, and how they are
-    described: in words and by silhouettes."""
+    described: in words and by shades."""
     shard = Shard.open(rendered / "seed5" / "00000", 0)
     rows = [
         denoiser_data.window(shard, int(k), np.random.default_rng(k), SIDE)
         for k in np.flatnonzero(~shard.whole)[:3]
     ]
-    images, boxes, silhouettes = (
-        np.stack([row[name] for row in rows]) for name in ("clean", "boxes", "silhouettes")
+    images, boxes, shades = (
+        np.stack([row[name] for row in rows]) for name in ("clean", "boxes", "shades")
     )
     described = [
         ([NAMES[k] for k in row["categories"] if k >= 0], [a for a in row["attitudes"] if a])
         for row in rows
     ]
-    return rows, images, boxes, (described, silhouettes)
+    return rows, images, boxes, (described, shades)
 
 
 def test_windows_to_finish_show_in_their_boxes_what_a_painter_of_half_the_side_leaves(
@@ -145,8 +145,8 @@ def test_what_a_painter_leaves_is_its_own_drawing_of_the_items(rendered, tiny_mo
         assert np.allclose(condition.boxes, row["boxes"][: len(names)])
         keep = denoiser_data.keep_mask(row["boxes"], 16)
         assert np.array_equal(mask.numpy()[0] == 1, keep)
-        drawn = hint(row["silhouettes"] / 255, (model.channels, 16, 16))
-        assert np.allclose(condition.hint[:, ~keep], drawn[:, ~keep])
+        drawn = hint(row["shades"] / 255, (model.channels, 16, 16))
+        assert np.allclose(condition.hint[:, ~keep], drawn[:, ~keep], atol=1e-6)
         assert (drawn[:, ~keep] > 0).any() and not condition.hint[:, keep].any()
 
 
@@ -231,12 +231,14 @@ def test_a_category_of_a_quarter_of_the_windows_is_drawn_half_as_often():
 
 
 def seen_alone(latents, row):
-    """The silhouette of a window's only item, if there is one that lies wholly in the window."""
+    """The density map of a window's only item, if there is one that lies wholly in the window."""
     covered = latents.silhouettes[row] > 127
     inside = not covered[0].any() and not covered[-1].any()
     inside &= not covered[:, 0].any() and not covered[:, -1].any()
     alone = (latents.categories[row] >= 0).sum() == 1
-    return tight(covered) if alone and inside else None
+    dense = latents.shades[row] / np.maximum(latents.silhouettes[row], 1) * 2 - 1
+    density = np.rint(1 + dense.clip(0, 1) * (LEVELS - 1)) * covered
+    return tight(density.astype(np.uint8)) if alone and inside else None
 
 
 def test_the_model_is_written_with_the_attitudes_that_it_saw(trained, tiny_files, latents):
@@ -249,7 +251,7 @@ def test_the_model_is_written_with_the_attitudes_that_it_saw(trained, tiny_files
             seen.setdefault(name, set()).add((told, drawn.shape, drawn.tobytes()))
     assert sum(map(len, seen.values())) > len(latents.boxes) / 2
     assert seen == {
-        name: {(one.words, one.silhouette.shape, one.silhouette.tobytes()) for one in some}
+        name: {(one.words, one.density.shape, one.density.tobytes()) for one in some}
         for name, some in model.attitudes.known.items()
     }
 
@@ -269,6 +271,7 @@ def test_kinds_that_come_out_badly_are_not_asked_for():
     categories[-1, 1] = 0
     cached = SimpleNamespace(
         silhouettes=silhouettes,
+        shades=silhouettes // 2,
         categories=categories,
         attitudes=np.array([[some] for _, some in pairs]),
     )
@@ -276,7 +279,8 @@ def test_kinds_that_come_out_badly_are_not_asked_for():
     assert {one.words for one in known["Knife"]} == {"01 e", "71 w", "1 e", "4 sw", "450 n"}
     assert {one.words for one in known["Sprayer"]} == {"0 e", "12 e", "10 n"}
     assert {one.words for one in known["Wrench"]} == {"1 e", "5 n"}
-    assert all(one.silhouette.shape == (10, 55) for some in known.values() for one in some)
+    maps = [one.density for some in known.values() for one in some]
+    assert all(one.shape == (10, 55) and (one == 1).all() for one in maps)
 
 
 def test_the_embedded_model_is_asked_for_every_category_and_for_no_bad_kind():
@@ -294,7 +298,7 @@ def test_the_tokenizer_is_written_as_it_was_built(trained, tiny_files):
     assert written == built
 
 
-def test_windows_show_their_items_silhouettes_where_attitudes_are_told(latents):
+def test_windows_show_their_items_density_where_attitudes_are_told(latents):
     cells = latents.clean.shape[-1]
     items = latents.items(np.arange(len(latents.boxes)))
     for row, covered in enumerate(latents.silhouettes):
@@ -302,7 +306,7 @@ def test_windows_show_their_items_silhouettes_where_attitudes_are_told(latents):
         assert not latents.hints(row, told=False).any()
         found = latents.hints(row, told=True)
         assert not found[:, keep].any()
-        wanted = hint(covered / 255, latents.clean.shape[1:])
+        wanted = hint(latents.shades[row] / 255, latents.clean.shape[1:])
         assert np.allclose(found[:, ~keep], wanted[:, ~keep], atol=1e-6)
         shares = covered.reshape(cells, 4, cells, 4).mean((1, 3)) / 255
         assert np.allclose(items[row], shares, atol=1e-6)
@@ -322,7 +326,7 @@ def test_windows_are_described_with_their_items_attitudes(rendered, latents):
         assert (latents.attitudes[row, used:] == "").all()
 
 
-def test_where_to_attend_counts_more_where_no_silhouette_tells_it(trained, tiny_files, latents):
+def test_where_to_attend_counts_more_where_no_density_map_tells_it(trained, tiny_files, latents):
     opened = load_models(trained / "out", tiny_files[1], "cpu").diffusion
     tokenizer, signal = opened.tokenizer, architectures.build_scheduler().alphas_cumprod
     batches = denoiser_batches.Batches(latents, latents, tokenizer, batch=4, held=False)

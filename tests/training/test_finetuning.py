@@ -143,7 +143,7 @@ def test_the_saved_model_loads_and_paints(base, dataset, tmp_path):
 def test_learnt_categories_are_asked_for_as_they_were_learnt(base, dataset, tmp_path):
     """Bare: the embedded model is told how items lie, which real scans do not say."""
     knowing = shutil.copytree(base, tmp_path / "base")
-    lies = Attitude("1 n", np.eye(4, dtype=bool))
+    lies = Attitude("1 n", np.eye(4, dtype=np.uint8))
     Attitudes({"Gun": [lies], "Bat": [lies]}).save(knowing / "tokenizer")
     folder = tune(dataset, knowing, tmp_path / "run", inpainting_steps=1)
     models = load_models(folder, device="cpu")

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from xsyn_core.attitudes import PARTS
 from xsyn_core.boxes import of_mask
+from xsyn_core.simulation.physics import coefficients, transmission
 from xsyn_core.simulation.scene import random_scene
 from xsyn_core.training import data, segmenter_data
 from xsyn_core.training.architectures import CELL
@@ -93,6 +94,35 @@ def test_a_row_is_cut_painted_and_masked_alike(shard):
         assert cells[~keep].sum() > 0.97 * cells.sum()
         # and takes light there
         assert row["clean"][cells > 200].mean() < row["clean"][~keep & (cells == 0)].mean()
+
+
+def test_a_row_tells_where_an_item_lies_and_where_it_is_dense(shard):
+    rng, apart = np.random.default_rng(0), []
+    for index in np.repeat(np.flatnonzero(~shard.whole), 4):
+        row = window(shard, int(index), rng)
+        covered, shades = row["silhouettes"].astype(float), row["shades"].astype(float)
+        assert ((shades > 0) <= (covered > 0)).all() and (shades <= covered).all()
+        # half of what is told of a spot is that an item lies there
+        assert (shades >= covered / 2 - 1).all()
+        light = row["clean"].reshape(64, 2, 64, 2, 3).mean((1, 3, 4))
+        item = covered == 255
+        if item.sum() > 20 and np.ptp(shades[item]) > 60:
+            middle = np.median(shades[item])
+            apart.append(
+                light[item & (shades > middle)].mean() < light[item & (shades < middle)].mean()
+            )
+    assert len(apart) > 5 and np.mean(apart) > 0.9
+
+
+@pytest.mark.parametrize(("material", "mm"), [("steel", 0.2), ("plastic", 10.0), ("steel", 40.0)])
+def test_density_is_the_root_of_the_optical_density(material, mm):
+    low, high = transmission(np.reshape(coefficients(material), (2, 1, 1)) * np.float32(mm))
+    optical = -np.log(max((low + high).item() / 2, 1e-6))
+    maps = np.zeros((2, 3, 4), np.float32)
+    maps[:, 1, 2] = np.multiply(coefficients(material), mm)
+    found = data.density(maps)
+    assert found[1, 2] == pytest.approx(min(1, (optical / data.DENSEST) ** 0.5), abs=1e-3)
+    assert (found > 0).sum() == 1
 
 
 def test_some_windows_lose_clutter_and_nothing_else():

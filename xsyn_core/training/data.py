@@ -16,6 +16,7 @@ from tqdm import tqdm
 from xsyn_core.boxes import of_mask
 from xsyn_core.categories import CATALOGS
 from xsyn_core.simulation.looks import expose, random_look
+from xsyn_core.simulation.physics import transmission
 from xsyn_core.simulation.rendering import attenuation, attitude, silhouette
 from xsyn_core.simulation.scene import Scene, item_window, random_scene
 from xsyn_core.training.columns import open_columns, save_columns
@@ -28,6 +29,8 @@ MASK_SIDE = 128
 SCENES = 80
 WINDOWS = 4
 MAX_OBJECTS = 20
+# The optical density that is told as the highest.
+DENSEST = 3.0
 # Share of windows that show less than the whole clutter of their scene.
 THINNED = 0.6
 # What is narrower than the first share of a window's side is clutter; the second softens the rest.
@@ -53,6 +56,8 @@ class Shard:
         plain_basis: float16 (N, 2, SIDE, SIDE), those of `plain`.
         pitch: float32 (N,), mm a pixel.
         masks: uint8 (N, MAX_OBJECTS, MASK_SIDE, MASK_SIDE // 8), bits of the silhouettes.
+        density: uint8 (N, MASK_SIDE, MASK_SIDE), `density` of all prohibited items
+            together, 0 to 255.
         boxes: float32 (N, MAX_OBJECTS, 4), tight boxes in pixels; zeros past the last object.
         categories: int16 (N, MAX_OBJECTS), index into `NAMES`, -1 for benign objects and
             past the last object; prohibited items come first.
@@ -69,6 +74,7 @@ class Shard:
     plain_basis: np.ndarray
     pitch: np.ndarray
     masks: np.ndarray
+    density: np.ndarray
     boxes: np.ndarray
     categories: np.ndarray
     kinds: np.ndarray
@@ -101,21 +107,30 @@ def picture(scene: Scene, view: tuple[float, float, float, float], texture: int,
         target: the placement that the view was cut around, None for a whole scan.
 
     Returns:
-        line integrals float32 (2, SIDE, SIDE) of the target and of everything else; and per
-        object (prohibited first, large enough to be seen) its placement, tight box (pixels) and
-        mask bool (SIDE, SIDE).
+        line integrals float32 (2, SIDE, SIDE) of the target, of all prohibited items and of
+        everything but the target; and per object (prohibited first, large enough to be seen) its
+        placement, tight box (pixels) and mask bool (SIDE, SIDE).
     """
     size = (SIDE, SIDE)
     rng = np.random.default_rng(texture)
-    others = [*scene.contents, *(p for p in scene.prohibited if p is not target)]
-    rest = attenuation([*scene.bag.parts, *others], view, size, rng)
+    benign = attenuation([*scene.bag.parts, *scene.contents], view, size, rng)
+    others = attenuation([p for p in scene.prohibited if p is not target], view, size, rng)
     own = attenuation([target] if target else [], view, size, rng)
     objects = []
     for placement in [*scene.prohibited, *scene.contents]:
         mask = silhouette(placement, view, size)
         if mask.mean() >= MIN_SHARE:
             objects.append((placement, of_mask(mask), mask))
-    return own, rest, objects
+    return own, own + others, benign + others, objects
+
+
+def density(maps: np.ndarray) -> np.ndarray:
+    """How dense items are, 0 to 1, from their line integrals (2, H, W): float32 (H, W).
+
+    The square root parts pale matter, of which bodies and boards are, more finely than steel.
+    """
+    light = transmission(maps).mean(0)
+    return np.sqrt(np.clip(-np.log(np.maximum(light, 1e-6)) / DENSEST, 0, 1))
 
 
 def background(maps: np.ndarray) -> np.ndarray:
@@ -152,7 +167,7 @@ def make_shard(task: tuple[Path, int, int]) -> None:
     cv2.setNumThreads(1)
     rows: dict[str, list] = {k: [] for k in Shard.__dataclass_fields__ if k not in _EXPOSED}
 
-    def add(view, own, rest, objects, target):
+    def add(view, own, items, rest, objects, target):
         masks = np.zeros((MAX_OBJECTS, MASK_SIDE, MASK_SIDE), bool)
         boxes = np.zeros((MAX_OBJECTS, 4), np.float32)
         categories = np.full(MAX_OBJECTS, -1, np.int16)
@@ -179,6 +194,8 @@ def make_shard(task: tuple[Path, int, int]) -> None:
         rows["plain_basis"].append(plain.astype(np.float16))
         rows["pitch"].append((view[2] - view[0]) / SIDE)
         rows["masks"].append(np.packbits(masks, axis=-1))
+        dense = np.round(density(items) * 255).astype(np.uint8)
+        rows["density"].append(cv2.resize(dense, (MASK_SIDE,) * 2, interpolation=cv2.INTER_AREA))
         rows["boxes"].append(boxes)
         rows["categories"].append(categories)
         rows["kinds"].append(kinds)
@@ -195,11 +212,11 @@ def make_shard(task: tuple[Path, int, int]) -> None:
         add(scene.view, *picture(scene, scene.view, texture), None)  # type: ignore[call-arg]
         for placement in scene.prohibited:
             view = item_window(scene, placement, rng)
-            own, rest, objects = picture(_thinned(scene, rng), view, texture, placement)
+            *maps, objects = picture(_thinned(scene, rng), view, texture, placement)
             # the window's own item comes first, whatever else is in sight
             objects.sort(key=lambda o: o[0] is not placement)
             if objects and objects[0][0] is placement:
-                add(view, own, rest, objects, placement)
+                add(view, *maps, objects, placement)  # type: ignore[call-arg]
     dtypes = {"target": np.int16, "whole": bool, "pitch": np.float32}
     save_columns(folder, {k: np.asarray(v, dtype=dtypes.get(k)) for k, v in rows.items()})
 

@@ -10,7 +10,7 @@ from diffusers import AutoencoderKL
 from diffusers.models.attention_processor import AttnProcessor
 from transformers import CLIPTokenizer
 
-from xsyn_core.attitudes import Attitude, Attitudes, tight
+from xsyn_core.attitudes import Attitude, Attitudes, levelled
 from xsyn_core.categories import phrase
 from xsyn_core.diffusion import Diffusion
 from xsyn_core.errors import XsynError
@@ -49,11 +49,11 @@ def listed(cached: Latents, seed: int) -> Attitudes:
         some = known.setdefault(name, [])
         if len(some) >= LISTED or told.startswith(MUDDLED.get(name, ())):
             continue
-        covered = cached.silhouettes[row] > 127
-        cut_off = np.r_[covered[[0, -1]].ravel(), covered[:, [0, -1]].ravel()].any()
-        silhouette = tight(covered)
-        if silhouette is not None and not cut_off:
-            some.append(Attitude(told, silhouette))
+        covered, shades = cached.silhouettes[row] / 255, cached.shades[row] / 255
+        cut_off = (np.r_[covered[[0, -1]].ravel(), covered[:, [0, -1]].ravel()] > 0.5).any()
+        density = levelled(covered, shades)
+        if density is not None and not cut_off:
+            some.append(Attitude(told, density))
     return Attitudes({name: known[name] for name in NAMES if name in known})
 
 

@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL
 from tqdm import tqdm
 
 from xsyn_core import grounding
-from xsyn_core.attitudes import PARTS, hint, words
+from xsyn_core.attitudes import PARTS, hint, shade, words
 from xsyn_core.concealment import to_tensor
 from xsyn_core.diffusion import Condition, Diffusion
 from xsyn_core.frames import resample
@@ -48,6 +48,7 @@ class Latents:
         attitudes: str (N, SLOTS), see `attitudes.words`, "" where unused.
         silhouettes: uint8 (N, PARTS g, PARTS g), share of each part of a cell covered by the items
             (0 to 255).
+        shades: likewise, the mean of `attitudes.shade`.
         coarse: float16 (N, c, g, g), as `clean`, with what a painter of windows of WINDOW pixels
             leaves in the boxes; of windows of that side `clean` itself, in no memory of its own.
     """
@@ -58,6 +59,7 @@ class Latents:
     categories: np.ndarray
     attitudes: np.ndarray
     silhouettes: np.ndarray
+    shades: np.ndarray
     coarse: np.ndarray
 
     def hints(self, row: int, told: bool) -> np.ndarray:
@@ -65,7 +67,7 @@ class Latents:
         shape = self.clean.shape[1:]
         if not told:
             return np.zeros(shape, np.float32)
-        return hinted(self.silhouettes[row], self.boxes[row], shape)
+        return hinted(self.shades[row], self.boxes[row], shape)
 
     def items(self, rows: np.ndarray) -> np.ndarray:
         """The share of each cell of some windows that the items cover, float32 (n, g, g), 0..1."""
@@ -96,10 +98,10 @@ def keep_mask(boxes: np.ndarray, grid: int) -> np.ndarray:
     return mask
 
 
-def hinted(covered: np.ndarray, boxes: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    """The `attitudes.hint` of a window's silhouettes in its grounding boxes, see `Latents`: float32
+def hinted(shades: np.ndarray, boxes: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """The `attitudes.hint` of a window's shades in its grounding boxes, see `Latents`: float32
     `shape`."""
-    return hint(covered / np.float32(255), shape) * ~keep_mask(boxes, shape[-1])
+    return hint(shades / np.float32(255), shape) * ~keep_mask(boxes, shape[-1])
 
 
 def turned_pose(angle: float, mirrored: bool, turns: int, flip: bool) -> tuple[float, bool]:
@@ -121,7 +123,7 @@ def coarsened(
     images: np.ndarray,
     boxes: np.ndarray,
     described: Sequence[tuple[list[str], list[str]]],
-    silhouettes: np.ndarray,
+    shades: np.ndarray,
     rng: np.random.Generator,
     where: torch.device,
     painter: Diffusion | None = None,
@@ -130,7 +132,7 @@ def coarsened(
     as coarse as that, as the autoencoder shows it, and with its errors.
 
     Args:
-        boxes, silhouettes: see `Latents`.
+        boxes, shades: see `Latents`.
         described: categories and attitudes of the items of each.
         painter: repaints them from less and more noise; None for errors by chance.
     """
@@ -141,7 +143,7 @@ def coarsened(
         errors *= rng.uniform(0, ERRS, (len(latents), 1, 1, 1)).astype(np.float32)
         latents += torch.from_numpy(errors)
     else:
-        latents = _repainted(painter, halves, boxes, described, silhouettes, rng)
+        latents = _repainted(painter, halves, boxes, described, shades, rng)
     latents = latents.to(where) / vae.config.scaling_factor
     with torch.no_grad(), autocast(where):
         decoded = F.pixel_shuffle(vae.decode(latents).sample, architectures.PATCH)
@@ -159,7 +161,7 @@ def _repainted(
     images: np.ndarray,
     boxes: np.ndarray,
     described: Sequence[tuple[list[str], list[str]]],
-    silhouettes: np.ndarray,
+    shades: np.ndarray,
     rng: np.random.Generator,
 ) -> torch.Tensor:
     """Scaled latents (N, c, g, g) of windows uint8 (N, WINDOW, WINDOW, 3) whose items a painter
@@ -172,9 +174,9 @@ def _repainted(
             grounding.prompt(names, told),
             grounding.phrases(names, told),
             tuple(map(tuple, some[: len(names)].tolist())),
-            hinted(covered, some, shape),
+            hinted(drawn, some, shape),
         )
-        for some, (names, told), covered in zip(boxes, described, silhouettes, strict=True)
+        for some, (names, told), drawn in zip(boxes, described, shades, strict=True)
     ]
     *_, last = denoise(
         painter,
@@ -229,8 +231,7 @@ def window(
     picture = turned(sized(shard.images[index]))
     inside_box = turned(sized(shard.plain[index])) if plain else picture
     item = turned(np.any(shard.silhouettes(index)[chosen], axis=0))
-    parts = PARTS * grid
-    covered = item.reshape(parts, -1, parts, item.shape[1] // parts).mean((1, 3))
+    shades = shade(item, turned(shard.density[index]) / np.float32(255))
     return {
         "clean": np.where(keep, picture, inside_box),
         # grey is 0 in [-1, 1]
@@ -238,8 +239,15 @@ def window(
         "boxes": boxes,
         "categories": categories,
         "attitudes": attitudes,
-        "silhouettes": (covered * 255).astype(np.uint8),
+        "silhouettes": _by_part(item, PARTS * grid),
+        "shades": _by_part(shades, PARTS * grid),
     }
+
+
+def _by_part(values: np.ndarray, parts: int) -> np.ndarray:
+    """Means of values (S, S), 0 to 1, over parts x parts squares: uint8, 0 to 255."""
+    means = values.reshape(parts, -1, parts, values.shape[1] // parts).mean((1, 3))
+    return (means * 255).astype(np.uint8)
 
 
 def _described(row: dict[str, np.ndarray]) -> tuple[list[str], list[str]]:
@@ -274,7 +282,7 @@ def cache_latents(
         pictures = ["clean", "masked"]
         if side != WINDOW:
             x, boxes, said = columns["clean"], columns["boxes"], [_described(r) for r in rows]
-            drawn = columns["silhouettes"]
+            drawn = columns["shades"]
             left = [
                 coarsened(vae, x[k], boxes[k], said[k], drawn[k], rng, where, painter) for k in some
             ]
