@@ -145,8 +145,8 @@ def test_what_a_painter_leaves_is_its_own_drawing_of_the_items(rendered, tiny_mo
         assert np.allclose(condition.boxes, row["boxes"][: len(names)])
         keep = denoiser_data.keep_mask(row["boxes"], 16)
         assert np.array_equal(mask.numpy()[0] == 1, keep)
-        drawn = hint(row["shades"] / 255, (model.channels, 16, 16))
-        assert np.allclose(condition.hint[:, ~keep], drawn[:, ~keep], atol=1e-6)
+        drawn = hint(row["shades"] / np.float32(255), (model.channels, 16, 16))
+        assert np.allclose(condition.hint[:, ~keep], drawn[:, ~keep])
         assert (drawn[:, ~keep] > 0).any() and not condition.hint[:, keep].any()
 
 

@@ -167,7 +167,7 @@ class _Losses:
         inside = ((1 - keep) * error).sum() / ((1 - keep).sum() * z0.shape[1])
         # what covers the silhouettes of several items is no item's own
         alone = (~drawn["dropped"] & (used.sum(1) == 1)).float()
-        # a silhouette that is told tells where to attend as well
+        # a density map that is told tells where to attend as well
         alone = torch.where(drawn["told"], 1, SEARCHED) * alone
         attention = (alone * attention_loss(lit, items[:, 0])).sum() / alone.sum().clamp(min=1)
         return {
