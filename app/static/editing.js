@@ -1,13 +1,17 @@
 // Boxes under the operator's hand: draw, move, resize, label, delete, undo.
-function candidates(box) {
+// the number of the area group that a box belongs to, as in Catalog.fitting
+function areaGroup(box) {
   const { catalog, scan } = scene();
-  if (!catalog) return [];
-  // as Catalog.fitting
   const [least, most] = catalog.scan_areas;
   const pixels = scan ? scan.width * scan.height : least;
   const area = (box[2] - box[0]) * (box[3] - box[1]) * Math.min(Math.max(pixels, least), most) / pixels;
-  const group = catalog.boundaries.filter((b) => area > b).length;
-  return catalog.groups[group];
+  return catalog.boundaries.filter((b) => area > b).length;
+}
+const candidates = (box) => scene().catalog.groups[areaGroup(box)];
+// How a box differs in size from those that its category is known with; "" where it does not.
+function misfit({ box, category }) {
+  const by = areaGroup(box) - scene().catalog.groups.findIndex((names) => names.includes(category));
+  return by ? `Unusually ${by > 0 ? "large" : "small"} for ${plain(category)}` : "";
 }
 function firstCategory(box) {
   const fitting = candidates(box);

@@ -68,6 +68,23 @@ def test_what_fits_a_box_counts_in_scans_of_the_datasets_size(operator):
     assert names != CATALOGS["pidray"].candidates(width * height)
 
 
+def test_a_size_that_its_category_is_not_known_with_is_told(operator):
+    operator.open_example(0)
+    operator.draw((100, 100, 198, 198))
+    told = operator.page.locator("#xs-boxes .row span")
+    groups = CATALOGS["pidray"].groups
+    width, height = map(int, told.inner_text().split(" \u00d7 "))
+    own = groups.index(CATALOGS["pidray"].fitting((0, 0, width, height), (320, 420)))
+    seen = []
+    for number, names in enumerate(groups):
+        operator.page.locator("#xs-boxes select").select_option(names[0])
+        how = {-1: "small", 1: "large"}.get(int(np.sign(own - number)))
+        name = names[0].replace("_", " ")
+        assert told.get_attribute("title") == (how and f"Unusually {how} for {name}")
+        seen.append(how)
+    assert None in seen and len(set(seen)) > 1
+
+
 def test_resize_by_a_handle(operator):
     operator.open_example(0)
     operator.draw((100, 100, 180, 160))
