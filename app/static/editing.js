@@ -1,5 +1,6 @@
 // Boxes under the operator's hand: draw, move, resize, label, delete, undo.
-// the number of the area group that a box belongs to, as in Catalog.fitting
+
+// The number of the area group that a box belongs to, as in Catalog.fitting
 function areaGroup(box) {
   const { catalog, scan } = scene();
   const [least, most] = catalog.scan_areas;
