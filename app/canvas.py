@@ -20,7 +20,17 @@ from pathlib import Path
 import gradio as gr
 
 STATIC = Path(__file__).parent / "static"
-SCRIPTS = ("canvas.js", "editing.js", "controls.js", "panels.js")
+# one scope, in the order in which they need each other
+SCRIPTS = (
+    "canvas.js",
+    "editing.js",
+    "controls.js",
+    "opening.js",
+    "panels.js",
+    "deciding.js",
+    "keys.js",
+    "answers.js",
+)
 STYLES = (STATIC / "page.css", STATIC / "controls.css")
 
 

@@ -1,5 +1,9 @@
 // The one canvas: what is shown, and how. Coordinates are pixels of the scan unless named otherwise.
 const $ = (name) => element.querySelector(`[data-el="${name}"]`);
+const byId = (id) => document.getElementById(id);
+function escape(text) {
+  return String(text).replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
+}
 const canvas = $("canvas");
 const pen = canvas.getContext("2d");
 
