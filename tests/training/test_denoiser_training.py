@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from xsyn_core import grounding
-from xsyn_core.attitudes import COMPASS, FILE, LEVELS, MIRRORED, Attitude, Attitudes, hint, tight
+from xsyn_core.attitudes import COMPASS, FILE, LEVELS, MIRRORED, Attitudes, hint, tight
 from xsyn_core.categories import phrase
 from xsyn_core.concealment import to_pixels, to_tensor
 from xsyn_core.errors import XsynError
@@ -22,6 +22,7 @@ from xsyn_core.inpainting import Step
 from xsyn_core.training import architectures, denoiser, denoiser_batches, denoiser_data, objective
 from xsyn_core.training.architectures import FINISHING, SHAPED
 from xsyn_core.training.data import NAMES, SIDE, Shard
+from xsyn_core.training.loop import Plan
 from xsyn_core.weight_sources import ASSETS
 from xsyn_core.weights import load_models
 
@@ -191,7 +192,6 @@ def other_latents(folder):
     vae.save_pretrained(folder / "vae")
 
 
-@pytest.mark.parametrize("option", ["base", "hold"])
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
@@ -200,13 +200,12 @@ def other_latents(folder):
         (shutil.rmtree, "has no unet, no vae"),
     ],
 )
-def test_weights_that_it_cannot_go_on_from_are_refused(option, spoil, told, tiny_files, tmp_path):
+def test_weights_that_it_cannot_go_on_from_are_refused(spoil, told, tiny_files, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(tiny_files[0], other)
     spoil(other)
-    folders = {"base": tiny_files[0], option: other}
     with pytest.raises(XsynError, match=told):
-        train_from(tiny_files[0], tmp_path / "data", tmp_path, **folders)
+        train_from(tiny_files[0], tmp_path / "data", tmp_path, base=other)
     # before any picture is rendered or encoded
     assert not {path.name for path in tmp_path.iterdir()} - {"other"}
 
@@ -329,7 +328,7 @@ def test_windows_are_described_with_their_items_attitudes(rendered, latents):
 def test_where_to_attend_counts_more_where_no_density_map_tells_it(trained, tiny_files, latents):
     opened = load_models(trained / "out", tiny_files[1], "cpu").diffusion
     tokenizer, signal = opened.tokenizer, architectures.build_scheduler().alphas_cumprod
-    batches = denoiser_batches.Batches(latents, latents, tokenizer, batch=4, held=False)
+    batches = denoiser_batches.Batches(latents, latents, tokenizer, batch=4)
     draws = (batches(0, np.random.default_rng(seed)) for seed in range(1000))
     drawn = next(
         some
@@ -339,7 +338,7 @@ def test_where_to_attend_counts_more_where_no_density_map_tells_it(trained, tiny
         and 0 < some["told"].sum() < 4
     )
     assert torch.equal(drawn["told"], drawn["hints"].flatten(1).any(1))
-    losses = denoiser._Losses(denoiser._speaker(opened), None, signal, tokenizer)
+    losses = denoiser._Losses(denoiser._speaker(opened), signal, tokenizer)
 
     def attention(rows):
         return losses(0, {name: values[rows] for name, values in drawn.items()})["attention"].item()
@@ -350,44 +349,43 @@ def test_where_to_attend_counts_more_where_no_density_map_tells_it(trained, tiny
     assert attention([0, 1, 2, 3]) == pytest.approx(np.average(alone, weights=shares), rel=1e-3)
 
 
-def test_what_paints_as_its_base_learns_nothing_from_being_held(
-    rendered, tiny_files, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(denoiser, "ATTENDED", 0.0)
+def test_it_goes_on_from_the_weights_of_its_base(rendered, tiny_files, tmp_path, monkeypatch):
     begun = weights(tiny_files[0])
-    other = tmp_path / "other"
-    shutil.copytree(tiny_files[0], other)
-    file = other / "unet" / "diffusion_pytorch_model.safetensors"
-    save_file({name: values * 1.1 for name, values in load_file(file).items()}, file)
-    Attitudes({"Gun": [Attitude("pistol north", np.eye(3, dtype=bool))]}).save(other / "tokenizer")
-    free, held, elsewhere = (
-        train_from(tiny_files[0], rendered, tmp_path / name, hold=hold)
-        for name, hold in (("free", None), ("held", tiny_files[0]), ("elsewhere", other))
-    )
-    assert all(torch.equal(held[name], values) for name, values in begun.items())
-    for learnt in (free, elsewhere):
-        assert any(not torch.equal(learnt[name], values) for name, values in begun.items())
-    # those of what is held: the base lists none
-    assert (tmp_path / "free/out/tokenizer" / FILE).exists()
-    assert not (tmp_path / "held/out/tokenizer" / FILE).exists()
-    known = Attitudes.open(tmp_path / "elsewhere/out/tokenizer").known
-    assert [one.words for one in known["Gun"]] == ["pistol north"] and len(known) == 1
+    learnt = train_from(tiny_files[0], rendered, tmp_path / "learnt")
+    assert any(not torch.equal(learnt[name], values) for name, values in begun.items())
+    # the base lists none
+    assert (tmp_path / "learnt/out/tokenizer" / FILE).exists()
+    monkeypatch.setattr(Plan, "rate_at", lambda *_: 0.0)
+    kept = train_from(tiny_files[0], rendered, tmp_path / "kept")
+    assert all(torch.equal(kept[name], values) for name, values in begun.items())
 
 
-def test_what_is_written_lies_between_the_base_and_what_was_learnt(
-    rendered, tiny_files, tmp_path, monkeypatch
+def test_one_part_in_four_of_the_windows_to_finish_errs_by_chance(
+    rendered, tiny_models, tmp_path, monkeypatch
 ):
-    def written(kept):
-        monkeypatch.setattr(denoiser, "KEPT", kept)
-        return train_from(tiny_files[0], rendered, tmp_path / str(kept), steps=2)
+    painters = []
 
-    half, learnt, base = written(0.5), written(0.0), written(1.0)
-    begun = weights(tiny_files[0])
-    assert all(torch.equal(base[name], values) for name, values in begun.items())
-    assert any(not torch.equal(learnt[name], base[name]) for name in learnt)
-    for name, values in half.items():
-        middle = (learnt[name].double() + base[name].double()) / 2
-        torch.testing.assert_close(values.double(), middle, atol=2e-4, rtol=2e-3)
+    def coarsened(vae, images, boxes, described, shades, rng, where, painter):
+        painters.append(painter)
+        return images
+
+    monkeypatch.setattr(denoiser_data, "coarsened", coarsened)
+    monkeypatch.setattr(denoiser_data, "TOGETHER", 1)
+    model = tiny_models.diffusion
+    arguments = model.vae, rendered, tmp_path, 5, 1, 1, 1, 1, torch.device("cpu"), SIDE, model
+    count = len(denoiser_data.cache_latents(*arguments).boxes)
+    assert count > 4
+    assert painters == [model if k % 4 else None for k in range(count)]
+
+
+def test_every_third_step_is_of_windows_to_finish(trained, latents, tiny_models):
+    with np.load(trained / "latents" / "finer" / "00000.npz") as file:
+        finer = denoiser_data.Latents(**file)
+    tokenizer = tiny_models.diffusion.tokenizer
+    batches = denoiser_batches.Batches(latents, finer, tokenizer, batch=4)
+    rng = np.random.default_rng(0)
+    sides = [batches(k, rng)["clean"].shape[-1] for k in range(6)]
+    assert sides == [16, 32, 16, 16, 32, 16]
 
 
 def test_where_it_repaints_the_unet_sees_hints_under_a_mask_of_its_own():

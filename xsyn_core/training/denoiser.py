@@ -18,9 +18,9 @@ from xsyn_core.training import architectures, objective, options
 from xsyn_core.training.architectures import CELL, FINISHING, SHAPED
 from xsyn_core.training.attending import Attending, attention_loss
 from xsyn_core.training.data import NAMES, SIDE, WINDOW
-from xsyn_core.training.denoiser_batches import Batches, finishes
+from xsyn_core.training.denoiser_batches import Batches
 from xsyn_core.training.denoiser_data import Latents, cache_latents
-from xsyn_core.training.loop import Plan, autocast, between, pick_device, train
+from xsyn_core.training.loop import Plan, autocast, pick_device, train
 from xsyn_core.training.objective import Denoiser
 from xsyn_core.weights import load_autoencoder, load_diffusion
 
@@ -33,8 +33,6 @@ MUDDLED = {"Knife": ("17",), "Sprayer": ("2",)}
 ATTENDED = 0.5
 # How much more it counts in windows whose attitudes are not told, as those that labels are made of.
 SEARCHED = 4
-# Share of BASE's weights in what is written.
-KEPT = 0.4
 
 
 def listed(cached: Latents, seed: int) -> Attitudes:
@@ -121,26 +119,19 @@ class _Losses:
     """What a step's batch says of the model.
 
     Args:
-        held: says what windows to paint should look like; None for the simulator.
         alphas: float (1000,), the signal's share by timestep, on the models' device.
         tokenizer: of prompts.
     """
 
-    def __init__(
-        self,
-        model: Denoiser,
-        held: Denoiser | None,
-        alphas: torch.Tensor,
-        tokenizer: CLIPTokenizer,
-    ):
-        self._model, self._held, self._alphas = model, held, alphas
+    def __init__(self, model: Denoiser, alphas: torch.Tensor, tokenizer: CLIPTokenizer):
+        self._model, self._alphas = model, alphas
         self._attending = Attending(model.unet)
         # a phrase stands between the token of the beginning and that of the end
         ids = tokenizer([phrase(name) for name in NAMES]).input_ids
         self._lengths = torch.tensor([len(some) - 2 for some in ids], device=alphas.device)
 
     def __call__(self, k: int, drawn: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """The losses of step k and a batch of `Batches`, by name."""
+        """The losses of a batch of `Batches`, by name; of any step k."""
         where = self._alphas.device
         drawn = {name: values.to(where) for name, values in drawn.items()}
         z0, keep, items = drawn["clean"], drawn["keep"], drawn["items"]
@@ -151,9 +142,6 @@ class _Losses:
         noisy = objective.noised(z0, noise, a)
         velocity = objective.target(z0, noise, a, "v_prediction")
         inputs = objective.unet_input(noisy, drawn["masked"], keep, drawn["hints"], drawn["known"])
-        if self._held is not None and not finishes(k):
-            with torch.no_grad(), autocast(where):
-                velocity = _answer(self._held, inputs, drawn)[0]
         with autocast(where):
             output, text = _answer(self._model, inputs, drawn)
             place = torch.arange(text.shape[1], device=where)[None]
@@ -194,10 +182,6 @@ def main(
     shard_count: options.ShardCount = 100,
     looks: Annotated[int, typer.Option(min=1, help="Scanners that show each window.")] = 2,
     copies: Annotated[int, typer.Option(min=1, help="Times each is turned and boxed anew.")] = 1,
-    hold: Annotated[
-        Path | None,
-        typer.Option(help="Learn finishing alone; painting becomes that of this diffusers folder."),
-    ] = None,
     seed: options.Seed = 0,
     workers: options.Workers = 2,
     device: options.Device = "auto",
@@ -206,14 +190,13 @@ def main(
     diffusers folder BASE, else starts anew; writes a diffusers folder to OUT.
 
     Raises:
-        XsynError: for BASE and HOLD see `_opened`; OUT is one of them; or VAE cannot be read.
+        XsynError: for BASE see `_opened`; OUT is BASE; or VAE cannot be read.
     """
-    options.writable_file(out, base, hold)
+    options.writable_file(out, base)
     torch.manual_seed(seed)
     where = pick_device(device)
     tokenizer = architectures.build_tokenizer()
     autoencoder = load_autoencoder(vae).eval().to(where)
-    kept = _opened(hold, tokenizer, autoencoder, where) if hold else None
     painter = _opened(base, tokenizer, autoencoder, where) if base else None
     options.writable_file(run / "checkpoint.pt")
     cached, finer = (
@@ -228,21 +211,14 @@ def main(
     model = (_speaker(painter) if painter else _fresh(tokenizer)).to(where).requires_grad_(True)
     # `window` greys the boxes of its pictures
     model.unet.register_to_config(shaped=SHAPED, finishing=FINISHING, greyed=True)
-    # as in Li and Hoiem, "Learning without Forgetting", ECCV 2016
-    held = _speaker(kept) if kept else None
     # the backward of fused attention is slow on a CPU
     if where.type == "cpu":
-        for one in (model, held):
-            if one is not None:
-                one.unet.set_attn_processor(AttnProcessor())
-    begun = {name: values.clone() for name, values in model.state_dict().items()}
-    losses = _Losses(model, held, scheduler.alphas_cumprod.to(where), tokenizer)
-    attitudes = kept.attitudes if kept else listed(cached, seed)
-    batches = Batches(cached, finer, tokenizer, batch, held=held is not None)
+        model.unet.set_attn_processor(AttnProcessor())
+    losses = _Losses(model, scheduler.alphas_cumprod.to(where), tokenizer)
+    attitudes = listed(cached, seed)
+    batches = Batches(cached, finer, tokenizer, batch)
 
     def on_save(average: Denoiser, done: int) -> None:
-        if base is not None:
-            average = between(average, begun, KEPT)  # type: ignore[assignment]
         # the tokenizer in use would write down how it padded last
         fresh = architectures.build_tokenizer()
         architectures.save_diffusion(

@@ -1,4 +1,4 @@
-"""What each step of the embedded denoiser is shown: windows to paint or, every second time, windows
+"""What each step of the embedded denoiser is shown: windows to paint or, every third time, windows
 of twice the side to finish."""
 
 from collections.abc import Sequence
@@ -19,8 +19,6 @@ EVEN = 0.15
 UNTOLD = 0.25
 # Windows to finish are so many times fewer, for each costs so many times as much.
 FEWER = 4
-# Held windows are so many times fewer: what is said of them has no noise to be averaged out.
-FEWER_HELD = 2
 
 
 def timesteps(count: int, rng: np.random.Generator) -> np.ndarray:
@@ -52,7 +50,7 @@ def chances(categories: np.ndarray) -> np.ndarray:
 
 def finishes(k: int) -> bool:
     """Whether step k is of windows to finish, not to paint."""
-    return k % 2 == 1
+    return k % 3 == 1
 
 
 class Batches:
@@ -61,21 +59,12 @@ class Batches:
     Args:
         painting, finishing: windows to paint and to finish.
         tokenizer: of prompts.
-        batch: how many windows to paint where painting is learnt.
-        held: whether it is held instead (see `FEWER_HELD`).
+        batch: how many windows to paint.
     """
 
-    def __init__(
-        self,
-        painting: Latents,
-        finishing: Latents,
-        tokenizer: CLIPTokenizer,
-        batch: int,
-        held: bool,
-    ):
+    def __init__(self, painting: Latents, finishing: Latents, tokenizer: CLIPTokenizer, batch: int):
         self._tokenizer = tokenizer
-        fewer = FEWER_HELD if held else 1
-        self._painting = _source(painting, batch // fewer)
+        self._painting = _source(painting, batch)
         self._finishing = _source(finishing, batch // FEWER)
 
     def __call__(self, k: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
