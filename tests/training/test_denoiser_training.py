@@ -372,10 +372,12 @@ def test_one_part_in_four_of_the_windows_to_finish_errs_by_chance(
     monkeypatch.setattr(denoiser_data, "coarsened", coarsened)
     monkeypatch.setattr(denoiser_data, "TOGETHER", 1)
     model = tiny_models.diffusion
-    arguments = model.vae, rendered, tmp_path, 5, 1, 1, 1, 1, torch.device("cpu"), SIDE, model
-    count = len(denoiser_data.cache_latents(*arguments).boxes)
-    assert count > 4
-    assert painters == [model if k % 4 else None for k in range(count)]
+    # two copies of one shard
+    arguments = model.vae, rendered, tmp_path, 5, 1, 1, 2, 1, torch.device("cpu"), SIDE, model
+    count, odd = divmod(len(denoiser_data.cache_latents(*arguments).boxes), 2)
+    assert count > 4 and not odd
+    # a shard begins one further than the one before, lest its first part is always by chance
+    assert painters == [model if (n + k) % 4 else None for n in range(2) for k in range(count)]
 
 
 def test_every_third_step_is_of_windows_to_finish(trained, latents, tiny_models):

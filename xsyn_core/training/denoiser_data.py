@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +32,8 @@ PLAIN = 0.85
 # is none yet to be asked; else it has gone through the last of so many steps, at most so many.
 ERRS = 0.3
 STEPS, REPAINTED, GUIDANCE = 10, 6, 7.5
-# Where there is a painter, one window in so many errs by chance all the same: painters to come will
-# leave other errors.
+# Where there is a painter, one part in so many, of TOGETHER windows, errs by chance all the same:
+# painters to come will leave other errors.
 ASTRAY = 4
 # Windows that are encoded at once.
 TOGETHER = 32
@@ -288,8 +287,11 @@ def cache_latents(
             x, boxes, said = columns["clean"], columns["boxes"], [_described(r) for r in rows]
             drawn = columns["shades"]
             left = [
-                coarsened(*(vae, x[k], boxes[k], said[k], drawn[k], rng, where), by)
-                for k, by in zip(some, cycle([None, *[painter] * (ASTRAY - 1)]), strict=False)
+                coarsened(
+                    *(vae, x[k], boxes[k], said[k], drawn[k], rng, where),
+                    painter if (number + n) % ASTRAY else None,
+                )
+                for n, k in enumerate(some)
             ]
             columns["coarse"] = np.concatenate(left)
             pictures.append("coarse")
