@@ -263,7 +263,17 @@ def _vit(
     make_encoder = ImageEncoderViT
     if detailed:
         fine, middle = (shape(f"patch_embed.{name}.weight")[0] for name in ("enter", "halve"))
-        make_encoder = partial(DetailEncoder, fine, middle, _details(tensors))
+        before, behind = (
+            (
+                _count(tensors, f"image_encoder.{p}fine."),
+                _count(tensors, f"image_encoder.{p}middle."),
+            )
+            for p in ("patch_embed.", "")
+        )
+        narrow = shape("patch_embed.coarse.conv1.weight")[0]
+        make_encoder = partial(
+            DetailEncoder, fine, middle, _details(tensors), (before, behind), narrow
+        )
     encoder = make_encoder(
         img_size=grid * patch,
         patch_size=patch,

@@ -25,19 +25,29 @@ class Stem(nn.Module):
 
     Args:
         fine, middle: channels at strides 4 and 8, multiples of 8.
+        depths: blocks at strides 4 and 8.
+        narrow: channels inside the block at stride 16.
         width: of the transformer.
         in_chans: of the image.
     """
 
-    def __init__(self, fine: int, middle: int, width: int, in_chans: int = 3):
+    def __init__(
+        self,
+        fine: int,
+        middle: int,
+        depths: tuple[int, int],
+        narrow: int,
+        width: int,
+        in_chans: int = 3,
+    ):
         super().__init__()
         self.enter = nn.Conv2d(in_chans * _ENTRY**2, fine, 3, padding=1)
-        self.fine = Block(fine)
+        self.fine = nn.Sequential(*(Block(fine) for _ in range(depths[0])))
         self.halve = nn.Conv2d(fine, middle, 2, 2)
-        self.middle = nn.Sequential(Block(middle), Block(middle))
+        self.middle = nn.Sequential(*(Block(middle) for _ in range(depths[1])))
         self.proj = nn.Conv2d(middle, width, 2, 2)
         self.detail = nn.Conv2d(fine, width, 4, 4)
-        self.coarse = Block(width)
+        self.coarse = Block(width, narrow)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, C, H, W) to (B, H / 16, W / 16, width), as `PatchEmbed`, and the features at strides
@@ -51,16 +61,35 @@ class Stem(nn.Module):
 class DetailEncoder(ImageEncoderViT):
     """An image encoder with a `Stem`, whose output holds what `DetailDecoder` adds.
 
+    What the transformer found goes back to the finer features, and theirs to its tokens, so that a
+    detail knows of what object it may be.
+
     Args:
         fine, middle: see `Stem`.
         details: channels of what is added at strides 8 and 4.
+        depths: blocks at strides 4 and 8, first in the `Stem`, then behind the transformer.
+        narrow: see `Stem`.
         settings: of `ImageEncoderViT`, with a `patch_size` of `STRIDE`.
     """
 
-    def __init__(self, fine: int, middle: int, details: tuple[int, int], **settings):
+    def __init__(
+        self,
+        fine: int,
+        middle: int,
+        details: tuple[int, int],
+        depths: tuple[tuple[int, int], tuple[int, int]],
+        narrow: int,
+        **settings,
+    ):
         super().__init__(**settings)
         width = settings["embed_dim"]
-        self.patch_embed = Stem(fine, middle, width, settings.get("in_chans", 3))
+        channels = settings.get("in_chans", 3)
+        self.patch_embed = Stem(fine, middle, depths[0], narrow, width, channels)
+        self.to_middle = nn.Conv2d(width, middle, 1)
+        self.middle = nn.Sequential(*(Block(middle) for _ in range(depths[1][1])))
+        self.to_fine = nn.Conv2d(middle, fine, 1)
+        self.fine = nn.Sequential(*(Block(fine) for _ in range(depths[1][0])))
+        self.to_tokens = nn.Conv2d(middle, width, 2, 2)
         self.keep_middle = nn.Conv2d(middle, details[0], 1)
         self.keep_fine = nn.Conv2d(fine, details[1], 1)
 
@@ -71,11 +100,15 @@ class DetailEncoder(ImageEncoderViT):
         tokens = tokens + self.pos_embed
         for block in self.blocks:
             tokens = block(tokens)
+        tokens = tokens.permute(0, 3, 1, 2)
+        middle = self.middle(middle + _doubled(self.to_middle(tokens)))
+        fine = self.fine(fine + _doubled(self.to_fine(middle)))
+        tokens = tokens + self.to_tokens(middle)
         details = (
             functional.pixel_unshuffle(self.keep_middle(middle), 2),
             functional.pixel_unshuffle(self.keep_fine(fine), 4),
         )
-        return torch.cat([self.neck(tokens.permute(0, 3, 1, 2)), *details], 1)
+        return torch.cat([self.neck(tokens), *details], 1)
 
 
 class DetailDecoder(MaskDecoder):
@@ -165,13 +198,21 @@ def _added(pixels: Tensor, details: Tensor) -> Tensor:
     return (pixels.unflatten(0, (len(details), -1)) + details[:, None]).flatten(0, 1)
 
 
-class Block(nn.Module):
-    """Two 3 x 3 convolutions around which the input passes, (B, width, H, W) to the same."""
+def _doubled(x: Tensor) -> Tensor:
+    """(B, C, H, W) to (B, C, 2 H, 2 W), each cell as four."""
+    return functional.interpolate(x, scale_factor=2.0, mode="nearest")
 
-    def __init__(self, width: int):
+
+class Block(nn.Module):
+    """Two 3 x 3 convolutions around which the input passes, (B, width, H, W) to the same, with
+    `inner` channels between them, as many as outside where not given."""
+
+    def __init__(self, width: int, inner: int | None = None):
         super().__init__()
-        self.norm1, self.norm2 = nn.GroupNorm(8, width), nn.GroupNorm(8, width)
-        self.conv1, self.conv2 = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
+        inner = inner or width
+        self.norm1, self.norm2 = nn.GroupNorm(8, width), nn.GroupNorm(8, inner)
+        self.conv1 = nn.Conv2d(width, inner, 3, padding=1)
+        self.conv2 = nn.Conv2d(inner, width, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv1(functional.silu(self.norm1(x)))

@@ -29,6 +29,8 @@ def sam():
                 8,
                 16,
                 DETAILS,
+                ((1, 2), (1, 2)),
+                8,
                 img_size=SIDE,
                 patch_size=STRIDE,
                 embed_dim=24,
@@ -66,10 +68,15 @@ def test_details_lie_where_they_were_seen(sam):
     image = torch.randn(1, 3, SIDE, SIDE)
     features = sam.image_encoder(image)
     tokens, details = sam.mask_decoder.split(features)
-    _, fine, middle = sam.image_encoder.patch_embed(image)
+    encoder = sam.image_encoder
+    seen, fine, middle = encoder.patch_embed(image)
+    found = encoder.blocks[1](encoder.blocks[0](seen + encoder.pos_embed)).permute(0, 3, 1, 2)
+    middle = encoder.middle(middle + torch.kron(encoder.to_middle(found), torch.ones(2, 2)))
+    fine = encoder.fine(fine + torch.kron(encoder.to_fine(middle), torch.ones(2, 2)))
     assert features.shape == (1, ALL, 4, 4) and tokens.shape == (1, OUT, 4, 4)
-    torch.testing.assert_close(details[0], sam.image_encoder.keep_middle(middle))
-    torch.testing.assert_close(details[1], sam.image_encoder.keep_fine(fine))
+    torch.testing.assert_close(tokens, encoder.neck(found + encoder.to_tokens(middle)))
+    torch.testing.assert_close(details[0], encoder.keep_middle(middle))
+    torch.testing.assert_close(details[1], encoder.keep_fine(fine))
 
 
 def normalised(x, norm):

@@ -11,6 +11,7 @@ from xsyn_core import files
 from xsyn_core.categories import CATALOGS, phrase
 from xsyn_core.sam_checkpoint import load_sam, save_sam
 from xsyn_core.training import architectures
+from xsyn_core.weight_sources import ASSETS
 from xsyn_core.weights import load_diffusion
 
 
@@ -83,6 +84,7 @@ def test_all_weights_together_stay_under_fifty_mebibytes(saved):
     diffusion = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
     sam = 2 * sum(p.numel() for p in architectures.build_sam().parameters())
     assert diffusion + sam < 50 * 2**20
+    assert sum(file.stat().st_size for file in ASSETS.rglob("*.safetensors")) < 50 * 2**20
 
 
 def test_a_save_that_was_killed_leaves_the_earlier_model_and_its_copy_goes_with_the_next(

@@ -165,6 +165,8 @@ def build_sam() -> Sam:
         fine=40,
         middle=80,
         details=details,
+        depths=((2, 3), (1, 2)),
+        narrow=80,
         img_size=side,
         patch_size=STRIDE,
         embed_dim=width,

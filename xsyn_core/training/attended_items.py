@@ -34,7 +34,7 @@ from xsyn_core.weights import load_diffusion
 # Share of the prompts that are shown the map itself.
 MAPS = 0.25
 # Shares of n = 1 to 4 among the others; share of median points, others are the most active.
-DIVIDED, MEDIAN = (0.1, 0.1, 0.15, 0.65), 0.8
+DIVIDED, MEDIAN = (0.05, 0.05, 0.1, 0.8), 0.9
 # Share of these in whose box everything but the item is a little darker or brighter, as it is
 # around painted items; how far, and how softly it ends, as a share of the picture's side.
 SHADED, SHADE, SOFT = 0.35, (0.8, 1.1), 0.02

@@ -8,7 +8,7 @@ import copy
 import multiprocessing
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -268,18 +268,6 @@ def steps_done(folder: Path) -> int:
     """
     checkpoint = folder / CHECKPOINT
     return _read(checkpoint, mmap=True)["step"] if checkpoint.exists() else 0
-
-
-def between(
-    model: torch.nn.Module, base: Mapping[str, torch.Tensor], share: float
-) -> torch.nn.Module:
-    """A copy of a model with this share of the weights from which it went on: between the two lie
-    weights that are better than either (Wortsman et al., "Robust Fine-Tuning of Zero-Shot Models",
-    CVPR 2022)."""
-    found = copy.deepcopy(model)
-    learnt = found.state_dict()
-    found.load_state_dict({name: v.lerp(base[name], share) for name, v in learnt.items()})
-    return found
 
 
 def _device(model: torch.nn.Module) -> torch.device:

@@ -113,6 +113,23 @@ def decode(
     return logits.float(), decoder.iou_prediction_head(hidden[:, 0]).float()
 
 
+@torch.no_grad()
+def mask_iou(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """IoU of logits (B, K, s, s) with shares of cells (B, 1, s, s): (B, K)."""
+    on, there = logits > 0, truth > 0.5
+    return (on & there).sum((2, 3)).float() / (on | there).sum((2, 3)).clamp(min=1)
+
+
+def click_losses(
+    logits: torch.Tensor, predicted: torch.Tensor, truth: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The losses (N,) of answers of `decode` to clicks, and their `mask_iou` (N, K)."""
+    each, iou = mask_losses(logits, truth), mask_iou(logits, truth)
+    # a click may mean a part or the whole: the best of three masks learns from it
+    drawn = (each[:, 1:].min(1).values + each[:, 0]) / 2
+    return drawn + (predicted - iou).square().mean(1), iou
+
+
 def mask_losses(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     """Focal and dice loss: (N, K, S, S) against a share of each cell, 0 to 1, of (N, 1, S, S);
     gives (N, K).

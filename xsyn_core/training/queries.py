@@ -52,29 +52,34 @@ class Query:
     truth: np.ndarray
 
     def turned(self, turns: int, mirrored: bool) -> "Query":
-        """As `np.rot90` turns pictures so often, then flipped left to right by choice."""
-
-        def picture(values: np.ndarray, axes: tuple[int, int] = (0, 1)) -> np.ndarray:
-            values = np.rot90(values, turns, axes)
-            return np.ascontiguousarray(np.flip(values, axes[1]) if mirrored else values)
-
-        def places(xy: np.ndarray) -> np.ndarray:
-            for _ in range(turns):
-                xy = np.stack([xy[:, 1], SIDE - xy[:, 0]], 1)
-            return np.stack([SIDE - xy[:, 0], xy[:, 1]], 1) if mirrored else xy
-
-        corners = places(self.box.reshape(-1, 2))
+        """As `turned` turns pictures."""
+        corners = turned_places(self.box.reshape(-1, 2), turns, mirrored)
         if len(corners):
             corners = np.concatenate([corners.min(0), corners.max(0)])
         return Query(
-            picture(self.window),
-            picture(self.pixels),
-            picture(self.drawing, (1, 2)),
+            turned(self.window, turns, mirrored),
+            turned(self.pixels, turns, mirrored),
+            turned(self.drawing, turns, mirrored, (1, 2)),
             corners.reshape(-1),
-            places(self.points),
+            turned_places(self.points, turns, mirrored),
             self.labels,
-            picture(self.truth),
+            turned(self.truth, turns, mirrored),
         )
+
+
+def turned(
+    picture: np.ndarray, turns: int, mirrored: bool, axes: tuple[int, int] = (0, 1)
+) -> np.ndarray:
+    """A picture as `np.rot90` turns it so often, then flipped left to right by choice."""
+    picture = np.rot90(picture, turns, axes)
+    return np.ascontiguousarray(np.flip(picture, axes[1]) if mirrored else picture)
+
+
+def turned_places(xy: np.ndarray, turns: int, mirrored: bool) -> np.ndarray:
+    """Where points (n, 2) of a picture of SIDE pixels are once that is `turned`."""
+    for _ in range(turns):
+        xy = np.stack([xy[:, 1], SIDE - xy[:, 0]], 1)
+    return np.stack([SIDE - xy[:, 0], xy[:, 1]], 1) if mirrored else xy
 
 
 @dataclass(frozen=True)
@@ -129,11 +134,11 @@ def query(
         corners,
         places,
         marks,
-        _shares(mask, np.array(view) * len(mask) / size[0]),
+        shares(mask, np.array(view) * len(mask) / size[0]),
     )
 
 
-def _shares(mask: np.ndarray, view: np.ndarray) -> np.ndarray:
+def shares(mask: np.ndarray, view: np.ndarray) -> np.ndarray:
     """The share of each cell of a square window (4,) that a mask bool (S, S) fills, float32
     (CELLS, CELLS)."""
     step = (view[2] - view[0]) / CELLS
@@ -156,12 +161,12 @@ def by_click(
 ) -> Query:
     """What a click means, by this chance in the middle of it. The mask bool (H, H) has the image's
     pixels."""
-    return query(image, mask, None, _click(mask, tight, rng, central), np.ones(1, np.float32))
+    return query(image, mask, None, click_on(mask, tight, rng, central), np.ones(1, np.float32))
 
 
 def again(image, mask: np.ndarray, tight: np.ndarray, rng: np.random.Generator) -> Query:
     """What a click means, in the box of what it may have found at first, which holds it."""
-    click, (least, most) = _click(mask, tight, rng, CENTRAL), ASTRAY
+    click, (least, most) = click_on(mask, tight, rng, CENTRAL), ASTRAY
     found = _astray(tight, least * (most / least) ** rng.random(), len(image), rng)
     found[:2], found[2:] = np.minimum(found[:2], click[0] - 1), np.maximum(found[2:], click[0] + 1)
     return query(image, mask, found.clip(0, len(image)), click, np.ones(1, np.float32))
@@ -180,10 +185,10 @@ def batched(queries: Sequence[Query]) -> list[QueryBatch]:
     ]
 
 
-def _click(
+def click_on(
     mask: np.ndarray, tight: np.ndarray, rng: np.random.Generator, central: float
 ) -> np.ndarray:
-    """(1, 2), x and y."""
+    """A click on an object as `by_click` has it: float32 (1, 2), x and y."""
     if rng.random() < central:
         return middle(mask)[None].astype(np.float32)
     return prompt(mask, tight, KINDS[1], rng, len(mask))[1]

@@ -3,7 +3,8 @@
 Both learn at once, each from its own masks. Most prompts ask for anything in a bag: by its box, by
 a click, or by both, as a click's answer is looked at again. The others are what labels are made of
 (Section IV-B): boxes and points of prohibited items after the attention that the embedded painter
-pays to them, and the maps of that attention themselves.
+pays to them, and the maps of that attention themselves. Beside them SAM learns of whole scans with
+all their objects (`all_objects`).
 """
 
 from pathlib import Path
@@ -18,27 +19,38 @@ from segment_anything.modeling import Sam
 from xsyn_core import sam_refiner
 from xsyn_core.errors import XsynError
 from xsyn_core.sam_checkpoint import THRESHOLDS, load_sam, save_sam
+from xsyn_core.sam_detail import DetailDecoder
 from xsyn_core.sam_refiner import Refiner
-from xsyn_core.training import architectures, options
+from xsyn_core.training import all_objects, architectures, options
+from xsyn_core.training.all_objects import Head, Scans, whole_scans
 from xsyn_core.training.attended_items import Items, attended_items
 from xsyn_core.training.data import SIDE, halved
-from xsyn_core.training.loop import Plan, autocast, between, pick_device, train
-from xsyn_core.training.prompting import decode, mask_losses
+from xsyn_core.training.loop import Plan, autocast, pick_device, train
+from xsyn_core.training.prompting import click_losses, decode, mask_iou, mask_losses
 from xsyn_core.training.queries import ZOOM, Query, QueryBatch, again, batched, by_box, by_click
 from xsyn_core.training.segmenter_data import Pictures, pictures
 from xsyn_core.weights import load_diffusion
 
 # How anything is asked for, and how often; the last share is of prompts after attention.
 WAYS = {"box": by_box, "click": by_click, "again": again}
-SHARES = (0.22, 0.24, 0.14, 0.40)
+SHARES = (0.30, 0.06, 0.18, 0.46)
 # Steps of a model from nothing: boxes alone are the shortest way out of the empty mask.
 BOXES_FIRST = 300
 # Share of windows that are shown as coarse as they are painted.
 HALVED = 0.5
 # Clicks, seldom in the middle, that thresholds are measured on.
 CLICKS = 256
-# Share of BASE's weights in what is written.
-KEPT = 0.4
+# Prompts for each whole scan that is learnt from beside them.
+PROMPTS = 3
+
+
+class Learner(torch.nn.Module):
+    """SAM with its refiner, and the head that only helps it to learn."""
+
+    def __init__(self, sam: Sam):
+        super().__init__()
+        self.sam = sam
+        self.head = Head(sam.mask_decoder.transformer_dim, sam.mask_decoder.details)
 
 
 def anything(
@@ -103,13 +115,6 @@ def refined_losses(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     return entropy + 2 * jaccard
 
 
-@torch.no_grad()
-def _iou(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """IoU of logits (B, K, s, s) with shares of cells (B, 1, s, s): (B, K)."""
-    on, there = logits > 0, truth > 0.5
-    return (on & there).sum((2, 3)).float() / (on | there).sum((2, 3)).clamp(min=1)
-
-
 def losses(sam: Sam, queries: list[QueryBatch], where: torch.device) -> dict[str, torch.Tensor]:
     """The mean loss of batches of queries, and mean IoU of what SAM and its refiner answer."""
 
@@ -128,18 +133,15 @@ def losses(sam: Sam, queries: list[QueryBatch], where: torch.device) -> dict[str
         box, points, labels = (x.to(where)[:, None] for x in (some.box, some.points, some.labels))
         with autocast(where):
             logits, predicted = decode(sam, embedding, box, points, labels, (boxed, count, 0))
-        each = mask_losses(logits, masks)
-        iou = _iou(logits, masks)
         if not boxed:
-            # a click may mean a part or the whole: the best of three masks learns from it
+            each, iou = click_losses(logits, predicted, masks)
             names.append("click")
             told["best"] = iou[:, 1:].max(1).values.mean()
-            each = (each[:, 1:].min(1).values + each[:, 0]) / 2
-            off = (predicted - iou).square().mean(1)
         else:
             names.append("label" if count > 1 else "again" if count else "box")
-            each, off = each[:, 0], (predicted - iou).square()[:, 0]
-        own.append(each + off)
+            off = predicted[:, :1] - mask_iou(logits[:, :1], masks)
+            each = (mask_losses(logits[:, :1], masks) + off.square())[:, 0]
+        own.append(each)
         answers.append(logits)
     refiner: Refiner = sam.refiner  # type: ignore[assignment]
     before = torch.cat(answers)[:, : refiner.masks].detach()
@@ -148,7 +150,7 @@ def losses(sam: Sam, queries: list[QueryBatch], where: torch.device) -> dict[str
         better = refiner(seen, before, drawing).float()
     for prefix, logits in (("sam_", before), ("", better)):
         found: dict[str, list[torch.Tensor]] = {}
-        for name, iou in zip(names, _iou(logits, truth)[:, 0].split(sizes), strict=True):
+        for name, iou in zip(names, mask_iou(logits, truth)[:, 0].split(sizes), strict=True):
             found.setdefault(prefix + name, []).append(iou)
         told |= {name: torch.cat(values).mean() for name, values in found.items()}
     return {"loss": (torch.cat(own) + refined_losses(better, truth)).mean(), **told}
@@ -199,7 +201,8 @@ def main(
     the second stage on, for BASE finds what the painter, a diffusers folder, attends to.
 
     Raises:
-        XsynError: BASE sees scans in another size, or OUT is BASE.
+        XsynError: BASE sees scans in another size or draws masks as the original does, or OUT is
+            BASE.
     """
     options.writable_file(out, base)
     torch.manual_seed(seed)
@@ -210,9 +213,14 @@ def main(
             f"{base} sees scans in {sam.image_encoder.img_size} pixels, the embedded segmenter in "
             f"{SIDE}. Fine-tune larger ones without --embedded."
         )
+    if not isinstance(sam.mask_decoder, DetailDecoder):
+        raise XsynError(
+            f"{base} draws masks without details, unlike the embedded segmenter. Fine-tune it "
+            "without --embedded."
+        )
     if getattr(sam, "refiner", None) is None:
         sam.refiner = Refiner()
-    sam = sam.to(where)
+    learner = Learner(sam).to(where)
     attending = base if item_shards else None
     if attending is not None:
         # one that cannot be read is told before anything is rendered
@@ -224,20 +232,21 @@ def main(
         items = attended_items(attending, painter, data, run / "items", seed, item_shards, workers)
         shares = np.array(SHARES)
     shares /= shares.sum()
-    begun = {name: values.clone() for name, values in sam.state_dict().items()}
     boxes = np.eye(len(shares))[0]
 
-    def draw(k: int, rng: np.random.Generator) -> list[QueryBatch]:
+    def draw(k: int, rng: np.random.Generator) -> tuple[list[QueryBatch], Scans]:
         now = boxes if base is None and k < BOXES_FIRST else shares
-        return sample(shards, items, batch, now, rng)
+        scans = whole_scans(shards, max(1, batch // PROMPTS), rng)
+        return sample(shards, items, batch, now, rng), scans
 
-    def step(k: int, queries: list[QueryBatch]) -> dict[str, torch.Tensor]:
-        return losses(sam, queries, where)
+    def step(k: int, drawn: tuple[list[QueryBatch], Scans]) -> dict[str, torch.Tensor]:
+        queries, scans = drawn
+        told = losses(sam, queries, where)
+        beside = all_objects.losses(sam, learner.head, scans, where)
+        return {**told, **beside, "loss": told["loss"] + beside["loss"]}
 
-    def on_save(average: Sam, done: int) -> None:
-        if base is not None:
-            average = between(average, begun, KEPT)
-        save_sam(out, average, thresholds(average, shards, where), ZOOM)
+    def on_save(average: Learner, done: int) -> None:
+        save_sam(out, average.sam, thresholds(average.sam, shards, where), ZOOM)
 
     plan = Plan(steps=steps, rate=rate, seed=seed, warmup=50 if base else 300, decay=0.7, ema=0.998)
-    train(sam, draw, step, plan, run, on_save, workers)  # type: ignore[arg-type]
+    train(learner, draw, step, plan, run, on_save, workers)  # type: ignore[arg-type]
