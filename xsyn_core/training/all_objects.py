@@ -18,13 +18,7 @@ from xsyn_core.sam_detail import Block
 from xsyn_core.training.data import SIDE
 from xsyn_core.training.loop import autocast
 from xsyn_core.training.prompting import click_losses, decode, mask_losses
-from xsyn_core.training.queries import (
-    CENTRAL,
-    click_on,
-    shares,
-    turned,
-    turned_places,
-)
+from xsyn_core.training.queries import CENTRAL, click_on, shares, turned, turned_places
 from xsyn_core.training.segmenter_data import Pictures
 
 # Pixels a side of the head's cells, and cells a side.

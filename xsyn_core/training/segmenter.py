@@ -33,7 +33,7 @@ from xsyn_core.weights import load_diffusion
 
 # How anything is asked for, and how often; the last share is of prompts after attention.
 WAYS = {"box": by_box, "click": by_click, "again": again}
-SHARES = (0.30, 0.06, 0.18, 0.46)
+SHARES = (0.22, 0.24, 0.14, 0.40)
 # Steps of a model from nothing: boxes alone are the shortest way out of the empty mask.
 BOXES_FIRST = 300
 # Share of windows that are shown as coarse as they are painted.
