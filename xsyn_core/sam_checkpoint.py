@@ -180,6 +180,12 @@ def _refuse_others(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
             f"{path.name} is not a whole SAM: it has {len(tensors)} tensors such as {some}, "
             f"but no {' and no '.join(part.rstrip('.') for part in missing)}. {WANTED}"
         )
+    if _has_detail(tensors) and "image_encoder.to_tokens.weight" not in tensors:
+        raise XsynError(
+            f"{path.name} goes back to an embedded segmenter of before stage 11, whose encoder was "
+            "smaller: this version cannot run it. Fine-tune again from the present one, or run the "
+            "version that wrote it."
+        )
 
 
 def _has_detail(tensors: Mapping[str, torch.Tensor]) -> bool:

@@ -5,9 +5,11 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from segment_anything import SamPredictor
 from segment_anything.modeling import PromptEncoder, Sam, TwoWayTransformer
 
+from xsyn_core.errors import XsynError
 from xsyn_core.sam_decoder import Decoder
 from xsyn_core.sam_detail import STRIDE, DetailDecoder, DetailEncoder
 from xsyn_core.segmentation import Segmenter, load_sam, save_sam
@@ -168,3 +170,16 @@ def test_the_predictor_runs_it_too(sam, tmp_path):
     assert 0 < segment.area < image.shape[0] * image.shape[1]
     assert (segment.mask == masks[0]).mean() > 0.999
     assert segment.predicted_iou == pytest.approx(quality[0], abs=1e-4)
+
+
+def test_one_of_the_smaller_encoder_is_told_apart(sam, tmp_path):
+    save_sam(tmp_path / "sam.safetensors", sam)
+    behind = tuple(f"image_encoder.{part}" for part in ("middle", "fine", "to_"))
+    before = {
+        name.replace("patch_embed.fine.0.", "patch_embed.fine."): tensor
+        for name, tensor in load_file(tmp_path / "sam.safetensors").items()
+        if not name.startswith(behind)
+    }
+    save_file(before, tmp_path / "before.safetensors")
+    with pytest.raises(XsynError, match=r"before\.safetensors goes back to .* Fine-tune again"):
+        load_sam(tmp_path / "before.safetensors")
