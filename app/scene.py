@@ -29,6 +29,7 @@ def scene(session: Session, finding: str = "Looking for idle regions …") -> di
             "names": list(names.names),
             "groups": [list(group) for group in names.groups],
             "boundaries": list(names.boundaries),
+            "max_aspect_ratios": list(names.max_aspect_ratios),
             "scan_areas": list(names.scan_areas),
         },
         "scan": scan

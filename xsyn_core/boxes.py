@@ -15,6 +15,12 @@ def area(box: Sequence[float]) -> float:
     return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])
 
 
+def aspect_ratio(box: Sequence[float]) -> float:
+    """The long side over the short one, from 1 up; infinite for an empty or inverted box."""
+    short, long = sorted((box[2] - box[0], box[3] - box[1]))
+    return long / short if short > 0 else math.inf
+
+
 def intersection(a: Sequence[float], b: Sequence[float]) -> Box:
     """The common part of two boxes; empty (zero area) when they do not meet."""
     x1, y1 = max(a[0], b[0]), max(a[1], b[1])

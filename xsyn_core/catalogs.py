@@ -17,23 +17,26 @@ from typing import Any
 
 import numpy as np
 
-from xsyn_core.categories import CATALOGS, Catalog, plain
+from xsyn_core.categories import CATALOGS, LONGEST, Catalog, plain
 from xsyn_core.errors import XsynError
 from xsyn_core.files import expanded
 
 FILE = "catalog.json"
 # For the help of commands.
 WHICH = f"{', '.join(CATALOGS)}, or the folder of a fine-tuned model."
-LONGEST = 80
+LONGEST_NAME = 80
 # Table I's, where the sizes of categories differ that much.
 GROUPS = 3
 # Neighbouring groups' mean areas differ by at least this factor.
 APART = 2.0
+# Of a category's boxes hardly one is longer than so many of those that are known; but few boxes
+# tell little, and so it may at least be so many times as long as wide.
+LONGER, SQUARE = 0.98, 2.0
 
 
 def own_catalog(
     title: str,
-    areas: Mapping[str, Sequence[float]],
+    sizes: Mapping[str, Sequence[tuple[float, float]]],
     scan_areas: tuple[float, float],
     min_area_ratio: float,
     max_area_ratio: float,
@@ -45,15 +48,17 @@ def own_catalog(
 
     Args:
         title: for people; "own" where it cannot be used.
-        areas: square pixels of the boxes of every category, of at least one, in the order that ids
-            are to have.
+        sizes: (width, height) in pixels of the boxes of every category, of at least one, in the
+            order that ids are to have.
         scan_areas: square pixels of the smallest and the largest scan.
         min_area_ratio, max_area_ratio: as `Catalog`'s.
 
     Raises:
         XsynError: a name that cannot be used.
     """
-    medians = {name: float(np.median(np.log(values))) for name, values in areas.items()}
+    logs = {name: np.log(values) for name, values in sizes.items()}
+    medians = {name: float(np.median(own.sum(1))) for name, own in logs.items()}
+    longest = (np.quantile(np.exp(np.abs(own[:, 0] - own[:, 1])), LONGER) for own in logs.values())
     names = sorted(medians, key=lambda name: medians[name])
     groups = next(
         found
@@ -63,10 +68,11 @@ def own_catalog(
     between = ((medians[below[-1]] + medians[above[0]]) / 2 for below, above in pairwise(groups))
     usable = title.isprintable() and plain(title)
     written = {
-        "title": title[:LONGEST] if usable else "own",
-        "names": list(areas),
+        "title": title[:LONGEST_NAME] if usable else "own",
+        "names": list(sizes),
         "groups": groups,
         "boundaries": [float(f"{math.exp(log):.6g}") for log in between],
+        "max_aspect_ratios": [float(f"{min(max(r, SQUARE), LONGEST):.2g}") for r in longest],
         "scan_areas": scan_areas,
         "min_area_ratio": min_area_ratio,
         "max_area_ratio": max_area_ratio,
@@ -137,6 +143,9 @@ def from_entry(value: Any) -> Catalog:
     boundaries = _numbers(value["boundaries"], "boundaries")
     if len(boundaries) != len(groups) - 1 or list(boundaries) != sorted(set(boundaries)):
         raise XsynError("boundaries must rise, one between each two groups")
+    ratios = _numbers(value.get("max_aspect_ratios", [LONGEST] * len(names)), "max_aspect_ratios")
+    if len(ratios) != len(names) or min(ratios) < 1:
+        raise XsynError("max_aspect_ratios are long sides over short, one for each of the names")
     scan_areas = _numbers(value["scan_areas"], "scan_areas")
     if len(scan_areas) != 2 or scan_areas[0] > scan_areas[1]:
         raise XsynError("scan_areas are two areas, the smaller one first")
@@ -146,7 +155,10 @@ def from_entry(value: Any) -> Catalog:
     digest = hashlib.sha256("\n".join((title, *names)).encode()).hexdigest()[:6]
     slug = re.sub(r"[^a-z0-9]+", "-", title.lower())[:40].strip("-") or "own"
     least, most = scan_areas
-    return Catalog(f"{slug}-{digest}", title, names, groups, boundaries, (least, most), low, high)
+    return Catalog(
+        *(f"{slug}-{digest}", title, names, groups, boundaries),
+        *(ratios, (least, most), low, high),
+    )
 
 
 _FIELDS = (
@@ -168,8 +180,10 @@ def _names(value: Any, what: str) -> tuple[str, ...]:
 def _name(value: Any, what: str) -> str:
     if not isinstance(value, str) or not plain(value) or not value.isprintable():
         raise XsynError(f"{what} must be words, not {value!r}")
-    if len(value) > LONGEST:
-        raise XsynError(f"{what} is longer than {LONGEST} characters: {value[:LONGEST]!r}")
+    if len(value) > LONGEST_NAME:
+        raise XsynError(
+            f"{what} is longer than {LONGEST_NAME} characters: {value[:LONGEST_NAME]!r}"
+        )
     return value.strip()
 
 

@@ -95,6 +95,11 @@ def warnings(scan: Scan, request: Request) -> tuple[str, ...]:
                 f"The box of {asked.category} is smaller than the smallest that the catalogue "
                 f"keeps ({smallest:.0f} square pixels in this scan)."
             )
+        if not request.catalog.as_long(asked.category, asked.box):
+            found.append(
+                f"Few items of {asked.category} are as long and thin as their box: what is painted "
+                "may not fill it, and the label may take in what lies beside. Draw a shorter box."
+            )
         for known in covered(kept, asked.box):
             found.append(
                 f"{asked.category} covers most of the annotated {known.category}, whose label "

@@ -89,18 +89,23 @@ def _paintable(box: Sequence[float], size: tuple[int, int]) -> boxes.Box | None:
 
 
 def addition(
-    regions: Sequence, catalog: Catalog, scan_size: tuple[int, int], rng: np.random.Generator
+    regions: Sequence,
+    catalog: Catalog,
+    scan_size: tuple[int, int],
+    rng: np.random.Generator,
+    category: str | None = None,
 ) -> Grounding:
-    """G_add = {(e_b, l_b)} (Eq. 4, Xsyn-A): a random idle region and a category of its area group.
+    """G_add = {(e_b, l_b)} (Eq. 4, Xsyn-A): a category, and a random idle region that fits it.
 
-    Chances are such that all categories whose groups have regions come equally often: most regions
-    of a scan tend to belong to one group.
+    All categories that fit a region come equally often: most regions of a scan tend to belong to
+    one area group. A category that is asked for but fits none takes one of its shape, or any.
 
     Args:
         regions: idle regions, with `.box` in pixels of the scan.
         catalog: whose area groups (Table I) apply; see `Catalog.fitting`.
         scan_size: (height, width).
-        rng: the only source of chance: the region first, then the category.
+        rng: the only source of chance: the category first, then the region.
+        category: one of the catalogue's names; None draws it.
 
     Raises:
         XsynError: no idle region is left.
@@ -112,11 +117,14 @@ def addition(
             "The scan has no idle region where an item could go. "
             "Draw a box yourself, or take another scan."
         )
-    groups = [catalog.fitting(box, scan_size) for box in usable]
-    chances = np.array([len(names) / groups.count(names) for names in groups])
-    chosen = int(rng.choice(len(usable), p=chances / chances.sum()))
-    names = groups[chosen]
-    return Grounding(names[int(rng.integers(len(names)))], usable[chosen])
+    fitting = {box: catalog.fitting(box, scan_size) for box in usable}
+    if category is None:
+        found = {name for names in fitting.values() for name in names}
+        possible = [name for name in catalog.names if name in found]
+        category = possible[int(rng.integers(len(possible)))]
+    shaped = [box for box in usable if catalog.as_long(category, box)] or usable
+    places = [box for box in shaped if category in fitting[box]] or shaped
+    return Grounding(category, places[int(rng.integers(len(places)))])
 
 
 def checked(

@@ -23,10 +23,8 @@ class Region(Protocol):
 R = TypeVar("R", bound=Region)
 # The background and the whole baggage, typically (Section IV-A).
 DISCARDED = 2
-# Where an item may be proposed: the share of a region's box, at least, that lies in the baggage,
-# and how many times its width it is long, at most; longer ones are straps and seams, in which few
-# items fit.
-INSIDE, LONGEST = 0.95, 8
+# Where an item may be proposed: the share of a region's box, at least, that lies in the baggage.
+INSIDE = 0.95
 
 
 def idle_regions(
@@ -92,15 +90,3 @@ def within(regions: Iterable[R], baggage: np.ndarray) -> list[R]:
         return float(baggage[y1:y2, x1:x2].mean())
 
     return [region for region in regions if share(region.box) >= INSIDE]
-
-
-def item_sized(regions: Iterable[R], image_size: tuple[int, int], max_area_ratio: float) -> list[R]:
-    """The regions whose boxes are like an item's: they cover at most `max_area_ratio` of an image
-    of (height, width), and are at most `LONGEST` times as long as wide."""
-    most = max_area_ratio * image_size[0] * image_size[1]
-
-    def fits(box: Box) -> bool:
-        width, height = box[2] - box[0], box[3] - box[1]
-        return width * height <= most and max(width, height) <= LONGEST * min(width, height)
-
-    return [region for region in regions if fits(region.box)]

@@ -79,7 +79,7 @@ class Synthesizer:
             if not any(boxes.area(boxes.intersection(region.box, box)) for box in taken)
         ]
         inside = regions.within(clear, self._baggage(scan))
-        fitting = regions.item_sized(inside, scan.size, catalog.max_area_ratio)
+        fitting = [region for region in inside if catalog.item_sized(region.box, scan.size)]
         return [region for region in fitting if not covered(scan.annotations, region.box)] or clear
 
     def propose(
@@ -88,8 +88,10 @@ class Synthesizer:
         catalog: Catalog,
         rng: np.random.Generator | int,
         taken: Sequence[boxes.Box] = (),
+        category: str | None = None,
     ) -> Grounding:
-        """Xsyn-A: one of the `places` at random, with a category that fits its area.
+        """Xsyn-A: one of the `places` at random, and a category that fits it, see
+        `grounding.addition`.
 
         Raises:
             XsynError: no idle region.
@@ -101,7 +103,7 @@ class Synthesizer:
                 "The scan has no idle region left that keeps clear of the boxes there are. "
                 "Draw one yourself, or move or delete a box."
             )
-        return grounding.addition(places, catalog, scan.size, rng)
+        return grounding.addition(places, catalog, scan.size, rng, category)
 
     def occluders(self, painting: Painting) -> list[Segment]:
         """The candidates of BOM (Eq. 3 with footnote 1).

@@ -1,6 +1,6 @@
 // Boxes under the operator's hand: draw, move, resize, label, delete, undo.
 
-// The number of the area group that a box belongs to, as in Catalog.fitting
+// The number of the area group that a box belongs to, as in Catalog
 function areaGroup(box) {
   const { catalog, scan } = scene();
   const [least, most] = catalog.scan_areas;
@@ -8,11 +8,21 @@ function areaGroup(box) {
   const area = (box[2] - box[0]) * (box[3] - box[1]) * Math.min(Math.max(pixels, least), most) / pixels;
   return catalog.boundaries.filter((b) => area > b).length;
 }
-const candidates = (box) => scene().catalog.groups[areaGroup(box)];
-// How a box differs in size from those that its category is known with; "" where it does not.
+function asLong(category, [x1, y1, x2, y2]) {
+  const { names, max_aspect_ratios: most } = scene().catalog;
+  const [short, long] = [x2 - x1, y2 - y1].sort((a, b) => a - b);
+  return long / short <= most[names.indexOf(category)];
+}
+function candidates(box) {
+  const group = scene().catalog.groups[areaGroup(box)];
+  const fitting = group.filter((name) => asLong(name, box));
+  return fitting.length ? fitting : group;
+}
+// How a box differs from those that its category is known with; "" where it does not.
 function misfit({ box, category }) {
   const by = areaGroup(box) - scene().catalog.groups.findIndex((names) => names.includes(category));
-  return by ? `Unusually ${by > 0 ? "large" : "small"} for ${plain(category)}` : "";
+  const how = by > 0 ? "large" : by < 0 ? "small" : asLong(category, box) ? "" : "long";
+  return how && `Unusually ${how} for ${plain(category)}`;
 }
 function firstCategory(box) {
   const fitting = candidates(box);
@@ -252,7 +262,7 @@ function openMenu() {
   const rest = scene().catalog.names.filter((n) => !fitting.includes(n));
   const row = (n) => `<button role="option" data-category="${escape(n)}" aria-selected="${n === item.category}">${escape(plain(n))}</button>`;
   const menu = $("menu");
-  menu.innerHTML = `<h3>Fits this size</h3>${fitting.map(row).join("")}` +
+  menu.innerHTML = `<h3>Fits this box</h3>${fitting.map(row).join("")}` +
     (rest.length ? `<h3>Other</h3>${rest.map(row).join("")}` : "");
   menu.hidden = false;
   const view = $("view"), tag = $("tag");

@@ -59,7 +59,7 @@ function listBoxes() {
     const fitting = candidates(box);
     const option = (n) => `<option value="${escape(n)}" ${n === category ? "selected" : ""}>${escape(plain(n))}</option>`;
     const odd = misfit({ box, category });
-    return `<div class="row" data-row="${i}"><b>${i + 1}</b><select aria-label="Category of box ${i + 1}"><optgroup label="Fits this size">${fitting.map(option).join("")}</optgroup><optgroup label="Other">${names.filter((n) => !fitting.includes(n)).map(option).join("")}</optgroup></select><span${odd ? ` class="odd" title="${escape(odd)}"` : ""}>${size(box)}</span><button data-act="delete" title="Delete" aria-label="Delete box ${i + 1}">×</button></div>`;
+    return `<div class="row" data-row="${i}"><b>${i + 1}</b><select aria-label="Category of box ${i + 1}"><optgroup label="Fits this box">${fitting.map(option).join("")}</optgroup><optgroup label="Other">${names.filter((n) => !fitting.includes(n)).map(option).join("")}</optgroup></select><span${odd ? ` class="odd" title="${escape(odd)}"` : ""}>${size(box)}</span><button data-act="delete" title="Delete" aria-label="Delete box ${i + 1}">×</button></div>`;
   }).join(""));
   list.querySelectorAll(".row").forEach((row, i) => {
     const before = row.classList.contains("on");

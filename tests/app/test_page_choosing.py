@@ -83,8 +83,8 @@ def test_models_of_an_open_server_are_fixed(browser, examples, tmp_path):
 
 def test_models_of_ones_own_categories(browser, examples, tmp_path):
     """Asked for once they are loaded, by every page; accepted samples keep them on offer."""
-    areas = {"gas_can": [2000.0], "<b>tent</b>": [40000.0]}
-    own = own_catalog("Lab <7>", areas, (320 * 420,) * 2, 0.001, 0.25)
+    sizes = {"gas_can": [(50, 40)], "<b>tent</b>": [(200, 200)]}
+    own = own_catalog("Lab <7>", sizes, (320 * 420,) * 2, 0.001, 0.25)
     tuned = FakeSynthesizer(0.01, 64 * "2")
     tuned.catalog = own
 

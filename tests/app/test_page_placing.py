@@ -60,7 +60,7 @@ def test_the_next_proposal_is_told_of_the_boxes(operator, painter, monkeypatch):
 def test_what_fits_a_box_counts_in_scans_of_the_datasets_size(operator):
     operator.open_example(0)
     operator.draw((100, 100, 198, 198))
-    told = operator.page.locator("#xs-boxes optgroup[label='Fits this size'] option")
+    told = operator.page.locator("#xs-boxes optgroup[label='Fits this box'] option")
     width, height = map(int, operator.page.inner_text("#xs-boxes .row span").split(" \u00d7 "))
     assert width * height < 10_000
     names = CATALOGS["pidray"].fitting((0, 0, width, height), (320, 420))
@@ -83,6 +83,20 @@ def test_a_size_that_its_category_is_not_known_with_is_told(operator):
         assert told.get_attribute("title") == (how and f"Unusually {how} for {name}")
         seen.append(how)
     assert None in seen and len(set(seen)) > 1
+
+
+def test_a_box_longer_than_its_category_is_told(operator):
+    operator.open_example(0)
+    operator.draw((60, 100, 360, 150))
+    told = operator.page.locator("#xs-boxes .row span")
+    fit = operator.page.locator("#xs-boxes optgroup[label='Fits this box'] option")
+    width, height = map(int, told.inner_text().split(" \u00d7 "))
+    names = CATALOGS["pidray"].fitting((0, 0, width, height), (320, 420))
+    assert tuple(name.replace(" ", "_") for name in fit.all_inner_texts()) == names
+    assert "Baton" in names and "Gun" not in names
+    for name, words in (("Gun", "Unusually long for Gun"), ("Baton", None)):
+        operator.page.locator("#xs-boxes select").select_option(name)
+        assert told.get_attribute("title") == words
 
 
 def test_resize_by_a_handle(operator):

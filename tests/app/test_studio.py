@@ -173,7 +173,7 @@ def test_what_models_paint_is_known_before_they_are_loaded(tmp_path):
     def load(choice):
         raise AssertionError("nothing is loaded")
 
-    own = catalogs.own_catalog("lab", {"tent": [900.0]}, (1e4, 1e4), 0.001, 0.25)
+    own = catalogs.own_catalog("lab", {"tent": [(30, 30)]}, (1e4, 1e4), 0.001, 0.25)
     catalogs.save(own, tmp_path)
     engine = Engine(load, Choice(str(tmp_path)))
     assert engine.catalog == own

@@ -43,12 +43,9 @@ class MadeSynthesizer:
     def idle(self, scan: Scan, catalog: Catalog) -> list[Region]:
         return [Region(box) for box in REGIONS if box[2] <= scan.size[1] and box[3] <= scan.size[0]]
 
-    def places(self, scan: Scan, catalog: Catalog, taken=()) -> list[Region]:
-        return [r for r in self.idle(scan, catalog) if r.box not in taken]
-
-    def propose(self, scan: Scan, catalog: Catalog, seed: int):
-        rng = np.random.default_rng(seed)
-        return grounding.addition(self.places(scan, catalog), catalog, scan.size, rng)
+    def propose(self, scan: Scan, catalog: Catalog, rng, taken=(), category=None):
+        places = [r for r in self.idle(scan, catalog) if r.box not in taken]
+        return grounding.addition(places, catalog, scan.size, rng, category)
 
     def paint(self, scan: Scan, request: Request) -> Iterator[Step]:
         request = checked_request(scan, request)

@@ -69,7 +69,7 @@ def test_export_of_a_workspace(made, tmp_path, monkeypatch):
 
 
 def test_export_takes_the_catalogue_of_most_samples(made, tmp_path):
-    own = catalogs.own_catalog("Lab 7", {"tent": [10000.0]}, (1e5, 1e5), 0.001, 0.25)
+    own = catalogs.own_catalog("Lab 7", {"tent": [(100, 100)]}, (1e5, 1e5), 0.001, 0.25)
     source = read_scan(put_scan(tmp_path / "bag.png"))
     with Workspace(tmp_path / "work") as workspace:
         for name, catalog in (("Gun", PIDRAY), ("tent", own), ("tent", own)):

@@ -182,9 +182,9 @@ def test_validation_split(made, tmp_path):
 
 def test_a_model_of_ones_own_categories_is_asked_for_them(made, tmp_path):
     scan, model = put_scan(tmp_path / "bag.png"), tmp_path / "model"
-    areas = {"gas can": [2500.0, 2600], "tent": [10000.0]}
+    sizes = {"gas can": [(50, 50), (50, 52)], "tent": [(100, 100)]}
     model.mkdir()
-    catalogs.save(catalogs.own_catalog("Lab 7", areas, (1e5, 1e5), 0.001, 0.25), model)
+    catalogs.save(catalogs.own_catalog("Lab 7", sizes, (1e5, 1e5), 0.001, 0.25), model)
     out, common = tmp_path / "out", ("--steps", 1, "--out", tmp_path / "out")
     for options in (("--diffusion", model), ("--catalog", model / "catalog.json")):
         passes("synthesize", scan, "--category", "Gas_Can", *options, *common)

@@ -17,14 +17,19 @@ OWN = {
     "names": ["Gas_Can", "slingshot", "Knife"],
     "groups": [["slingshot"], ["Knife", "Gas_Can"]],
     "boundaries": [4000.5],
+    "max_aspect_ratios": [2, 3.5, 8],
     "scan_areas": [90000, 640000],
     "min_area_ratio": 0.002,
     "max_area_ratio": 0.1,
 }
 
 
+def squares(areas):
+    return {name: [(area**0.5,) * 2 for area in own] for name, own in areas.items()}
+
+
 def own(**areas):
-    return catalogs.own_catalog("lab", areas, (1e5, 4e5), 0.001, 0.25)
+    return catalogs.own_catalog("lab", squares(areas), (1e5, 4e5), 0.001, 0.25)
 
 
 def test_groups_are_parted_where_sizes_differ():
@@ -45,11 +50,9 @@ def test_categories_of_one_size_are_one_group():
 
 
 def test_pidray_parts_as_table_1_does():
-    sizes = {name: [16000] for name in PIDRAY.groups[1]}
+    middle = {name: [16000] for name in PIDRAY.groups[1]}
     small = {name: [4000] for name in PIDRAY.groups[0]}
-    found = catalogs.own_catalog(
-        "p", {**sizes, "Hammer": [40000], **small}, (1e5, 1e5), 0.001, 0.25
-    )
+    found = own(**middle, Hammer=[40000], **small)
     assert [set(group) for group in found.groups] == [set(group) for group in PIDRAY.groups]
     for ours, theirs in zip(found.boundaries, PIDRAY.boundaries, strict=True):
         assert ours == pytest.approx(theirs, rel=0.25)
@@ -149,6 +152,9 @@ def test_no_catalogue_beside_the_embedded_models(tmp_path):
         ({"boundaries": ["4000"]}, "numbers"),
         ({"boundaries": [float("nan")]}, "numbers"),
         ({"boundaries": [-1]}, "numbers"),
+        ({"max_aspect_ratios": [2, 3]}, "one for each of the names"),
+        ({"max_aspect_ratios": [2, 3, 0.9]}, "long sides over short"),
+        ({"max_aspect_ratios": [2, 3, None]}, "numbers"),
         ({"scan_areas": [9, 3]}, "smaller one first"),
         ({"scan_areas": [9]}, "two areas"),
         ({"min_area_ratio": 0.1}, "share"),
@@ -166,6 +172,22 @@ def test_what_is_no_catalogue_says_why(change, words, tmp_path):
     (tmp_path / "catalog.json").write_text(json.dumps(value))
     with pytest.raises(XsynError, match=rf"catalog\.json is no catalogue .*{words}.*Mend it"):
         catalogs.of_model(tmp_path)
+
+
+def test_shapes_are_those_of_all_but_the_longest_boxes():
+    rod = [(10 * k, 10) for k in range(1, 8)] + [(10, 10 * k) for k in range(1, 8)]
+    sizes = {"rod": rod, "strap": [(300, 5)], "disc": [(50, 50), (40, 44)]}
+    found = catalogs.own_catalog("lab", sizes, (1e5, 4e5), 0.001, 0.25)
+    # two of the fourteen are the longest; straps are too long to be proposed, and two boxes that
+    # are nearly square tell little of how long the others are
+    assert found.max_aspect_ratios == (7, 8, 2)
+    more = catalogs.own_catalog("lab", {"rod": [(50, 10)] * 199 + [(60, 10)]}, (1, 1), 0, 1)
+    assert more.max_aspect_ratios == (5,)
+
+
+def test_a_file_without_shapes_has_those_that_can_be_proposed_at_all():
+    value = {key: own for key, own in OWN.items() if key != "max_aspect_ratios"}
+    assert catalogs.from_entry(value).max_aspect_ratios == (8, 8, 8)
 
 
 DEEP = pytest.param(200_000 * "[", id="deep")
@@ -186,8 +208,8 @@ def test_no_such_catalogue(tmp_path):
 
 
 def test_a_title_that_cannot_be_used_is_replaced():
-    assert catalogs.own_catalog("_-_", {"gun": [9.0]}, (1, 1), 0, 1).title == "own"
-    assert len(catalogs.own_catalog("x" * 200, {"gun": [9.0]}, (1, 1), 0, 1).title) == 80
+    assert catalogs.own_catalog("_-_", {"gun": [(3, 3)]}, (1, 1), 0, 1).title == "own"
+    assert len(catalogs.own_catalog("x" * 200, {"gun": [(3, 3)]}, (1, 1), 0, 1).title) == 80
     with pytest.raises(XsynError, match=r"categories of lab cannot .*Rename"):
         own(**{"gun": [9.0], "g" * 99: [9.0]})
     assert plain("Sling shot") == plain("sling_SHOT")

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from xsyn_core import checks, grounding
+from xsyn_core.attitudes import Attitudes
 from xsyn_core.categories import CATALOGS
 from xsyn_core.errors import XsynError
 from xsyn_core.sample import Grounding, Request
 from xsyn_core.scan import Annotation, make_scan
+from xsyn_core.weight_sources import ASSETS
 
 PIDRAY = CATALOGS["pidray"]
 WHITE = np.full((400, 500, 3), 255, np.uint8)
@@ -66,6 +68,40 @@ def test_scans_of_another_size_show_the_same_items(catalog, width):
         assert catalog.fitting(box, (width, width)) == catalog.candidates(own**2)
 
 
+@pytest.mark.parametrize("catalog", CATALOGS.values(), ids=lambda catalog: catalog.key)
+def test_what_fits_a_box_has_items_of_its_shape(catalog):
+    longest = dict(zip(catalog.names, catalog.max_aspect_ratios, strict=True))
+    size = (round(catalog.scan_areas[0] ** 0.5),) * 2
+    for width, height in np.random.default_rng(0).integers(4, size[0], (200, 2)).tolist():
+        box = (3.0, 5.0, 3.0 + width, 5.0 + height)
+        group = catalog.candidates(width * height)
+        fits = [
+            name
+            for name in group
+            if width <= longest[name] * height and height <= longest[name] * width
+        ]
+        assert list(catalog.fitting(box, size)) == (fits or list(group))
+        small = width * height <= 0.25 * size[0] * size[1]
+        assert catalog.item_sized(box, size) == (bool(fits) and small)
+
+
+@pytest.mark.parametrize("catalog", CATALOGS.values(), ids=lambda catalog: catalog.key)
+def test_shapes_are_those_of_most_items_that_the_embedded_painter_knows(catalog):
+    known = Attitudes.open(ASSETS / "diffusion" / "tokenizer").known
+    for name, most in zip(catalog.names, catalog.max_aspect_ratios, strict=True):
+        sides = np.array([sorted(attitude.density.shape) for attitude in known[name]])
+        assert 0.85 < (sides[:, 1] <= most * sides[:, 0]).mean() < 0.99
+
+
+def test_a_box_longer_than_its_items_is_told():
+    scan = make_scan(WHITE, "a.png")
+    for longer, told in ((60.0, False), (126.0, True)):
+        for box in ((100.0, 100.0, 100.0 + longer, 140.0), (100.0, 100.0, 140.0, 100.0 + longer)):
+            notes = checks.warnings(scan, Request((Grounding("Powerbank", box),)))
+            assert any("Few items of Powerbank" in note for note in notes) == told
+            assert not checks.warnings(scan, Request((Grounding("Knife", box),)))
+
+
 def test_addition_in_a_large_scan_is_not_always_of_the_largest_group():
     place, rng = region(300, 200, 600, 500), np.random.default_rng(0)
     names = {grounding.addition([place], PIDRAY, (1360, 1014), rng).category for _ in range(100)}
@@ -85,6 +121,28 @@ def test_categories_come_equally_often(large):
     assert len(boxes) == len(regions)
     middle = counts[(boxes[:, 0] == 300)]
     assert np.abs(middle - 1350).max() < 130
+
+
+def test_addition_of_a_category_takes_a_region_that_fits_it_or_is_of_its_shape():
+    middle, small, other = (
+        region(300, 100, 430, 230),
+        region(10, 10, 60, 60),
+        region(9, 90, 59, 140),
+    )
+    thin, thinner = region(100, 300, 400, 340), region(100, 350, 400, 382)
+    rng = np.random.default_rng(0)
+
+    def chosen(name, *regions):
+        draws = [grounding.addition(regions, PIDRAY, (400, 500), rng, name) for _ in range(60)]
+        assert {found.category for found in draws} == {name}
+        return {found.box for found in draws}
+
+    everything = middle, small, other, thin, thinner
+    assert chosen("Gun", *everything) == {middle.box}
+    assert chosen("Bullet", *everything) == {small.box, other.box}
+    assert chosen("Gun", small, other, thin, thinner) == {small.box, other.box}
+    assert chosen("Gun", thin, thinner) == {thin.box, thinner.box}
+    assert chosen("Baton", *everything) == {middle.box, thin.box}
 
 
 def test_addition_without_a_region_says_what_to_do():

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xsyn_core.regions import idle_regions, item_sized, occluders, within
+from xsyn_core.regions import idle_regions, occluders, within
 from xsyn_core.scan import Annotation
 
 SIZE = (40, 50)
@@ -94,21 +94,6 @@ def test_within_the_baggage_by_counting_pixels(shapes, case, margin):
     segments = [rectangle(*shape) for shape in shapes]
     inside = [s for s in segments if (s.mask & baggage).sum() >= 0.95 * s.area]
     assert within(segments, baggage) == inside
-
-
-@given(st.lists(box(), max_size=8), st.sampled_from([0.1, 0.25, 1.0]))
-def test_item_sized_by_counting_pixels(shapes, most):
-    segments = [rectangle(*shape) for shape in shapes]
-    segments += [rectangle(3, 5, 3 + n, 7) for n in (15, 16, 17)]
-    segments += [rectangle(3, 5, 5, 5 + n) for n in (15, 16, 17)]
-
-    def slender(segment):
-        sides = sorted(segment.mask.any(axis).sum() for axis in (0, 1))
-        return sides[1] > 8 * sides[0]
-
-    assert item_sized(segments, SIZE, most) == [
-        s for s in segments if s.mask.mean() <= most and not slender(s)
-    ]
 
 
 def test_as_in_the_paper_a_fifth_of_overlap_and_a_thousandth_of_the_image_are_the_limits():

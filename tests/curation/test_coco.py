@@ -179,7 +179,9 @@ def test_annotations_outside_the_catalogue_are_left_out_and_counted(tmp_path):
 
 
 def test_a_catalogue_of_ones_own_lives_in_the_workspace(workspace, tmp_path):
-    own = own_catalog("Lab 7", {"tent": [900.0], "Gas can": [90.0, 80]}, (1e4, 2e4), 0.001, 0.25)
+    own = own_catalog(
+        "Lab 7", {"tent": [(30, 30)], "Gas can": [(9, 10), (8, 10)]}, (1e4, 2e4), 0.001, 0.25
+    )
     for seed, catalog, names in ((20, own, ("Gas can", "tent")), (21, CATALOGS["hixray"], ())):
         sample = made_sample(seed, made_scan(seed), catalog, names or ("Water",))
         workspace.decide(workspace.add(sample), "accept")

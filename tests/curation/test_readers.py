@@ -42,7 +42,7 @@ def test_categories_come_in_the_order_of_their_list(tmp_path):
     assert dataset.categories == ("tent", "Gun", "Axe_")
     (known,) = (annotations for _, annotations in dataset)
     assert [a.category for a in known] == ["Axe_", "Axe_", "Gun", "tent"]
-    own = own_catalog("lab", {"tent": [9], "AXE": [9]}, (1, 1), 0, 1)
+    own = own_catalog("lab", {"tent": [(3, 3)], "AXE": [(3, 3)]}, (1, 1), 0, 1)
     dataset = read_dataset(tmp_path, own)
     assert dataset.catalog is own and dataset.categories == ("tent", "Gun", "AXE")
     assert len(dataset.notes) == 1 and "'Gun', which is no category of lab" in dataset.notes[0]

@@ -44,7 +44,7 @@ def regions(
     """Print the idle regions of a scan (Eq. 3) as a JSON list, largest first.
 
     Each has its `box` (x1, y1, x2, y2), the box's `area` in square pixels, the `candidates`, which
-    are the categories of that area group (Table I), and the `mask_area`.
+    are the categories of that area group (Table I) and shape, and the `mask_area`.
 
         python -m xsyn_core regions bag.png | jq '.[0].box'
     """

@@ -143,13 +143,13 @@ def groundings(
 
     Boxes that are given are taken; without them Xsyn-M repaints the annotated items (of the
     categories in `names`, if any), and Xsyn-A picks an idle region for each of `names`, or one
-    for a category by area group.
+    for a category by area group (Table I).
 
     Raises:
         XsynError: there is no such item or no idle region.
     """
+    rng = np.random.default_rng(seed)
     if places:
-        rng = np.random.default_rng(seed)
         if not names:
             inside = [boxes.validated(place, scan.size) for place in places]
             names = [str(rng.choice(catalog.fitting(box, scan.size))) for box in inside]
@@ -159,22 +159,9 @@ def groundings(
     if variant == "modify":
         return grounding.modification(scan, catalog, names)
     if not names:
-        return (synthesizer.propose(scan, catalog, seed),)
-    return _addition(synthesizer, scan, catalog, names, np.random.default_rng(seed))
-
-
-def _addition(
-    synthesizer: "Synthesizer",
-    scan: Scan,
-    catalog: Catalog,
-    names: Sequence[str],
-    rng: np.random.Generator,
-) -> tuple[Grounding, ...]:
+        return (synthesizer.propose(scan, catalog, rng),)
     chosen: list[Grounding] = []
     for name in names:
-        free = synthesizer.places(scan, catalog, [g.box for g in chosen])
-        # A region of the category's own area group, if there is one (Table I).
-        fitting = [r for r in free if name in catalog.fitting(r.box, scan.size)]
-        place = grounding.addition(fitting or free, catalog, scan.size, rng).box
-        chosen.append(Grounding(name, place))
+        taken = [g.box for g in chosen]
+        chosen.append(synthesizer.propose(scan, catalog, rng, taken, name))
     return tuple(chosen)

@@ -13,16 +13,13 @@ from xsyn_core.evaluation.labelling import Labelled
 from xsyn_core.evaluation.painting import Painted
 from xsyn_core.evaluation.real import RealScans
 from xsyn_core.evaluation.tiles import captioned, grid
-from xsyn_core.sample import Grounding, Request
-from xsyn_core.scan import Scan
+from xsyn_core.sample import Request
 from xsyn_core.synthesis import Synthesizer
 from xsyn_core.weights import Models
 
 NAMES = PIDRAY.names
 # On the sheet for a hand check: tiles enlarged so many times, and how many of them.
 ENLARGED, CHECKED = 2, 100
-# Of so many proposed regions one is accepted.
-PROPOSALS = 50
 GROUNDING, CAR, TRUTH = (0, 150, 0), (220, 0, 0), (0, 0, 220)
 
 
@@ -73,8 +70,10 @@ def on_real_scans(
     for number, name in enumerate(tqdm(real.benign[:limit], desc="painting real scans")):
         scan = real.scan(name)
         for k in range(2):
+            category = NAMES[(2 * number + k) % len(NAMES)]
+            rng = np.random.default_rng((number, k))
             try:
-                place = _accepted(synthesizer, scan, NAMES[(2 * number + k) % len(NAMES)], number)
+                place = synthesizer.propose(scan, PIDRAY, rng, category=category)
             except XsynError:
                 continue
             request = Request(
@@ -96,16 +95,3 @@ def on_real_scans(
             captioned(pair[0], place.category)
             tiles.append(np.hstack(pair))
     return grid(tiles, 4) if tiles else np.full((256, 512, 3), 255, np.uint8)
-
-
-def _accepted(synthesizer: Synthesizer, scan: Scan, category: str, seed: int) -> Grounding:
-    """A category in the first proposed region of its area group (Table I), as an operator would
-    accept; in the first of all where none is.
-
-    Raises:
-        XsynError: no idle region.
-    """
-    rng = np.random.default_rng((seed, NAMES.index(category)))
-    boxes = [synthesizer.propose(scan, PIDRAY, rng).box for _ in range(PROPOSALS)]
-    fitting = (box for box in boxes if category in PIDRAY.fitting(box, scan.size))
-    return Grounding(category, next(fitting, boxes[0]))

@@ -115,7 +115,7 @@ def learnt_catalog(selection: Selection) -> Catalog:
     dataset = selection.dataset
     if set(selection.names) <= set(dataset.catalog.names):
         return dataset.catalog
-    areas: dict[str, list[float]] = {
+    sizes: dict[str, list[tuple[float, float]]] = {
         name: [] for name in dataset.categories if name in selection.names
     }
     pixels, shares = [], []
@@ -123,14 +123,14 @@ def learnt_catalog(selection: Selection) -> Catalog:
         height, width = dataset.entries[index].size
         pixels.append(height * width)
         for found in known:
-            area = boxes.area(found.box)
-            areas[found.category].append(area)
-            shares.append(area / pixels[-1])
+            x1, y1, x2, y2 = found.box
+            sizes[found.category].append((x2 - x1, y2 - y1))
+            shares.append(boxes.area(found.box) / pixels[-1])
     # boxes of one size are not the limit of what can be proposed
     largest = min(max(float(np.quantile(shares, LARGEST)), 2 * selection.min_area), 1)
     largest = float(f"{largest:.3g}")
     scans = min(pixels), max(pixels)
-    return own_catalog(dataset.title, areas, scans, selection.min_area, largest)
+    return own_catalog(dataset.title, sizes, scans, selection.min_area, largest)
 
 
 def sources(path: Path) -> dict[str, str]:
