@@ -88,12 +88,12 @@ def warnings(scan: Scan, request: Request) -> tuple[str, ...]:
     """
     found = []
     kept = grounding.kept_annotations(scan, request.groundings, request.variant)
-    smallest = request.catalog.min_area_ratio * scan.size[0] * scan.size[1]
+    least = request.catalog.min_area_ratio
     for asked in request.groundings:
-        if boxes.area(asked.box) < smallest:
+        if boxes.area(asked.box) < least * scan.size[0] * scan.size[1]:
             found.append(
                 f"The box of {asked.category} is smaller than the smallest that the catalogue "
-                f"keeps ({smallest:.0f} square pixels in this scan)."
+                f"keeps ({least:.1%} of the scan)."
             )
         if not request.catalog.as_long(asked.category, asked.box):
             found.append(

@@ -8,10 +8,12 @@ import numpy as np
 
 from xsyn_core import boxes, grounding
 from xsyn_core.categories import Catalog
-from xsyn_core.checks import checked_request
+from xsyn_core.checks import checked_request, warnings
 from xsyn_core.sample import Occlusion, PaintedObject, Request, Sample
 from xsyn_core.scan import Scan
 
+# What CAR tells of an item.
+FLAGS = {"Gun": ("The attention map is flat: the box alone located the item.",)}
 REGIONS = ((10, 10, 60, 70), (80, 10, 250, 160), (300, 20, 420, 150))
 
 
@@ -71,7 +73,7 @@ class MadeSynthesizer:
             objects.append(
                 PaintedObject(
                     asked.category, asked.box, asked.box, mask, asked.box, empty, empty > 0,
-                    np.zeros((0, 2), np.float32), np.zeros(0, int),
+                    np.zeros((0, 2), np.float32), np.zeros(0, int), FLAGS.get(asked.category, ()),
                 )
             )  # fmt: skip
         return Sample(
@@ -84,4 +86,5 @@ class MadeSynthesizer:
             occlusion=Occlusion(alpha, (0, 0, 5, 5), ()) if enabled else None,
             prompt=grounding.prompt([g.category for g in request.groundings]),
             weights=self.models.fingerprint,
+            notes=warnings(scan, request),
         )

@@ -50,6 +50,27 @@ def test_without_a_box_an_idle_region_is_picked(made, tmp_path):
         assert places == [REGIONS[1], REGIONS[0]]
 
 
+def test_what_there_is_to_know_of_samples_is_told(made, tmp_path):
+    places = ("--box", "100,20,200,120", "--box", "10,10,60,70", "--box", "300,20,310,29")
+    names = ("--category", "gun", "--category", "gun", "--category", "knife")
+    data = put_dataset(tmp_path / "bags", 2, [(1, 1, (400, 150, 50, 40))], {1: "Baton"})
+    result = passes(
+        *("synthesize", data, *places, *names),
+        *("--count", 2, "--steps", 1, "--out", tmp_path / "out"),
+    )
+    small = (
+        "The box of Knife is smaller than the smallest that the catalogue keeps (0.1% of the scan)"
+    )
+    flat = "The attention map is flat: the box alone located the item"
+    told = [line for line in result.stderr.splitlines() if "the first" in line]
+    assert told == [f"{what}: 2 (the first: 1.png)." for what in (small, flat)]
+    scan, out = put_scan(tmp_path / "bag.png"), tmp_path / "other"
+    result = passes(
+        *("synthesize", scan, *places[:4], "--category", "knife", "--steps", 1, "--out", out)
+    )
+    assert "the first" not in result.stderr
+
+
 def test_boxes_and_categories_go_together(made, tmp_path):
     scan, out = put_scan(tmp_path / "bag.png"), tmp_path / "out"
     two = ("--box", "10,10,60,60", "--box", "100,10,180,90")

@@ -34,7 +34,8 @@ class Batch:
         settings: of every sample; seed and placement count up from the ones here, and groundings
             are each sample's own.
         total: how many samples.
-        problems: counts those that could not be made, or were there.
+        problems: counts those that could not be made, or were there, and what there is to know
+            of the others.
     """
 
     scans: plan.Scans
@@ -102,6 +103,9 @@ class Batch:
                 failed += 1
             progress.update((number + 1) * steps - progress.n)
             if sample is not None:
+                flags = (flag for item in sample.objects for flag in item.flags)
+                for told in dict.fromkeys((*sample.notes, *flags)):
+                    self.problems.add(told.rstrip("."), self.scans.name(index))
                 yield sample
             if stopped():
                 return
