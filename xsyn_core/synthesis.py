@@ -22,6 +22,7 @@ from xsyn_core.concealment import (
     place,
 )
 from xsyn_core.errors import XsynError
+from xsyn_core.extent import visible_box
 from xsyn_core.painter import paint
 from xsyn_core.painting import Painting, Progress
 from xsyn_core.sample import Grounding, Occlusion, OcclusionMode, PaintedObject, Request, Sample
@@ -32,6 +33,8 @@ from xsyn_core.weights import Models
 MB = 1 << 20
 # Grey levels by which a box has to change on average, or people are told.
 HARDLY = 2.0
+# Least IoU of a label with the box of what was painted, or people are told.
+FITTING = 0.6
 
 
 class Synthesizer:
@@ -185,14 +188,16 @@ class Synthesizer:
                     request.points,
                     embedding=embedding,
                 )
-                mask = None
+                refined = _moved(result.box, x1, y1)
+                mask, flags = None, result.flags
                 if result.mask is not None:
                     mask = np.zeros(painting.scan.size, bool)
                     mask[y1:y2, x1:x2] = result.mask
+                    flags += _ill_fitting(painting, i, refined)
                 objects[i] = PaintedObject(
                     category=asked.category,
                     grounding=asked.box,
-                    refined=_moved(result.box, x1, y1),
+                    refined=refined,
                     mask=mask,
                     window=(x1, y1, x2, y2),
                     attention=painting.attention[i],
@@ -200,7 +205,7 @@ class Synthesizer:
                     points=np.asarray(result.points, np.float32).reshape(-1, 2)
                     + np.float32([x1, y1]),  # type: ignore[arg-type,operator]
                     labels=result.labels,
-                    flags=tuple(result.flags),
+                    flags=flags,
                 )
         return replace(painting, request=request, objects=tuple(objects))
 
@@ -357,6 +362,24 @@ def _hardly_painted(painting: Painting) -> list[str]:
                 "try another seed, or another place."
             )
     return notes
+
+
+def _ill_fitting(painting: Painting, number: int, label: boxes.Box) -> tuple[str, ...]:
+    """A flag for a label that differs much from the extent of its item. The scan tells that extent
+    if the item was laid over it, and nothing else was."""
+    places = [asked.box for asked in painting.request.groundings]
+    box = places.pop(number)
+    alone = not any(boxes.area(boxes.intersection(box, other)) for other in places)
+    if painting.request.background != "keep" or painting.occlusion is not None or not alone:
+        return ()
+    x1, y1, x2, y2 = boxes.outward(boxes.clip(box, painting.scan.size))
+    extent = visible_box(painting.clear[y1:y2, x1:x2], painting.behind[y1:y2, x1:x2], box)
+    if extent is None or boxes.iou(_moved(extent, x1, y1), label) >= FITTING:
+        return ()
+    return (
+        "The label fits badly what was painted: look at it. Other points, another seed or a "
+        "tighter box may help.",
+    )
 
 
 def _moved(box: Sequence[float], x: float, y: float) -> boxes.Box:

@@ -414,6 +414,44 @@ def test_labels_are_pixels_of_the_scan_and_each_item_has_its_own_map(
         assert attention is own and item.attention is own
 
 
+def test_a_label_that_fits_badly_what_was_painted_is_told(synthesizer, drawn_scan, monkeypatch):
+    elsewhere = Grounding("Bullet", (30.0, 170.0, 60.0, 200.0))
+    request = replace(FAST, groundings=(GUN, elsewhere))
+    painting = finish(synthesizer.paint(drawn_scan, request))
+    behind = np.full_like(painting.behind, 200)
+    clear = behind.copy()
+    clear[100:120, 150:200] = 90
+    painting = replace(painting, behind=behind, clear=clear)
+    told = {}
+
+    def answer(segmenter, image, attention, box, *_, embedding):
+        x1, y1, x2, _ = boxes.outward(box)
+        mask = np.zeros(attention.shape, bool)
+        mask[y1 : y1 + told["rows"], x1:x2] = True
+        doubted = None if told["kept"] else mask
+        return Refinement(boxes.of_mask(mask), doubted, mask, np.zeros((0, 2)), np.zeros(0), ("a",))
+
+    monkeypatch.setattr(refinement, "refine", answer)
+
+    def badly(painting, rows, kept=False):
+        told.update(rows=rows, kept=kept)
+        first, *others = synthesizer.refine(painting).objects
+        # nothing is seen of the other one, which is told elsewhere
+        assert all(other.flags == ("a",) for other in others)
+        assert first.flags[0] == "a"
+        return any("fits badly" in flag for flag in first.flags[1:])
+
+    # the item is 20 rows high, its soft edge one or two more
+    assert [badly(painting, rows) for rows in (20, 32, 14)] == [False] * 3
+    assert badly(painting, 38) and badly(painting, 9)
+    assert not badly(painting, 40, kept=True)
+    repainted = replace(painting.request, background="repaint")
+    assert not badly(replace(painting, request=repainted), 40)
+    beside = replace(elsewhere, box=(190.0, 90.0, 230.0, 130.0))
+    crossing = finish(synthesizer.paint(drawn_scan, replace(FAST, groundings=(GUN, beside))))
+    assert not badly(replace(crossing, behind=behind, clear=clear), 38)
+
+
 def test_every_setting_of_the_denoiser_matters(synthesizer, drawn_scan, painting):
     for change in ({"guidance": 1.0}, {"sampler": "dpm++"}, {"steps": 3}, {"seed": 1}):
         request = replace(FAST, occlude=False, **change)
