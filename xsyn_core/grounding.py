@@ -117,13 +117,17 @@ def addition(
             "The scan has no idle region where an item could go. "
             "Draw a box yourself, or take another scan."
         )
-    fitting = {box: catalog.fitting(box, scan_size) for box in usable}
+    pairs = [(name, box) for box in usable for name in catalog.fitting(box, scan_size)]
+    fitting = [(name, box) for name, box in pairs if catalog.as_long(name, box)] or pairs
     if category is None:
-        found = {name for names in fitting.values() for name in names}
+        found = {name for name, _ in fitting}
         possible = [name for name in catalog.names if name in found]
         category = possible[int(rng.integers(len(possible)))]
-    shaped = [box for box in usable if catalog.as_long(category, box)] or usable
-    places = [box for box in shaped if category in fitting[box]] or shaped
+    places = (
+        [box for name, box in fitting if name == category]
+        or [box for box in usable if catalog.as_long(category, box)]
+        or usable
+    )
     return Grounding(category, places[int(rng.integers(len(places)))])
 
 

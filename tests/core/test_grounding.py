@@ -145,6 +145,18 @@ def test_addition_of_a_category_takes_a_region_that_fits_it_or_is_of_its_shape()
     assert chosen("Baton", *everything) == {middle.box, thin.box}
 
 
+def test_regions_that_no_category_is_as_long_as_are_the_last_choice():
+    regions = [region(10, 10, 60, 60), region(100, 350, 400, 382)]
+    draws = [
+        grounding.addition(some, PIDRAY, (400, 500), np.random.default_rng(k))
+        for some in (regions, regions[1:])
+        for k in range(30)
+    ]
+    assert {found.box for found in draws[:30]} == {regions[0].box}
+    assert {found.box for found in draws[30:]} == {regions[1].box}
+    assert {found.category for found in draws} == {"Lighter", "Bullet"}
+
+
 def test_addition_without_a_region_says_what_to_do():
     for none in ([], [region(0, 0, 500, 400)]):
         with pytest.raises(XsynError, match="no idle region"):
